@@ -1,0 +1,89 @@
+//! Grants: which component may do what with which key.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What may be granted on a key; the gate's classes (docs/ARCHITECTURE.md, "The gate").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Operation {
+    Administer,
+    Decapsulate,
+    Decrypt,
+    Derive,
+    Destroy,
+    Encapsulate,
+    Encrypt,
+    /// Having the key's value wrapped by another key.
+    Extract,
+    Generate,
+    Import,
+    Modify,
+    Reveal,
+    Sign,
+    Unwrap,
+    Verify,
+    Wrap,
+}
+
+impl Operation {
+    /// All of them, in the order of their names.
+    pub const ALL: [Self; 16] = [
+        Self::Administer,
+        Self::Decapsulate,
+        Self::Decrypt,
+        Self::Derive,
+        Self::Destroy,
+        Self::Encapsulate,
+        Self::Encrypt,
+        Self::Extract,
+        Self::Generate,
+        Self::Import,
+        Self::Modify,
+        Self::Reveal,
+        Self::Sign,
+        Self::Unwrap,
+        Self::Verify,
+        Self::Wrap,
+    ];
+
+    /// The name on the wire and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Administer => "administer",
+            Self::Decapsulate => "decapsulate",
+            Self::Decrypt => "decrypt",
+            Self::Derive => "derive",
+            Self::Destroy => "destroy",
+            Self::Encapsulate => "encapsulate",
+            Self::Encrypt => "encrypt",
+            Self::Extract => "extract",
+            Self::Generate => "generate",
+            Self::Import => "import",
+            Self::Modify => "modify",
+            Self::Reveal => "reveal",
+            Self::Sign => "sign",
+            Self::Unwrap => "unwrap",
+            Self::Verify => "verify",
+            Self::Wrap => "wrap",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A grant as it stands in a trust token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// The key, as an RFC 7512 URI.
+    pub key: String,
+    /// What may be done with it.
+    pub operations: Vec<Operation>,
+}

@@ -1,0 +1,206 @@
+//! Views of the caller's memory: each thing is read once, into memory of our own, and judged there.
+
+use cryptoki_sys::*;
+
+use crate::calls;
+
+/// Templates longer than this are refused; the largest that clients send have some dozens of attributes.
+const MOST_ATTRIBUTES: usize = 1024;
+
+macro_rules! with_mechanism {
+    ($($call:ident),*) => {$(
+        impl calls::$call {
+            /// `CK_MECHANISM.mechanism`; `None` where the pointer is NULL.
+            pub fn mechanism_type(&self) -> Option<CK_MECHANISM_TYPE> {
+                if self.mechanism.is_null() {
+                    return None;
+                }
+                // SAFETY: not NULL, hence a mechanism, by the caller's promise.
+                Some(unsafe { (&raw const (*self.mechanism).mechanism).read_unaligned() })
+            }
+        }
+    )*};
+}
+
+with_mechanism!(
+    C_SignInit,
+    C_SignRecoverInit,
+    C_DecryptInit,
+    C_EncryptInit,
+    C_VerifyInit,
+    C_VerifyRecoverInit
+);
+
+impl calls::C_GetAttributeValue {
+    /// The attribute types of the template; `None` where it is NULL or absurdly long.
+    pub fn attribute_types(&self) -> Option<Vec<CK_ATTRIBUTE_TYPE>> {
+        // SAFETY: the template is the caller's (`from_caller`).
+        Some(
+            unsafe { template(self.template, self.count) }?.iter().map(|attribute| attribute.type_).collect(),
+        )
+    }
+}
+
+impl calls::C_CreateObject {
+    /// `CKA_CLASS` of the new object; `None` where the template has none, or more than one.
+    pub fn class(&self) -> Option<CK_OBJECT_CLASS> {
+        // SAFETY: the template is the caller's (`from_caller`).
+        let attributes = unsafe { template(self.template, self.count) }?;
+        let mut classes = attributes.iter().filter(|attribute| attribute.type_ == CKA_CLASS);
+        let (Some(class), None) = (classes.next(), classes.next()) else {
+            return None;
+        };
+        if class.pValue.is_null() || class.ulValueLen as usize != size_of::<CK_OBJECT_CLASS>() {
+            return None;
+        }
+        // SAFETY: the caller says that there are that many bytes.
+        Some(unsafe { class.pValue.cast::<CK_OBJECT_CLASS>().read_unaligned() })
+    }
+}
+
+/// # Safety
+/// `first` is NULL or points to `count` attributes.
+unsafe fn template(first: *const CK_ATTRIBUTE, count: CK_ULONG) -> Option<Vec<CK_ATTRIBUTE>> {
+    let count = usize::try_from(count).ok()?;
+    if count > MOST_ATTRIBUTES || (first.is_null() && count > 0) {
+        return None;
+    }
+    // SAFETY: `count` attributes are there; each is copied out, aligned or not.
+    Some((0..count).map(|index| unsafe { first.add(index).read_unaligned() }).collect())
+}
+
+macro_rules! out_handles {
+    ($($call:ident: $method:ident, $field:ident, $what:literal;)*) => {$(
+        impl calls::$call {
+            #[doc = concat!("The ", $what, " that the real module has written, after `CKR_OK`.")]
+            pub fn $method(&self) -> Option<CK_ULONG> {
+                if self.$field.is_null() {
+                    return None;
+                }
+                // SAFETY: the real module has just written there.
+                Some(unsafe { self.$field.read_unaligned() })
+            }
+        }
+    )*};
+}
+
+out_handles! {
+    C_OpenSession: opened, session, "session handle";
+    C_WaitForSlotEvent: event_slot, slot, "slot";
+}
+
+impl calls::C_GetSessionInfo {
+    /// Puts `number` into `ulDeviceError`, after `CKR_OK`.
+    pub fn set_device_error(&self, number: CK_ULONG) {
+        if !self.info.is_null() {
+            // SAFETY: the real module has just filled this structure.
+            unsafe { (&raw mut (*self.info).ulDeviceError).write_unaligned(number) };
+        }
+    }
+}
+
+impl calls::C_FindObjects {
+    /// Takes objects out of the answer for which `hidden` says yes, after `CKR_OK`.
+    pub fn retain(&self, mut hidden: impl FnMut(CK_OBJECT_HANDLE) -> bool) {
+        if self.objects.is_null() || self.count.is_null() {
+            return;
+        }
+        // SAFETY: the real module has just written the count.
+        let found = unsafe { self.count.read_unaligned() }.min(self.max_count);
+        let mut kept = 0;
+        for index in 0..found as usize {
+            // SAFETY: the caller's array has `max_count` places, of which `found` are filled.
+            let object = unsafe { self.objects.add(index).read_unaligned() };
+            if !hidden(object) {
+                // SAFETY: `kept` is at most `index`.
+                unsafe { self.objects.add(kept).write_unaligned(object) };
+                kept += 1;
+            }
+        }
+        // SAFETY: as above.
+        unsafe { self.count.write_unaligned(kept as CK_ULONG) };
+    }
+}
+
+impl calls::C_GetSlotList {
+    /// Answers with `slots` by the rules for lists (PKCS#11 2.40 section 5.2).
+    pub fn answer(&self, slots: &[CK_SLOT_ID]) -> CK_RV {
+        if self.count.is_null() {
+            return CKR_ARGUMENTS_BAD;
+        }
+        // SAFETY: not NULL, hence a place for a number, by the caller's promise.
+        let room = unsafe { self.count.read_unaligned() };
+        // SAFETY: as above.
+        unsafe { self.count.write_unaligned(slots.len() as CK_ULONG) };
+        if self.slots.is_null() {
+            return CKR_OK;
+        }
+        if (room as usize) < slots.len() {
+            return CKR_BUFFER_TOO_SMALL;
+        }
+        for (index, slot) in slots.iter().enumerate() {
+            // SAFETY: the caller's array has `room` places, at least as many as there are slots.
+            unsafe { self.slots.add(index).write_unaligned(*slot) };
+        }
+        CKR_OK
+    }
+}
+
+impl calls::C_GetFunctionList {
+    /// Answers with `list`.
+    pub fn answer(&self, list: &'static CK_FUNCTION_LIST) -> CK_RV {
+        if self.list.is_null() {
+            return CKR_ARGUMENTS_BAD;
+        }
+        // SAFETY: not NULL, hence a place for a pointer, by the caller's promise. Applications must not write to
+        // the list; it is in read-only memory.
+        unsafe { self.list.write_unaligned(core::ptr::from_ref(list).cast_mut()) };
+        CKR_OK
+    }
+}
+
+/// Whether the output of an operation was given out, so that the operation is over: `CKR_OK` with a buffer.
+macro_rules! completes {
+    ($($call:ident: $output:ident;)*) => {$(
+        impl calls::$call {
+            /// Whether `rv` ends the operation: anything but a question for the size and a buffer too small for it
+            /// (PKCS#11 2.40 section 5.2).
+            pub fn completes(&self, rv: CK_RV) -> bool {
+                rv == CKR_OK && !self.$output.is_null()
+            }
+        }
+    )*};
+}
+
+completes! {
+    C_Sign: output; C_SignFinal: output; C_SignRecover: output;
+    C_Decrypt: output; C_DecryptFinal: output;
+    C_Encrypt: output; C_EncryptFinal: output;
+    C_VerifyRecover: output;
+}
+
+macro_rules! never_completes {
+    ($($call:ident),*) => {$(
+        impl calls::$call {
+            /// An update never ends the operation by succeeding.
+            pub const fn completes(&self, _: CK_RV) -> bool {
+                false
+            }
+        }
+    )*};
+}
+
+never_completes!(C_SignUpdate, C_DecryptUpdate, C_EncryptUpdate, C_VerifyUpdate);
+
+macro_rules! always_completes {
+    ($($call:ident),*) => {$(
+        impl calls::$call {
+            /// Whether `rv` ends the operation: it has no output to ask the size of.
+            pub const fn completes(&self, rv: CK_RV) -> bool {
+                rv == CKR_OK
+            }
+        }
+    )*};
+}
+
+always_completes!(C_Verify, C_VerifyFinal);

@@ -1,0 +1,29 @@
+//! The C boundary of PKCS#11: the calls as values, views of the caller's memory, the real module, and the one
+//! entry that nothing unwinds through.
+//!
+//! A call value ([`calls`]) exists only because a C caller made that call: its constructor is the one unsafe
+//! promise that the pointers in it are what PKCS#11 says they are. Everything behind it is safe to use.
+
+mod attester;
+mod attributes;
+mod caller;
+pub mod calls;
+mod cancel;
+mod entry;
+mod error;
+mod object;
+mod published;
+mod real_module;
+mod rv;
+
+pub use attester::{AttestationKey, AttesterSession, KeyFacts, SignatureKind, TokenFacts};
+pub use attributes::is_public_attribute;
+pub use cancel::Cancelled;
+pub use entry::entry;
+pub use error::ModuleError;
+pub use object::{ObjectFacts, TokenName};
+pub use published::Published;
+pub use real_module::RealModule;
+pub use rv::{DenyCode, denial_rv};
+
+pub use cryptoki_sys::{CK_FUNCTION_LIST, CK_RV, CK_VERSION};

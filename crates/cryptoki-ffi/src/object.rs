@@ -1,0 +1,240 @@
+//! What an object is: its class and its names, read from the real module in one call.
+
+use attestation::key_uri::{KeyClass, KeyIdentity};
+use cryptoki_sys::*;
+use gate::ObjectKind;
+
+use crate::error::{ModuleError, check};
+use crate::real_module::RealModule;
+
+/// Labels and ids longer than this are refused rather than cut.
+const LONGEST: usize = 512;
+
+/// What the real module says about an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectFacts {
+    /// What it is.
+    pub kind: ObjectKind,
+    /// `CKA_ID`; empty where there is none.
+    pub id: Vec<u8>,
+    /// `CKA_LABEL`; empty where there is none.
+    pub label: Vec<u8>,
+    /// `CKA_SENSITIVE` is true.
+    pub sensitive: bool,
+}
+
+/// The names of a token, without their padding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenName {
+    /// `CK_TOKEN_INFO.label`.
+    pub label: String,
+    /// `CK_TOKEN_INFO.serialNumber`.
+    pub serial: String,
+    /// `CK_TOKEN_INFO.model`.
+    pub model: String,
+    /// `CK_TOKEN_INFO.manufacturerID`.
+    pub manufacturer: String,
+    /// `CK_TOKEN_INFO.firmwareVersion` as `major.minor`.
+    pub firmware: String,
+}
+
+impl ObjectFacts {
+    /// The identity of a key on the token `token`; `None` for what is no key.
+    pub fn key(&self, token: &TokenName) -> Option<KeyIdentity> {
+        let class = match self.kind {
+            ObjectKind::PrivateKey => KeyClass::Private,
+            ObjectKind::PublicKey => KeyClass::Public,
+            ObjectKind::SecretKey => KeyClass::Secret,
+            ObjectKind::Certificate
+            | ObjectKind::PrivateData
+            | ObjectKind::PublicData
+            | ObjectKind::Unknown => {
+                return None;
+            }
+        };
+        Some(KeyIdentity {
+            token_label: token.label.clone(),
+            serial: token.serial.clone(),
+            model: token.model.clone(),
+            manufacturer: token.manufacturer.clone(),
+            class,
+            id: self.id.clone(),
+            label: self.label.clone(),
+        })
+    }
+}
+
+impl RealModule {
+    /// Asks for the object's class and names on the application's session.
+    ///
+    /// # Errors
+    /// The real module's own answer where there is no such object or session; `CKR_GENERAL_ERROR` where what it
+    /// says cannot be relied on.
+    pub fn object(&self, session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> Result<ObjectFacts, CK_RV> {
+        let mut class: CK_OBJECT_CLASS = CK_OBJECT_CLASS::MAX;
+        let mut id = [0_u8; LONGEST];
+        let mut label = [0_u8; LONGEST];
+        let mut fixed = [attribute(CKA_CLASS, core::slice::from_mut(&mut class))];
+        self.attributes(session, object, &mut fixed)?;
+        if length(&fixed, 0) != Some(size_of::<CK_OBJECT_CLASS>()) {
+            return Err(CKR_GENERAL_ERROR);
+        }
+        let mut names = [attribute(CKA_LABEL, &mut label), attribute(CKA_ID, &mut id)];
+        // Data objects have no id: what is not there is reported as such in the length.
+        match self.attributes(session, object, &mut names) {
+            Ok(()) | Err(CKR_ATTRIBUTE_TYPE_INVALID) => {}
+            Err(rv) => return Err(rv),
+        }
+        let label_len = length(&names, 0).unwrap_or(0);
+        let id_len = length(&names, 1).unwrap_or(0);
+        let kind = match class {
+            CKO_CERTIFICATE => ObjectKind::Certificate,
+            CKO_PRIVATE_KEY => ObjectKind::PrivateKey,
+            CKO_PUBLIC_KEY => ObjectKind::PublicKey,
+            CKO_SECRET_KEY => ObjectKind::SecretKey,
+            CKO_DATA if self.boolean(session, object, CKA_PRIVATE) == Some(false) => ObjectKind::PublicData,
+            CKO_DATA => ObjectKind::PrivateData,
+            _ => ObjectKind::Unknown,
+        };
+        let sensitive = matches!(kind, ObjectKind::PrivateKey | ObjectKind::SecretKey)
+            && self.boolean(session, object, CKA_SENSITIVE) == Some(true);
+        Ok(ObjectFacts {
+            kind,
+            id: id.get(..id_len).ok_or(CKR_GENERAL_ERROR)?.to_vec(),
+            label: label.get(..label_len).ok_or(CKR_GENERAL_ERROR)?.to_vec(),
+            sensitive,
+        })
+    }
+
+    /// A boolean attribute; `None` where the object has none or the token does not say.
+    pub(crate) fn boolean(
+        &self,
+        session: CK_SESSION_HANDLE,
+        object: CK_OBJECT_HANDLE,
+        kind: CK_ATTRIBUTE_TYPE,
+    ) -> Option<bool> {
+        let mut value: CK_BBOOL = 0xff;
+        let mut wanted = [attribute(kind, core::slice::from_mut(&mut value))];
+        self.attributes(session, object, &mut wanted).ok()?;
+        match (length(&wanted, 0), value) {
+            (Some(1), CK_FALSE) => Some(false),
+            (Some(1), CK_TRUE) => Some(true),
+            _ => None,
+        }
+    }
+
+    /// An attribute of up to `LONGEST` bytes.
+    pub(crate) fn bytes(
+        &self,
+        session: CK_SESSION_HANDLE,
+        object: CK_OBJECT_HANDLE,
+        kind: CK_ATTRIBUTE_TYPE,
+    ) -> Option<Vec<u8>> {
+        let mut value = [0_u8; LONGEST];
+        let mut wanted = [attribute(kind, &mut value)];
+        self.attributes(session, object, &mut wanted).ok()?;
+        let length = length(&wanted, 0)?;
+        value.get(..length).map(<[u8]>::to_vec)
+    }
+
+    /// A number attribute such as `CKA_KEY_TYPE`.
+    pub(crate) fn number(
+        &self,
+        session: CK_SESSION_HANDLE,
+        object: CK_OBJECT_HANDLE,
+        kind: CK_ATTRIBUTE_TYPE,
+    ) -> Option<CK_ULONG> {
+        let mut value: CK_ULONG = 0;
+        let mut wanted = [attribute(kind, core::slice::from_mut(&mut value))];
+        self.attributes(session, object, &mut wanted).ok()?;
+        (length(&wanted, 0)? == size_of::<CK_ULONG>()).then_some(value)
+    }
+
+    fn attributes(
+        &self,
+        session: CK_SESSION_HANDLE,
+        object: CK_OBJECT_HANDLE,
+        template: &mut [CK_ATTRIBUTE],
+    ) -> Result<(), CK_RV> {
+        let function = self.list().C_GetAttributeValue.ok_or(CKR_FUNCTION_NOT_SUPPORTED)?;
+        // SAFETY: every attribute of the template points to a buffer of the length it states (`attribute`).
+        match unsafe { function(session, object, template.as_mut_ptr(), template.len() as CK_ULONG) } {
+            CKR_OK => Ok(()),
+            rv => Err(rv),
+        }
+    }
+
+    /// The names of the token in `slot`.
+    ///
+    /// # Errors
+    /// The real module's own answer.
+    pub fn token(&self, slot: CK_SLOT_ID) -> Result<TokenName, ModuleError> {
+        let function = self
+            .list()
+            .C_GetTokenInfo
+            .ok_or(ModuleError::Failed { function: "C_GetTokenInfo", rv: CKR_FUNCTION_NOT_SUPPORTED })?;
+        let mut info = CK_TOKEN_INFO::default();
+        // SAFETY: the argument is a place for the structure.
+        check("C_GetTokenInfo", unsafe { function(slot, &raw mut info) })?;
+        Ok(TokenName {
+            label: unpadded(&info.label),
+            serial: unpadded(&info.serialNumber),
+            model: unpadded(&info.model),
+            manufacturer: unpadded(&info.manufacturerID),
+            firmware: format!("{}.{}", info.firmwareVersion.major, info.firmwareVersion.minor),
+        })
+    }
+
+    /// The slots that hold a token.
+    ///
+    /// # Errors
+    /// The real module's own answer.
+    pub fn slots(&self, token_present: bool) -> Result<Vec<CK_SLOT_ID>, CK_RV> {
+        let function = self.list().C_GetSlotList.ok_or(CKR_FUNCTION_NOT_SUPPORTED)?;
+        // Slots can come between the question for the number and the list itself.
+        for _ in 0..4 {
+            let mut count: CK_ULONG = 0;
+            // SAFETY: a NULL list asks for the number of slots.
+            let rv =
+                unsafe { function(CK_BBOOL::from(token_present), core::ptr::null_mut(), &raw mut count) };
+            if rv != CKR_OK {
+                return Err(rv);
+            }
+            let mut slots = vec![0; (count as usize).min(4096)];
+            let mut filled = slots.len() as CK_ULONG;
+            // SAFETY: the list has room for as many slots as `filled` says.
+            match unsafe { function(CK_BBOOL::from(token_present), slots.as_mut_ptr(), &raw mut filled) } {
+                CKR_OK => {
+                    slots.truncate(filled as usize);
+                    return Ok(slots);
+                }
+                CKR_BUFFER_TOO_SMALL => {}
+                rv => return Err(rv),
+            }
+        }
+        Err(CKR_GENERAL_ERROR)
+    }
+}
+
+fn attribute<T>(kind: CK_ATTRIBUTE_TYPE, buffer: &mut [T]) -> CK_ATTRIBUTE {
+    CK_ATTRIBUTE {
+        type_: kind,
+        pValue: buffer.as_mut_ptr().cast(),
+        ulValueLen: core::mem::size_of_val(buffer) as CK_ULONG,
+    }
+}
+
+/// The length that the real module has written; `None` where the attribute is not to be had.
+fn length(template: &[CK_ATTRIBUTE], index: usize) -> Option<usize> {
+    let length = template.get(index)?.ulValueLen;
+    if length == CK_UNAVAILABLE_INFORMATION {
+        return None;
+    }
+    usize::try_from(length).ok()
+}
+
+/// Blank-padded text (PKCS#11 2.40 section 3.2), escaped where it is no printable UTF-8.
+fn unpadded(text: &[u8]) -> String {
+    let end = text.iter().rposition(|byte| *byte != b' ' && *byte != 0).map_or(0, |last| last + 1);
+    attestation::digest::escape(text.get(..end).unwrap_or(text))
+}
