@@ -13,7 +13,7 @@ pub(crate) fn to_string(value: &Value) -> String {
 fn write(value: &Value, out: &mut String) {
     match value {
         Value::Array(elements) => {
-            write_list(out, ('[', ']'), elements, |element, out| write(element, out));
+            write_list(out, ('[', ']'), elements, write);
         }
         Value::Object(members) => {
             // Sorted here, so that no feature of serde_json (`preserve_order`) can change the digest.

@@ -122,8 +122,11 @@ mod tests {
 
     #[test]
     fn every_way_to_use_a_key_has_a_class_that_is_not_open() {
-        let open: Vec<_> =
-            Function::ALL.iter().filter(|function| function.class() == Class::Open).map(|f| f.name()).collect();
+        let open: Vec<_> = Function::ALL
+            .iter()
+            .filter(|function| function.class() == Class::Open)
+            .map(|f| f.name())
+            .collect();
         // Written out, so that opening a function takes a change in two places.
         let expected = [
             "C_GetInfo",

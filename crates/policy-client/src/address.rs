@@ -1,15 +1,15 @@
-//! The policy server's address: an `https` origin, and path segments that are safe to append to it.
+//! The policy server's address, and path segments that are safe to append to it.
 
 use ureq::http::Uri;
 
 use crate::error::ClientError;
 
-/// An origin such as `https://policy.example:8443`, without a path.
+/// An address such as `https://policy.example:8443`, without a final slash.
 #[derive(Clone, Debug)]
-pub(crate) struct Origin(String);
+pub(crate) struct ServerAddress(String);
 
-impl Origin {
-    /// Accepts `https://HOST[:PORT]` with an optional final slash, and nothing more.
+impl ServerAddress {
+    /// Accepts `https://HOST[:PORT][/PATH]` and nothing more.
     pub(crate) fn parse(url: &str) -> Result<Self, ClientError> {
         let refuse = |why| ClientError::BadAddress { url: url.to_owned(), why };
         let uri: Uri = url.parse().map_err(|_| refuse("it is not a URL"))?;
@@ -23,10 +23,10 @@ impl Origin {
         if authority.as_str().contains('@') {
             return Err(refuse("it must not hold a user name"));
         }
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() || url.contains('#') {
-            return Err(refuse("it must end after the host and port"));
+        if uri.query().is_some() || url.contains('#') {
+            return Err(refuse("it must have no query and no fragment"));
         }
-        Ok(Self(format!("https://{authority}")))
+        Ok(Self(format!("https://{authority}{}", uri.path().trim_end_matches('/'))))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -65,13 +65,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_accepted_with_and_without_its_final_slash() {
-        for (url, origin) in [
+    fn an_address_loses_its_final_slash() {
+        for (url, address) in [
             ("https://policy.example", "https://policy.example"),
             ("https://policy.example:8443/", "https://policy.example:8443"),
             ("https://[::1]:8443", "https://[::1]:8443"),
+            ("https://policy.example/trustshim/", "https://policy.example/trustshim"),
         ] {
-            assert_eq!(Origin::parse(url).unwrap().as_str(), origin);
+            assert_eq!(ServerAddress::parse(url).unwrap().as_str(), address);
         }
     }
 
@@ -83,11 +84,10 @@ mod tests {
             "http://policy.example",
             "https://",
             "https://user:secret@policy.example",
-            "https://policy.example/api",
             "https://policy.example/?a=b",
             "https://policy.example/#a",
         ] {
-            assert!(matches!(Origin::parse(url), Err(ClientError::BadAddress { .. })), "{url}");
+            assert!(matches!(ServerAddress::parse(url), Err(ClientError::BadAddress { .. })), "{url}");
         }
     }
 

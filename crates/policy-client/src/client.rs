@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use ureq::http::Method;
 use zeroize::Zeroizing;
 
-use crate::address::Origin;
+use crate::address::ServerAddress;
 use crate::error::ClientError;
 use crate::exchange::Exchange;
 use crate::trust;
@@ -22,7 +22,7 @@ const OPERATOR_LIMIT: u64 = 32 << 20;
 /// Where the policy server is and how to know it.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `https://HOST[:PORT]`.
+    /// `https://HOST[:PORT]`, with a path at most.
     pub url: String,
     /// PEM file with the only roots that count.
     pub ca_pem: PathBuf,
@@ -38,7 +38,7 @@ pub struct Client {
 
 impl core::fmt::Debug for Client {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Client").field("server", &self.exchange.origin.as_str()).finish_non_exhaustive()
+        f.debug_struct("Client").field("server", &self.exchange.address.as_str()).finish_non_exhaustive()
     }
 }
 
@@ -50,7 +50,7 @@ impl Client {
     pub fn new(settings: &Settings) -> Result<Self, ClientError> {
         Ok(Self {
             exchange: Exchange {
-                origin: Origin::parse(&settings.url)?,
+                address: ServerAddress::parse(&settings.url)?,
                 tls: trust::tls_from_ca_file(&settings.ca_pem)?,
                 timeout: settings.timeout,
                 authorization: None,
@@ -127,7 +127,7 @@ impl Client {
         limit: u64,
     ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body)
-            .map_err(|_| ClientError::BadRequest { server: self.exchange.origin.as_str().to_owned() })?;
+            .map_err(|_| ClientError::BadRequest { server: self.exchange.address.as_str().to_owned() })?;
         self.exchange.run(Method::POST, path, Some(body), limit)?.json()
     }
 }

@@ -27,7 +27,7 @@ pub enum ClientError {
     /// The server's certificate was not accepted: another CA, another name, expired.
     #[error("{server} shows a certificate that is not accepted: {why}")]
     BadCertificate {
-        /// Origin.
+        /// Its address.
         server: String,
         #[allow(missing_docs)]
         why: String,
@@ -38,13 +38,13 @@ pub enum ClientError {
     /// The request could not be put into JSON.
     #[error("the request to {server} cannot be written as JSON")]
     BadRequest {
-        /// Origin.
+        /// Its address.
         server: String,
     },
     /// The answer is not what the API says.
     #[error("{server} gave an answer that the policy server's API does not have: {why}")]
     Garbage {
-        /// Origin.
+        /// Its address.
         server: String,
         #[allow(missing_docs)]
         why: String,
@@ -55,7 +55,7 @@ pub enum ClientError {
     /// No complete answer within the timeout.
     #[error("{server} did not answer within {} ms", after.as_millis())]
     TimedOut {
-        /// Origin.
+        /// Its address.
         server: String,
         /// The whole time allowed for one request.
         after: Duration,
@@ -63,7 +63,7 @@ pub enum ClientError {
     /// The answer is longer than this client takes.
     #[error("{server} gave an answer of more than {limit} bytes")]
     TooLarge {
-        /// Origin.
+        /// Its address.
         server: String,
         /// In bytes.
         limit: u64,
@@ -71,7 +71,7 @@ pub enum ClientError {
     /// No connection.
     #[error("{server} cannot be reached: {why}")]
     Unreachable {
-        /// Origin.
+        /// Its address.
         server: String,
         #[allow(missing_docs)]
         why: String,

@@ -10,14 +10,14 @@ use ureq::tls::TlsConfig;
 use ureq::unversioned::transport::{Connector as _, RustlsConnector, TcpConnector};
 use zeroize::Zeroizing;
 
-use crate::address::Origin;
+use crate::address::ServerAddress;
 use crate::error::ClientError;
 use crate::resolver::CallerResolver;
 
 /// Where to, how long, and on whose behalf.
 #[derive(Clone)]
 pub(crate) struct Exchange {
-    pub(crate) origin: Origin,
+    pub(crate) address: ServerAddress,
     pub(crate) tls: TlsConfig,
     pub(crate) timeout: Duration,
     /// The value of the `Authorization` header.
@@ -43,11 +43,11 @@ impl Exchange {
         body: Option<Vec<u8>>,
         limit: u64,
     ) -> Result<Answer, ClientError> {
-        let server = self.origin.as_str();
+        let server = self.address.as_str();
         let transport = |error| ClientError::from_transport(error, server, self.timeout, limit);
         let mut request = Request::builder()
             .method(method)
-            .uri(self.origin.join(path))
+            .uri(self.address.join(path))
             .header(header::ACCEPT, "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization.as_str());

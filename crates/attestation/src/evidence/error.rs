@@ -31,6 +31,7 @@ impl EvidenceError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Claims(JsonError::Duplicate(_)) => "claim-duplicate",
+            Self::Claims(JsonError::TooDeep) => "claim-depth",
             Self::Claims(_) => "claims-malformed",
             Self::ConfirmationAlgorithm => "cnf-algorithm",
             Self::ConfirmationKey(_) => "cnf-key",

@@ -79,6 +79,7 @@ impl TokenError {
             Self::AnchorsMalformed(_) => "anchors-malformed",
             Self::AnchorsEmpty => "anchors-empty",
             Self::Claims(JsonError::Duplicate(_)) => "claim-duplicate",
+            Self::Claims(JsonError::TooDeep) => "claim-depth",
             Self::Claims(_) => "claims-malformed",
             Self::DeadlineTooFar { .. } => "deadline-too-far",
             Self::Expired { .. } => "expired",

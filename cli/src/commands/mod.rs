@@ -1,0 +1,14 @@
+//! One file per command: its options, what it does, what it shows.
+
+pub mod approve;
+pub mod attest;
+pub mod component;
+pub mod decisions;
+pub mod doctor;
+pub mod enroll;
+pub mod explain;
+pub mod grant;
+pub mod hsm;
+pub mod init;
+pub mod status;
+pub mod token;

@@ -1,0 +1,164 @@
+//! `trustshim`, the operator's tool: reads the command line, runs one command, says how it ended.
+
+#![forbid(unsafe_code)]
+
+mod commands;
+mod confirm;
+mod date;
+mod error;
+mod hsm;
+mod local_attester;
+mod output;
+mod private_file;
+mod profile;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{
+    approve, attest, component, decisions, doctor, enroll, explain, grant, hsm as hsms, init, status, token,
+};
+
+const AFTER_HELP: &str = "\
+Exit status:
+  0  done
+  1  failed; standard error says what happened and what to do next
+  2  the command line is wrong, or a question needs a terminal
+  3  denied: the evidence was refused
+
+The policy server is found by --server, --ca and --admin-token-file, else by TRUSTSHIM_SERVER, TRUSTSHIM_CA and
+TRUSTSHIM_ADMIN_TOKEN, else in $XDG_CONFIG_HOME/trustshim/profile.toml:
+  server = \"https://policy.example:8443\"
+  ca = \"/etc/trustshim/ca.pem\"
+  admin_token_file = \"/home/me/.config/trustshim/admin-token\"
+
+A refusal, from the log line to the approval:
+  trustshim explain --last
+  trustshim approve --last --component nginx --version 1.24.0-1 \\
+      --grant 'pkcs11:token=web;object=tls;type=private' --operations sign";
+
+/// Lets only attested software use the keys of an HSM: the operator's tool.
+#[derive(Parser)]
+#[command(name = "trustshim", version, after_help = AFTER_HELP, max_term_width = 110)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Init(init::Args),
+    Enroll(enroll::Args),
+    Attest(attest::Args),
+    Status(status::Args),
+    Doctor(doctor::Args),
+    Hsm(hsms::Args),
+    Component(component::Args),
+    Decisions(decisions::Args),
+    Explain(explain::Args),
+    Approve(approve::Args),
+    Grant(grant::Args),
+    Token(token::Args),
+}
+
+fn main() -> ExitCode {
+    let ended = match CommandLine::parse().command {
+        Command::Init(args) => init::run(&args),
+        Command::Enroll(args) => enroll::run(&args),
+        Command::Attest(args) => attest::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Hsm(args) => hsms::run(&args),
+        Command::Component(args) => component::run(&args),
+        Command::Decisions(args) => decisions::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Approve(args) => approve::run(&args),
+        Command::Grant(args) => grant::run(&args),
+        Command::Token(args) => token::run(&args),
+    };
+    match ended {
+        Ok(ended) => ended.into(),
+        Err(error) => {
+            output::tell(&format!("trustshim: {error}\n  what to do: {}\n", error.advice()));
+            error.exit_code()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<CommandLine, clap::error::ErrorKind> {
+        CommandLine::try_parse_from(line.split_whitespace()).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn command_lines_of_the_documentation_are_understood() {
+        for line in [
+            "trustshim init --real-module /usr/lib/softhsm/libsofthsm2.so --server https://policy.example:8443",
+            "trustshim enroll --config /etc/trustshim/trustshim.toml --algorithm rsa-pss --host web1 --json",
+            "trustshim attest --json",
+            "trustshim status --server https://127.0.0.1:8443 --ca ca.pem",
+            "trustshim doctor --json",
+            "trustshim hsm list --json",
+            "trustshim hsm approve NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs",
+            "trustshim hsm suspend NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs --server https://a",
+            "trustshim component retire nginx 1.0",
+            "trustshim component show nginx --json",
+            "trustshim decisions",
+            "trustshim decisions --json --limit 5 --denied",
+            "trustshim decisions list --json",
+            "trustshim decisions show D-7F3K2QW0X4MZ --json",
+            "trustshim explain --last",
+            "trustshim explain D-7F3K2QW0X4MZ --json",
+            "trustshim approve --last --component c --version v --grant pkcs11:serial=1;id=%01;type=private \
+             --operations sign,decrypt --any-arguments --any-user --allow-jit --many --yes",
+            "trustshim approve D-7F3K2QW0X4MZ --component c --version v",
+            "trustshim grant add --component c --key pkcs11:token=t;object=o;type=private --operations all",
+            "trustshim grant list --json",
+            "trustshim grant remove G-12",
+            "trustshim token inspect - --anchors anchors.jwks --json",
+            "trustshim token inspect",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
+        }
+    }
+
+    #[test]
+    fn incomplete_or_contradictory_command_lines_are_refused() {
+        for line in [
+            "trustshim",
+            "trustshim approve --component c --version v",
+            "trustshim approve --last --component c",
+            "trustshim approve D-7F3K2QW0X4MZ --last --component c --version v",
+            "trustshim approve --last --component c --version v --grant pkcs11:token=t;object=o;type=private",
+            "trustshim approve --last --component c --version v --operations sign",
+            "trustshim approve --last --component c --version v --grant x --operations sign",
+            "trustshim grant add --component c --key pkcs11:token=t;object=o;type=private --operations sing",
+            "trustshim grant add --component c --key pkcs11:token=t;object=o;type=private --operations ",
+            "trustshim explain",
+            "trustshim explain D-1",
+            "trustshim hsm approve not-a-fingerprint",
+            "trustshim enroll --algorithm rsa",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        for command in CommandLine::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("trustshim "), "{}", command.get_name());
+        }
+    }
+}

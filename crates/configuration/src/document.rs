@@ -1,0 +1,244 @@
+//! From the text of the file to settings: the layout as TOML, then each value's own rule.
+
+use std::path::PathBuf;
+
+use attestation::digest::Digest;
+use attestation::key_uri::KeyUri;
+use attestation::token::Mode;
+use serde::Deserialize;
+
+use crate::error::ConfigurationError;
+use crate::settings::{
+    Attestation, Component, Configuration, DenyCode, Gate, Log, LogTarget, PolicyServer, RealModule, Scope,
+};
+use crate::value;
+
+const DEFAULT_TIMEOUT_MS: u64 = 5_000;
+const MAX_TIMEOUT_MS: u64 = 60_000;
+/// Each is hashed at every attestation, and listed in the evidence.
+const MAX_FILES: usize = 256;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    mode: Mode,
+    real_module: RealModuleTable,
+    policy_server: PolicyServerTable,
+    attestation: AttestationTable,
+    #[serde(default)]
+    gate: GateTable,
+    #[serde(default)]
+    component: ComponentTable,
+    #[serde(default)]
+    log: LogTable,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RealModuleTable {
+    path: PathBuf,
+    #[serde(default)]
+    init_args: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyServerTable {
+    url: String,
+    ca: PathBuf,
+    anchors: PathBuf,
+    timeout_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AttestationTable {
+    key: String,
+    pin_file: Option<PathBuf>,
+    host: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GateTable {
+    #[serde(default)]
+    scope: ScopeName,
+    #[serde(default)]
+    deny_code: DenyCodeName,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ScopeName {
+    #[default]
+    Keys,
+    Everything,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum DenyCodeName {
+    #[default]
+    FunctionRejected,
+    KeyFunctionNotPermitted,
+    Vendor,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ComponentTable {
+    name: Option<String>,
+    #[serde(default)]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogTable {
+    target: Option<String>,
+}
+
+/// Reads the text of the file `path`.
+pub(crate) fn parse(text: &str, path: PathBuf) -> Result<Configuration, ConfigurationError> {
+    let document: Document = toml::from_str(text).map_err(|error| syntax(&error, text, path.clone()))?;
+    let digest = Digest::of(text.as_bytes());
+    let checker = Checker { path };
+    let mode = match document.mode {
+        Mode::Inline => Mode::Inline,
+        Mode::Guarded => return Err(checker.later("mode", "guarded")),
+    };
+    let real_module = checker.real_module(document.real_module)?;
+    let policy_server = checker.policy_server(document.policy_server)?;
+    let attestation = checker.attestation(document.attestation)?;
+    let gate = checker.gate(&document.gate)?;
+    let component = checker.component(document.component)?;
+    let log = checker.log(document.log)?;
+    let path = checker.path;
+    Ok(Configuration { path, digest, mode, real_module, policy_server, attestation, gate, component, log })
+}
+
+/// The parser's own text would quote the line, and with it the value: its message and the line's number must do.
+fn syntax(error: &toml::de::Error, text: &str, path: PathBuf) -> ConfigurationError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    ConfigurationError::Syntax { path, line, reason: attestation::digest::escape(error.message().as_bytes()) }
+}
+
+/// Applies the rules of single values, and names the file in what it refuses.
+struct Checker {
+    path: PathBuf,
+}
+
+impl Checker {
+    fn real_module(&self, table: RealModuleTable) -> Result<RealModule, ConfigurationError> {
+        self.require(
+            !table.init_args.contains('\0'),
+            "real_module.init_args",
+            "must not hold a NUL character",
+        )?;
+        Ok(RealModule { path: self.absolute("real_module.path", table.path)?, init_args: table.init_args })
+    }
+
+    fn policy_server(&self, table: PolicyServerTable) -> Result<PolicyServer, ConfigurationError> {
+        self.require(
+            value::is_https_url(&table.url),
+            "policy_server.url",
+            "must be an address such as https://HOST:PORT, without credentials, query or fragment",
+        )?;
+        let timeout_ms = table.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
+        self.require(
+            (1..=MAX_TIMEOUT_MS).contains(&timeout_ms),
+            "policy_server.timeout_ms",
+            "must be between 1 and 60000",
+        )?;
+        Ok(PolicyServer {
+            url: table.url,
+            ca: self.absolute("policy_server.ca", table.ca)?,
+            anchors: self.absolute("policy_server.anchors", table.anchors)?,
+            timeout_ms,
+        })
+    }
+
+    fn attestation(&self, table: AttestationTable) -> Result<Attestation, ConfigurationError> {
+        // RFC 7512 section 2.4. Refused ahead of the parser, whose errors repeat what they do not know.
+        self.require(
+            !table.key.contains("pin-"),
+            "attestation.key",
+            "must not hold a PIN or its source; `pin_file` names the file that holds it",
+        )?;
+        KeyUri::parse(&table.key).map_err(|source| ConfigurationError::Key {
+            path: self.path.clone(),
+            key: "attestation.key",
+            source,
+        })?;
+        if let Some(host) = &table.host {
+            self.require(value::is_host_name(host), "attestation.host", "must be a host name")?;
+        }
+        let pin_file = table.pin_file.map(|file| self.absolute("attestation.pin_file", file)).transpose()?;
+        Ok(Attestation { key: table.key, pin_file, host: table.host })
+    }
+
+    fn gate(&self, table: &GateTable) -> Result<Gate, ConfigurationError> {
+        let scope = match table.scope {
+            ScopeName::Keys => Scope::Keys,
+            ScopeName::Everything => return Err(self.later("gate.scope", "everything")),
+        };
+        let deny_code = match table.deny_code {
+            DenyCodeName::FunctionRejected => DenyCode::FunctionRejected,
+            DenyCodeName::KeyFunctionNotPermitted => DenyCode::KeyFunctionNotPermitted,
+            DenyCodeName::Vendor => DenyCode::Vendor,
+        };
+        Ok(Gate { scope, deny_code })
+    }
+
+    fn component(&self, table: ComponentTable) -> Result<Component, ConfigurationError> {
+        let name = table.name.unwrap_or_else(|| "auto".to_owned());
+        self.require(
+            value::is_component_name(&name),
+            "component.name",
+            "must be 1 to 64 letters, digits, `.`, `_` or `-`",
+        )?;
+        self.require(table.files.len() <= MAX_FILES, "component.files", "must not hold more than 256 files")?;
+        let mut files = table
+            .files
+            .into_iter()
+            .map(|file| self.absolute("component.files", file))
+            .collect::<Result<Vec<_>, _>>()?;
+        files.sort();
+        self.require(
+            !files.windows(2).any(|pair| matches!(pair, [one, other] if one == other)),
+            "component.files",
+            "must not name a file twice",
+        )?;
+        Ok(Component { name, files })
+    }
+
+    fn log(&self, table: LogTable) -> Result<Log, ConfigurationError> {
+        let target = match table.target.as_deref() {
+            None | Some("journal") => LogTarget::Journal,
+            Some("syslog") => LogTarget::Syslog,
+            Some(other) => match other.strip_prefix("file:") {
+                Some(file) => LogTarget::File(self.absolute("log.target", file.into())?),
+                None => return Err(self.refuse("log.target", "must be journal, syslog or file:PATH")),
+            },
+        };
+        Ok(Log { target })
+    }
+
+    fn absolute(&self, key: &'static str, path: PathBuf) -> Result<PathBuf, ConfigurationError> {
+        self.require(value::is_absolute_path(&path), key, "must be an absolute path")?;
+        Ok(path)
+    }
+
+    fn require(&self, holds: bool, key: &'static str, rule: &'static str) -> Result<(), ConfigurationError> {
+        if holds { Ok(()) } else { Err(self.refuse(key, rule)) }
+    }
+
+    fn refuse(&self, key: &'static str, rule: &'static str) -> ConfigurationError {
+        ConfigurationError::Value { path: self.path.clone(), key, rule }
+    }
+
+    fn later(&self, key: &'static str, value: &'static str) -> ConfigurationError {
+        ConfigurationError::NotInThisVersion { path: self.path.clone(), key, value }
+    }
+}

@@ -1,0 +1,116 @@
+//! The settings, checked: paths are absolute, the URL is https, the key URI parses.
+
+use std::path::PathBuf;
+
+use attestation::digest::Digest;
+use attestation::token::Mode;
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// The file it was read from, as an absolute path.
+    pub path: PathBuf,
+    /// SHA-256 of exactly the bytes that it was read from.
+    pub digest: Digest,
+    /// Where the gate stands; [`Mode::Inline`] in this version.
+    pub mode: Mode,
+    /// `[real_module]`.
+    pub real_module: RealModule,
+    /// `[policy_server]`.
+    pub policy_server: PolicyServer,
+    /// `[attestation]`.
+    pub attestation: Attestation,
+    /// `[gate]`.
+    pub gate: Gate,
+    /// `[component]`.
+    pub component: Component,
+    /// `[log]`.
+    pub log: Log,
+}
+
+/// The vendor's PKCS#11 library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealModule {
+    /// Its file.
+    pub path: PathBuf,
+    /// Passed as `pReserved` to its `C_Initialize`; empty where nothing is passed. Holds no NUL.
+    pub init_args: String,
+}
+
+/// The policy server, and how it is recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyServer {
+    /// `https://HOST[:PORT]`, with a path at most; no credentials, query or fragment.
+    pub url: String,
+    /// The only certificate authority that counts for it, in PEM.
+    pub ca: PathBuf,
+    /// The public keys that may sign trust tokens (JWKS).
+    pub anchors: PathBuf,
+    /// How long one request may take, in milliseconds: 1 to 60 000.
+    pub timeout_ms: u64,
+}
+
+/// The attestation key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attestation {
+    /// RFC 7512 URI; parses as [`attestation::key_uri::KeyUri`].
+    pub key: String,
+    /// The PIN of the key's token; absent where the application's login is used.
+    pub pin_file: Option<PathBuf>,
+    /// The host's name in tokens; absent where the kernel's host name is used.
+    pub host: Option<String>,
+}
+
+/// What the gate covers, and how it refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Which calls it covers.
+    pub scope: Scope,
+    /// What a refused call returns.
+    pub deny_code: DenyCode,
+}
+
+/// Which calls the gate covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All but those of the open class.
+    Keys,
+}
+
+/// What a refused call returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenyCode {
+    /// `CKR_FUNCTION_REJECTED`.
+    FunctionRejected,
+    /// `CKR_KEY_FUNCTION_NOT_PERMITTED`.
+    KeyFunctionNotPermitted,
+    /// `CKR_VENDOR_DEFINED | 0x00545301`, "trust token invalid".
+    Vendor,
+}
+
+/// The software that uses the shim, as far as this host says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Component {
+    /// A hint for operators: 1 to 64 letters, digits, `.`, `_` or `-`. The verifier goes by digests.
+    pub name: String,
+    /// Configuration files that are measured with it; sorted, no duplicates.
+    pub files: Vec<PathBuf>,
+}
+
+/// Where refusals are logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The destination.
+    pub target: LogTarget,
+}
+
+/// A destination of log lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Appended to this file.
+    File(PathBuf),
+    /// The systemd journal.
+    Journal,
+    /// The system's log socket.
+    Syslog,
+}

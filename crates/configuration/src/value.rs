@@ -1,0 +1,109 @@
+//! The rules of single values: names, paths and the server's address.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+/// DNS names end at 253 characters (RFC 1035 section 2.3.4, without the final dot).
+const MAX_HOST: usize = 253;
+const MAX_COMPONENT: usize = 64;
+
+/// Absolute, and something that the kernel could take for a path.
+pub(crate) fn is_absolute_path(path: &Path) -> bool {
+    path.is_absolute() && !path.as_os_str().as_bytes().contains(&0)
+}
+
+/// A host name or the text of an IPv4 address: letters, digits, `-`, `_` and single dots.
+pub(crate) fn is_host_name(text: &str) -> bool {
+    text.len() <= MAX_HOST
+        && text.split('.').all(|label| {
+            !label.is_empty()
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        })
+}
+
+/// What operators type as a component's name.
+pub(crate) fn is_component_name(text: &str) -> bool {
+    (1..=MAX_COMPONENT).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+/// `https://HOST[:PORT][/PATH]`: no credentials, which would end in logs, and nothing behind the path.
+pub(crate) fn is_https_url(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("https://") else { return false };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    is_authority(authority)
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'\\'))
+}
+
+fn is_authority(text: &str) -> bool {
+    let (host_is_good, port) = match text.strip_prefix('[') {
+        Some(bracketed) => match bracketed.split_once(']') {
+            Some((address, port)) => (address.parse::<std::net::Ipv6Addr>().is_ok(), port),
+            None => return false,
+        },
+        None => {
+            let end = text.find(':').unwrap_or(text.len());
+            let (host, port) = text.split_at(end);
+            (is_host_name(host), port)
+        }
+    };
+    host_is_good && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_servers() {
+        for good in [
+            "https://127.0.0.1:8443",
+            "https://[::1]:8443",
+            "https://policy.example",
+            "https://policy.example:443/trustshim/",
+        ] {
+            assert!(is_https_url(good), "{good}");
+        }
+        for bad in [
+            "",
+            "http://127.0.0.1:8443",
+            "HTTPS://policy.example",
+            "https://",
+            "https:///v1",
+            "https://:8443",
+            "https://policy.example:",
+            "https://policy.example:0",
+            "https://policy.example:+443",
+            "https://policy.example:65536",
+            "https://policy..example",
+            "https://user:secret@policy.example",
+            "https://policy.example/?query",
+            "https://policy.example/#fragment",
+            "https://policy.example\\@other.example",
+            "https://policy.example\n",
+            "https://policy example",
+            "https://[::1",
+            "https://[policy.example]",
+            "https://[::1]8443",
+        ] {
+            assert!(!is_https_url(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_hosts_and_components() {
+        assert!(is_host_name("build-7.example"));
+        assert!(!is_host_name(""));
+        assert!(!is_host_name("a..b"));
+        assert!(!is_host_name("a b"));
+        assert!(!is_host_name(&"a".repeat(MAX_HOST + 1)));
+        assert!(is_component_name("nginx-1.24_x"));
+        assert!(!is_component_name(""));
+        assert!(!is_component_name("nginx\u{1b}[2J"));
+        assert!(!is_component_name(&"a".repeat(MAX_COMPONENT + 1)));
+    }
+}

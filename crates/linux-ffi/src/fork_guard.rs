@@ -1,0 +1,123 @@
+//! A page that the kernel wipes in a forked child: how a process notices that it is a copy.
+//!
+//! `getpid` would tell the same, at the price of a system call for each question.
+
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use crate::error::LinuxError;
+use crate::memory::page_size;
+
+const MARK: u8 = 0xa5;
+
+/// A mark that this process can see and a child made by `fork` cannot (`MADV_WIPEONFORK`, Linux 4.14).
+///
+/// A child that shares its parent's memory (`vfork`, `CLONE_VM`) sees the mark: it is the same memory.
+#[derive(Debug)]
+pub struct ForkGuard {
+    page: NonNull<AtomicU8>,
+    length: usize,
+}
+
+// SAFETY: the page is only reached through an atomic, and unmapped only by the owner's drop.
+unsafe impl Send for ForkGuard {}
+// SAFETY: as above; shared references give nothing but atomic loads and stores.
+unsafe impl Sync for ForkGuard {}
+
+impl ForkGuard {
+    /// Maps the page; not yet marked.
+    ///
+    /// # Errors
+    /// [`LinuxError`] where the kernel does not give the page, or cannot wipe it on fork.
+    pub fn new() -> Result<Self, LinuxError> {
+        let length = usize::try_from(page_size()?).map_err(|_| LinuxError::Range { call: "sysconf" })?;
+        // SAFETY: a new private mapping at an address of the kernel's choice; no existing memory is touched.
+        let address = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(LinuxError::last("mmap"));
+        }
+        let page = NonNull::new(address.cast()).ok_or(LinuxError::Range { call: "mmap" })?;
+        // From here on the drop unmaps it, on the way out of an error too.
+        let guard = Self { page, length };
+        // SAFETY: the range is exactly the mapping that this guard owns.
+        if unsafe { libc::madvise(address, length, libc::MADV_WIPEONFORK) } != 0 {
+            return Err(LinuxError::last("madvise"));
+        }
+        Ok(guard)
+    }
+
+    /// Marks this process.
+    pub fn mark(&self) {
+        self.flag().store(MARK, Ordering::Release);
+    }
+
+    /// Whether this process was marked; false in a child, until it marks itself.
+    pub fn is_marked(&self) -> bool {
+        self.flag().load(Ordering::Acquire) == MARK
+    }
+
+    fn flag(&self) -> &AtomicU8 {
+        // SAFETY: the page is mapped readable and writable from `new` to `drop`, zero bytes are a valid
+        // `AtomicU8`, and nothing reaches it otherwise.
+        unsafe { self.page.as_ref() }
+    }
+}
+
+impl Drop for ForkGuard {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this guard's own, and no reference into it outlives the guard. A failure
+        // leaves one page mapped, which harms nobody.
+        unsafe { libc::munmap(self.page.as_ptr().cast(), self.length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a forked child sees, asked twice: before and after it marked itself.
+    fn in_a_child(guard: &ForkGuard) -> (bool, bool) {
+        // SAFETY: the child calls nothing but atomics and `_exit`, which are safe after fork in any process.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            let before = guard.is_marked();
+            guard.mark();
+            let code = i32::from(before) | i32::from(guard.is_marked()) << 1;
+            // SAFETY: ends the child at once, without running anything of the test harness.
+            unsafe { libc::_exit(code) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for our own child; `status` is valid for the write of an int.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert!(libc::WIFEXITED(status));
+        let code = libc::WEXITSTATUS(status);
+        (code & 1 != 0, code & 2 != 0)
+    }
+
+    #[test]
+    fn a_child_is_not_marked_and_its_parent_stays_so() {
+        let guard = ForkGuard::new().unwrap();
+        assert!(!guard.is_marked());
+        guard.mark();
+        assert!(guard.is_marked());
+        assert_eq!(in_a_child(&guard), (false, true));
+        assert!(guard.is_marked());
+    }
+
+    #[test]
+    fn a_mark_set_in_a_child_does_not_reach_its_parent() {
+        let guard = ForkGuard::new().unwrap();
+        assert_eq!(in_a_child(&guard), (false, true));
+        assert!(!guard.is_marked());
+    }
+}

@@ -1,0 +1,17 @@
+//! The few raw Linux calls that Trustshim needs, each behind a safe function.
+//!
+//! Nothing here starts a thread, takes a lock or writes anywhere: it runs in other people's processes.
+
+mod clock;
+mod error;
+mod fork_guard;
+mod loader;
+mod memory;
+mod process;
+
+pub use clock::boottime_ms;
+pub use error::LinuxError;
+pub use fork_guard::ForkGuard;
+pub use loader::loaded_object_path;
+pub use memory::page_size;
+pub use process::{dumpable, is_secure_execution};

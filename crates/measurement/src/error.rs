@@ -1,0 +1,50 @@
+//! Why a measurement could not be made. Paths in here are escaped.
+
+use std::io;
+
+use linux_ffi::LinuxError;
+
+/// Why a measurement could not be made; there is no partial one.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum MeasurementError {
+    #[error("the process has more than {limit} bytes of arguments")]
+    ArgumentsTooLong { limit: usize },
+    #[error("{path} changed while it was measured")]
+    Changed { path: String },
+    #[error("{path} was deleted while it was measured")]
+    Deleted { path: String },
+    /// Btrfs subvolumes, and overlays before Linux 6.8, show another device to `stat` than in the map.
+    #[error(
+        "{path} is on device {found} but is mapped from device {mapped}: another file, or a file system that shows two device numbers (btrfs, overlayfs)"
+    )]
+    DeviceMismatch { path: String, mapped: String, found: String },
+    #[error("the environment holds {name} twice")]
+    EnvironmentAmbiguous { name: String },
+    #[error("the environment variables that steer code loading have more than {limit} bytes")]
+    EnvironmentTooLong { limit: usize },
+    #[error(transparent)]
+    Linux(#[from] LinuxError),
+    #[error("{path} is no longer the file that is mapped")]
+    MappingReplaced { path: String },
+    #[error("the executable mappings kept changing while they were measured")]
+    MappingsUnsettled,
+    #[error("{path}: {reason}")]
+    Malformed { path: &'static str, reason: &'static str },
+    #[error("/proc/self/maps: line {line} cannot be understood")]
+    MapsMalformed { line: usize },
+    #[error("no file is mapped at {address:#x}")]
+    NoMapping { address: usize },
+    #[error("{path} is not on procfs")]
+    NotProcfs { path: &'static str },
+    #[error("{path} is not a regular file")]
+    NotRegular { path: String },
+    #[error("the script that the interpreter runs cannot be told from its argument {argument}")]
+    ScriptUndetermined { argument: String },
+    #[error("{path} is larger than {limit} bytes")]
+    TooLarge { path: String, limit: u64 },
+    #[error("more than {limit} {what}")]
+    TooMany { what: &'static str, limit: usize },
+    #[error("{path}: {source}")]
+    Unreadable { path: String, source: io::Error },
+}

@@ -1,0 +1,227 @@
+//! Hashes files: what is opened is a regular file, and it is the same before and after it was read.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+
+use attestation::component::MeasuredFile;
+use attestation::digest::{Digest, escape};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, major, minor, open};
+use sha2::{Digest as _, Sha256};
+
+use crate::build_id;
+use crate::error::MeasurementError;
+use crate::proc_file::read_self_link;
+
+const BUFFER: usize = 128 * 1024;
+/// No program or configuration is larger; a sparse file can pretend to any size.
+const MAX_FILE: u64 = 4 << 30;
+
+/// Which file, independent of its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FileIdentity {
+    /// Major and minor number of the device.
+    pub(crate) device: (u32, u32),
+    /// Inode.
+    pub(crate) inode: u64,
+}
+
+/// An open regular file.
+#[derive(Debug)]
+pub(crate) struct OpenedFile {
+    file: File,
+    /// For errors, escaped.
+    name: String,
+    stat: Stat,
+}
+
+impl OpenedFile {
+    /// Opens `path` without changing anything about it, and without waiting for a pipe's other end.
+    pub(crate) fn open(path: &Path) -> Result<Self, MeasurementError> {
+        let name = escape(path.as_os_str().as_encoded_bytes());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let file = open(path, flags, Mode::empty()).map_err(|errno| unreadable(&name, errno.into()))?;
+        let stat = fstat(&file).map_err(|errno| unreadable(&name, errno.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(MeasurementError::NotRegular { path: name });
+        }
+        Ok(Self { file: File::from(file), name, stat })
+    }
+
+    pub(crate) fn identity(&self) -> FileIdentity {
+        FileIdentity { device: (major(self.stat.st_dev), minor(self.stat.st_dev)), inode: self.stat.st_ino }
+    }
+
+    /// The path by which the kernel knows the opened file, without symbolic links.
+    fn kernel_path(&self) -> Result<Vec<u8>, MeasurementError> {
+        if self.stat.st_nlink == 0 {
+            return Err(MeasurementError::Deleted { path: self.name.clone() });
+        }
+        read_self_link(&format!("fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// Hashes the whole file; `path` is shown for it, escaped.
+    ///
+    /// A file that is written to in between is refused by its size and times. Writing through a mapping can
+    /// change content without either (inode(7)): then the digest is of what was read.
+    pub(crate) fn measure(mut self, path: &[u8]) -> Result<MeasuredFile, MeasurementError> {
+        let size = u64::try_from(self.stat.st_size).unwrap_or(u64::MAX);
+        if size > MAX_FILE {
+            return Err(MeasurementError::TooLarge { path: self.name, limit: MAX_FILE });
+        }
+        let build_id = build_id::read(&self.file).map_err(|source| unreadable(&self.name, source))?;
+        let (sha256, read) = self.hash(size).map_err(|source| unreadable(&self.name, source))?;
+        let after = fstat(&self.file).map_err(|errno| unreadable(&self.name, errno.into()))?;
+        if read != size || version(&after) != version(&self.stat) {
+            return Err(MeasurementError::Changed { path: self.name });
+        }
+        Ok(MeasuredFile { path: escape(path), sha256, build_id })
+    }
+
+    /// Digest and number of the bytes read: at most one more than `size`, to see that the file has grown.
+    fn hash(&mut self, size: u64) -> io::Result<(Digest, u64)> {
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; BUFFER.min(usize::try_from(size).unwrap_or(BUFFER) + 1)];
+        let mut content = (&self.file).take(size + 1);
+        let mut total = 0;
+        loop {
+            let length = match content.read(&mut buffer) {
+                Ok(0) => return Ok((Digest::from_bytes(hasher.finalize().into()), total)),
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            hasher.update(buffer.get(..length).unwrap_or_default());
+            total += length as u64;
+        }
+    }
+}
+
+/// What changes when a file is written to.
+fn version(stat: &Stat) -> (i64, i64, u64, i64, u64) {
+    (stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec)
+}
+
+fn unreadable(name: &str, source: io::Error) -> MeasurementError {
+    MeasurementError::Unreadable { path: name.to_owned(), source }
+}
+
+/// Measures the regular file that `path` leads to, and shows it by the kernel's path for it: absolute, without
+/// symbolic links.
+///
+/// # Errors
+/// [`MeasurementError`] where it cannot be read, is no regular file, or changes meanwhile.
+pub fn measure_file(path: &Path) -> Result<MeasuredFile, MeasurementError> {
+    let file = OpenedFile::open(path)?;
+    let shown = file.kernel_path()?;
+    file.measure(&shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::io::Write as _;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::symlink;
+
+    fn in_a_directory() -> (tempfile::TempDir, std::path::PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().canonicalize().unwrap();
+        (directory, path)
+    }
+
+    #[test]
+    fn content_around_the_buffers_size_is_hashed_whole() {
+        let (_keep, directory) = in_a_directory();
+        for size in [0, 1, BUFFER - 1, BUFFER, BUFFER + 1, 3 * BUFFER] {
+            let content: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
+            let path = directory.join(size.to_string());
+            std::fs::write(&path, &content).unwrap();
+            let measured = measure_file(&path).unwrap();
+            assert_eq!(measured.sha256, Digest::of(&content), "{size}");
+            assert_eq!(measured.path, path.to_str().unwrap());
+            assert_eq!(measured.build_id, None);
+        }
+    }
+
+    #[test]
+    fn a_link_is_shown_as_the_file_it_leads_to() {
+        let (_keep, directory) = in_a_directory();
+        std::fs::write(directory.join("real"), "content").unwrap();
+        symlink("real", directory.join("link")).unwrap();
+        let measured = measure_file(&directory.join("link")).unwrap();
+        assert_eq!(measured.path, directory.join("real").to_str().unwrap());
+    }
+
+    #[test]
+    fn a_hostile_name_is_escaped() {
+        let (_keep, directory) = in_a_directory();
+        let path = directory.join(OsStr::from_bytes(b"a\n\x1b[2J\xff"));
+        std::fs::write(&path, "content").unwrap();
+        assert!(measure_file(&path).unwrap().path.ends_with(r"/a\x0a\x1b[2J\xff"));
+    }
+
+    #[test]
+    fn whatever_is_not_a_regular_file_is_refused_at_once() {
+        let (_keep, directory) = in_a_directory();
+        let pipe = directory.join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, 0o600.into(), 0).unwrap();
+        for path in [directory.as_path(), &pipe, Path::new("/dev/zero")] {
+            let error = measure_file(path).unwrap_err();
+            assert!(matches!(error, MeasurementError::NotRegular { .. }), "{}: {error}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_an_error() {
+        let error = measure_file(Path::new("/nonexistent/file")).unwrap_err();
+        assert!(matches!(error, MeasurementError::Unreadable { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_changes_under_the_measurement_is_refused() {
+        let (_keep, directory) = in_a_directory();
+        let path = directory.join("file");
+        let changes: [fn(&Path); 3] = [
+            |path| std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"!").unwrap(),
+            |path| std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(3).unwrap(),
+            |path| {
+                // The same size, and the old time put back: the kernel's own change time still moves.
+                let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+                let modified = file.metadata().unwrap().modified().unwrap();
+                (&file).write_all(b"CONTENT").unwrap();
+                file.set_modified(modified).unwrap();
+            },
+        ];
+        for (index, change) in changes.into_iter().enumerate() {
+            std::fs::write(&path, "content").unwrap();
+            let opened = OpenedFile::open(&path).unwrap();
+            // The clock of file times moves in steps of some milliseconds.
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            change(&path);
+            let error = opened.measure(b"file").unwrap_err();
+            assert!(matches!(error, MeasurementError::Changed { .. }), "{index}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_gone_has_no_path() {
+        let (_keep, directory) = in_a_directory();
+        let path = directory.join("file");
+        std::fs::write(&path, "content").unwrap();
+        let mut opened = OpenedFile::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        opened.stat = fstat(&opened.file).unwrap();
+        assert!(matches!(opened.kernel_path(), Err(MeasurementError::Deleted { .. })));
+    }
+
+    #[test]
+    fn an_endless_file_is_refused_by_its_size() {
+        let (_keep, directory) = in_a_directory();
+        let path = directory.join("sparse");
+        File::create(&path).unwrap().set_len(MAX_FILE + 1).unwrap();
+        assert!(matches!(measure_file(&path), Err(MeasurementError::TooLarge { .. })));
+    }
+}

@@ -1,0 +1,27 @@
+//! Probes that measure the calling process: who runs it, which code is mapped, from which files, in which state.
+//!
+//! A probe that fails is an error, never a gap in the measurement. Everything runs on the caller's thread inside
+//! other people's programs: no panic, no thread, no output, bounded memory. What it cannot see is said where it
+//! is not seen: a process that lies to itself about itself is outside of what inline measuring can tell.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod build_id;
+mod environment;
+mod error;
+mod files;
+mod host;
+mod mapped;
+mod maps;
+mod principal;
+mod proc_file;
+mod process;
+mod runtime;
+mod scripts;
+mod text_pages;
+
+pub use error::MeasurementError;
+pub use files::measure_file;
+pub use host::{boot_id, host_name};
+pub use process::{Request, measure_object, measure_self};

@@ -1,0 +1,63 @@
+//! On whose behalf the process runs: user, group, systemd unit and namespaces.
+
+use attestation::component::Principal;
+use attestation::digest::escape;
+use rustix::process::{getegid, geteuid};
+
+use crate::error::MeasurementError;
+use crate::proc_file::{read_proc, read_self_link};
+
+const CGROUP: &str = "/proc/self/cgroup";
+/// `PROC_USER_INIT_INO` and `PROC_PID_INIT_INO` (linux/nsfs.h since 6.18; the same since 3.8).
+const INITIAL_USER: &[u8] = b"user:[4026531837]";
+const INITIAL_PID: &[u8] = b"pid:[4026531836]";
+
+pub(crate) fn read() -> Result<Principal, MeasurementError> {
+    Ok(Principal {
+        uid: geteuid().as_raw(),
+        gid: getegid().as_raw(),
+        unit: unit(&read_proc(CGROUP, 64 * 1024)?),
+        initial_user_namespace: read_self_link("ns/user")? == INITIAL_USER,
+        initial_pid_namespace: read_self_link("ns/pid")? == INITIAL_PID,
+    })
+}
+
+/// The innermost service of the unified hierarchy's line, `0::PATH` (cgroups(7)).
+///
+/// A user's own service manager makes services below `user@UID.service`: their names are the user's choice, and
+/// count only together with the user id.
+fn unit(cgroup: &[u8]) -> Option<String> {
+    let path = cgroup.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
+    path.rsplit(|byte| *byte == b'/').find(|element| element.ends_with(b".service")).map(escape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_is_the_innermost_service() {
+        for (cgroup, expected) in [
+            (&b"0::/system.slice/nginx.service\n"[..], Some("nginx.service")),
+            (b"0::/system.slice/nginx.service/worker\n", Some("nginx.service")),
+            (b"0::/user.slice/user@1000.service/app.slice/sign.service\n", Some("sign.service")),
+            (b"0::/user.slice/user-1000.slice/session-2.scope\n", None),
+            (b"0::/\n", None),
+            (b"12:pids:/system.slice/other.service\n0::/system.slice/nginx.service\n", Some("nginx.service")),
+            (b"1:name=systemd:/system.slice/nginx.service\n", None),
+            (b"0::/system.slice/nginx.service.d\n", None),
+            (b"0::/system.slice/a\\x2db.service", Some(r"a\\x2db.service")),
+            (b"", None),
+        ] {
+            assert_eq!(unit(cgroup).as_deref(), expected, "{}", escape(cgroup));
+        }
+    }
+
+    #[test]
+    fn user_and_group_are_the_effective_ones() {
+        use std::os::unix::fs::MetadataExt as _;
+        let file = tempfile::tempfile().unwrap().metadata().unwrap();
+        let principal = read().unwrap();
+        assert_eq!((principal.uid, principal.gid), (file.uid(), file.gid()));
+    }
+}

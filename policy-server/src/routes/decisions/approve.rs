@@ -1,0 +1,96 @@
+//! `POST /v1/decisions/{id}/approve`: makes what was measured the reference values of a version, and adds a
+//! grant, in one transaction.
+
+use std::sync::Arc;
+
+use attestation::api::{ApproveRequest, ApproveResponse, HsmState, VersionName};
+use axum::Json;
+use axum::extract::{Path, State};
+
+use super::Basis;
+use crate::appraisal::approval::{self, Latitude, check_terms};
+use crate::appraisal::reason::ReasonCode;
+use crate::appraisal::unsafe_key;
+use crate::authentication::{Approver, By};
+use crate::clock;
+use crate::error::ServerError;
+use crate::routes::body;
+use crate::state::Server;
+use crate::store::{commit, grants, versions};
+use crate::text;
+
+/// `POST /v1/decisions/{id}/approve`.
+pub async fn post(
+    State(server): State<Arc<Server>>,
+    by: By<Approver>,
+    Path(id): Path<String>,
+    body::Json(request): body::Json<ApproveRequest>,
+) -> Result<Json<ApproveResponse>, ServerError> {
+    for (member, name) in [("component", &request.component), ("version", &request.version)] {
+        if !text::is_name(name) {
+            return Err(ServerError::Malformed(format!("`{member}` must be 1 to 64 of A-Z a-z 0-9 . _ + -")));
+        }
+    }
+    let terms = request.grant.as_ref().map(check_terms).transpose()?;
+    let now = clock::now()?;
+    let mut transaction = server.store.write().await?;
+    let decision = super::find(&mut transaction, &id).await?;
+    let basis = super::evidence(&mut transaction, &decision).await?.ok_or_else(|| {
+        ServerError::CannotApprove(format!("no evidence that could be verified led to {}", decision.id))
+    })?;
+    check_basis(&basis, &request)?;
+    let name = VersionName { component: request.component, version: request.version };
+    let component = versions::component(&mut transaction, &name.component).await?;
+    let existing = component
+        .as_ref()
+        .and_then(|component| component.versions.iter().find(|version| version.version == name.version));
+    if existing.is_some_and(|version| version.retired_at.is_some()) {
+        return Err(ServerError::CannotApprove(format!(
+            "{} {} was retired; approve under another version name",
+            name.component, name.version
+        )));
+    }
+    let latitude = Latitude {
+        any_arguments: request.any_arguments,
+        any_user: request.any_user,
+        allow_jit: request.allow_jit,
+    };
+    let claims = basis.evidence.claims();
+    let reference = approval::approve(existing.map(|version| &version.reference), claims, latitude)?;
+    versions::put(&mut transaction, &name, &reference, by.name(), now).await?;
+    let grant = match terms {
+        Some(terms) => Some(grants::add(&mut transaction, &name.component, &terms, by.name(), now).await?),
+        None => None,
+    };
+    commit(transaction).await?;
+    let VersionName { component: to, version } = &name;
+    tracing::info!(decision = %decision.id, component = to, version, by = by.name(), "approved");
+    let (new_component, new_version) = (component.is_none(), existing.is_none());
+    Ok(Json(ApproveResponse { approved: name, new_component, new_version, grant }))
+}
+
+/// The approver judges the program; nobody may wave through doubts about who measured it.
+fn check_basis(basis: &Basis, request: &ApproveRequest) -> Result<(), ServerError> {
+    let claims = basis.evidence.claims();
+    let measurement = claims.submods.component.measurement_digest();
+    if request.measurement != measurement {
+        return Err(ServerError::CannotApprove(format!(
+            "the measurement of {} is {measurement}, not {}; look at it again",
+            basis.decision.id, request.measurement
+        )));
+    }
+    let failed = basis.decision.reasons.iter().find(|reason| !ReasonCode::is_about_component(&reason.code));
+    if let Some(reason) = failed {
+        return Err(ServerError::CannotApprove(format!("its evidence is not acceptable: {}", reason.detail)));
+    }
+    if let Some(reason) = unsafe_key(&claims.submods.hsm) {
+        return Err(ServerError::CannotApprove(reason.detail));
+    }
+    if basis.key.record.state != HsmState::Approved {
+        return Err(ServerError::CannotApprove(format!(
+            "the attestation key {} that signed its evidence is not approved now",
+            basis.key.record.fingerprint
+        )));
+    }
+    Ok(())
+}

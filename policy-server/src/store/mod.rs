@@ -1,0 +1,174 @@
+//! The policy database: one writing connection whose transactions run one after the other, and readers beside
+//! it. Each submodule holds the statements of one aggregate; callers compose them in one transaction.
+
+pub mod administrators;
+pub mod decisions;
+pub mod grants;
+pub mod hsms;
+pub mod meta;
+pub mod nonces;
+pub mod tokens;
+pub mod versions;
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{Sqlite, Transaction};
+
+/// Connections for reading.
+const READERS: u32 = 4;
+/// How long a statement waits for another process's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Why the database did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// What it holds is not what this version writes.
+    #[error("the database holds something unexpected in {place}: {problem}")]
+    Corrupt {
+        /// Table and column.
+        place: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A statement failed.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("the database's schema could not be brought up to date: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// A number is too large to be stored.
+    #[error("a number is too large for the database: {0}")]
+    OutOfRange(u64),
+}
+
+/// The policy database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Store {
+    /// Opens the database file and brings its schema up to date.
+    ///
+    /// # Errors
+    /// Where the file does not exist, cannot be opened, or was written by a newer version.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(false)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A decision must have reached the disk before its answer is sent.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
+        let writer = pool().max_connections(1).connect_with(options.clone()).await?;
+        sqlx::migrate!("./migrations").run(&writer).await?;
+        let readers =
+            pool().max_connections(READERS).connect_with(options.pragma("query_only", "ON")).await?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Starts a transaction that may write; it waits for the one before it. Dropped without a commit it is
+    /// rolled back.
+    ///
+    /// # Errors
+    /// Where the writing connection does not become free in time.
+    pub async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Starts a transaction that sees one state of the database and cannot write.
+    ///
+    /// # Errors
+    /// Where no reading connection becomes free in time.
+    pub async fn read(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.readers.begin().await?)
+    }
+
+    /// Closes all connections; open transactions end first.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// Makes a transaction's changes durable.
+///
+/// # Errors
+/// Where they are not; then none of them counts.
+pub async fn commit(transaction: Transaction<'static, Sqlite>) -> Result<(), StoreError> {
+    Ok(transaction.commit().await?)
+}
+
+/// The form in which the database holds a number.
+fn stored(value: u64) -> Result<i64, StoreError> {
+    i64::try_from(value).map_err(|_| StoreError::OutOfRange(value))
+}
+
+fn loaded(place: &'static str, value: i64) -> Result<u64, StoreError> {
+    u64::try_from(value).map_err(|_| StoreError::Corrupt { place, problem: format!("{value} is negative") })
+}
+
+/// Values that are stored as JSON, or as the bare word of a unit variant.
+fn to_json<T: Serialize>(place: &'static str, value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Corrupt { place, problem: error.to_string() })
+}
+
+fn from_json<T: DeserializeOwned>(place: &'static str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt { place, problem: error.to_string() })
+}
+
+fn to_word<T: Serialize>(place: &'static str, value: &T) -> Result<String, StoreError> {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => Ok(word),
+        _ => Err(StoreError::Corrupt { place, problem: "not a word".to_owned() }),
+    }
+}
+
+fn from_word<T: DeserializeOwned>(place: &'static str, word: &str) -> Result<T, StoreError> {
+    serde_json::from_value(serde_json::Value::String(word.to_owned()))
+        .map_err(|error| StoreError::Corrupt { place, problem: error.to_string() })
+}
+
+/// Reads text that has a `FromStr` form.
+fn parsed<T: core::str::FromStr<Err: ToString>>(place: &'static str, text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|error: T::Err| StoreError::Corrupt { place, problem: error.to_string() })
+}
+
+/// The connection inside a transaction.
+pub type Connection = SqliteConnection;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_database_is_opened_for_durability_and_consistency() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let store = Store::open(file.path()).await.unwrap();
+        let mut writing = store.write().await.unwrap();
+        let mut reading = store.read().await.unwrap();
+        for connection in [&mut writing, &mut reading] {
+            let mode: String =
+                sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut **connection).await.unwrap();
+            let full: i64 =
+                sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut **connection).await.unwrap();
+            let keys: i64 =
+                sqlx::query_scalar("PRAGMA foreign_keys").fetch_one(&mut **connection).await.unwrap();
+            assert_eq!((mode.as_str(), full, keys), ("wal", 2, 1));
+        }
+        let refused = sqlx::query("DELETE FROM decisions").execute(&mut *reading).await;
+        assert!(refused.is_err(), "a reader wrote");
+    }
+}

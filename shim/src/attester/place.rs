@@ -1,0 +1,102 @@
+//! Where the attestation key lives, and what the application must therefore not see.
+
+use std::path::PathBuf;
+
+use attestation::key_uri::KeyUri;
+use configuration::Attestation;
+use cryptoki_ffi::{ModuleError, ObjectFacts, RealModule};
+use gate::ObjectKind;
+use parking_lot::RwLock;
+use zeroize::Zeroizing;
+
+use super::AttesterError;
+
+/// Token and names of the attestation key.
+pub(crate) struct AttestationPlace {
+    module: RealModule,
+    uri: KeyUri,
+    name: String,
+    /// The attester's own PIN: then the token is its own too, and the slot is hidden.
+    pin_file: Option<PathBuf>,
+    slot: RwLock<Option<u64>>,
+}
+
+impl AttestationPlace {
+    pub(crate) fn new(settings: &Attestation, module: RealModule) -> Result<Self, AttesterError> {
+        let uri = KeyUri::parse(&settings.key).map_err(AttesterError::Key)?;
+        if (uri.token().is_none() && uri.serial().is_none()) || (uri.object().is_none() && uri.id().is_none())
+        {
+            return Err(AttesterError::KeyVague);
+        }
+        let slot = RwLock::new(None);
+        Ok(Self { module, uri, name: settings.key.clone(), pin_file: settings.pin_file.clone(), slot })
+    }
+
+    /// `CKA_LABEL` of the key, where the URI says it.
+    pub(crate) fn label(&self) -> Option<&[u8]> {
+        self.uri.object()
+    }
+
+    /// `CKA_ID` of the key, where the URI says it.
+    pub(crate) fn id(&self) -> Option<&[u8]> {
+        self.uri.id()
+    }
+
+    /// The URI, for messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The PIN, read anew so that it stays in memory only while it is needed.
+    pub(crate) fn pin(&self) -> Result<Option<Zeroizing<Vec<u8>>>, AttesterError> {
+        let Some(path) = &self.pin_file else { return Ok(None) };
+        let mut pin = Zeroizing::new(
+            std::fs::read(path).map_err(|source| AttesterError::Unreadable { path: path.clone(), source })?,
+        );
+        while pin.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+            pin.pop();
+        }
+        Ok(Some(pin))
+    }
+
+    /// The slot of the one token that the URI names.
+    pub(crate) fn slot(&self) -> Result<u64, ModuleError> {
+        if let Some(slot) = *self.slot.read()
+            && self.is_place(slot)
+        {
+            return Ok(slot);
+        }
+        let slots =
+            self.module.slots(true).map_err(|rv| ModuleError::Failed { function: "C_GetSlotList", rv })?;
+        let mut matching = slots.into_iter().filter(|slot| self.is_place(*slot));
+        let Some(slot) = matching.next() else {
+            return Err(ModuleError::NoToken(self.name.clone()));
+        };
+        if matching.next().is_some() {
+            return Err(ModuleError::ManyTokens(self.name.clone()));
+        }
+        *self.slot.write() = Some(slot);
+        Ok(slot)
+    }
+
+    fn is_place(&self, slot: u64) -> bool {
+        self.module.token(slot).is_ok_and(|token| {
+            self.uri.token().is_none_or(|label| label == token.label.as_bytes())
+                && self.uri.serial().is_none_or(|serial| serial == token.serial.as_bytes())
+        })
+    }
+
+    /// Whether the application must not know of this slot.
+    pub(crate) fn hides_slot(&self, slot: u64) -> bool {
+        self.pin_file.is_some() && self.is_place(slot)
+    }
+
+    /// Whether this object is the attestation key or its public half.
+    ///
+    /// Judged by name, wherever it is seen: some modules let a session of one token use handles of another.
+    pub(crate) fn is_attestation_key(&self, facts: &ObjectFacts) -> bool {
+        matches!(facts.kind, ObjectKind::PrivateKey | ObjectKind::PublicKey)
+            && self.label().is_none_or(|label| label == facts.label)
+            && self.id().is_none_or(|id| id == facts.id)
+    }
+}

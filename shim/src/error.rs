@@ -1,0 +1,18 @@
+//! Why the shim cannot start.
+
+/// `C_Initialize` fails with `CKR_GENERAL_ERROR` for one of these; the log says which.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The configuration file.
+    #[error(transparent)]
+    Configuration(#[from] configuration::ConfigurationError),
+    /// The real module.
+    #[error("[real_module] path: {0}")]
+    Module(#[from] cryptoki_ffi::ModuleError),
+    /// The page that tells a child from its parent.
+    #[error("no wipe-on-fork page: {0}")]
+    Linux(#[from] linux_ffi::LinuxError),
+    /// The attester cannot be set up.
+    #[error(transparent)]
+    Attester(#[from] crate::attester::AttesterError),
+}

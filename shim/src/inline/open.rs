@@ -1,0 +1,46 @@
+//! Functions that never use a key and need no look: forwarded untouched, the session being the application's own.
+
+use cryptoki_ffi::CK_RV;
+use cryptoki_ffi::calls;
+
+use super::Inline;
+use crate::layer::Layer;
+
+macro_rules! forward {
+    ($($call:ident),*) => {$(
+        impl Layer<calls::$call> for Inline {
+            fn call(&self, call: calls::$call) -> CK_RV {
+                self.forward_open(call)
+            }
+        }
+    )*};
+}
+
+forward!(C_GetInfo);
+
+macro_rules! forward_on_session {
+    ($($call:ident),*) => {$(
+        impl Layer<calls::$call> for Inline {
+            fn call(&self, call: calls::$call) -> CK_RV {
+                match self.session(call.session()) {
+                    Ok(_) => self.forward_open(call),
+                    Err(rv) => rv,
+                }
+            }
+        }
+    )*};
+}
+
+forward_on_session!(
+    C_CancelFunction,
+    C_Digest,
+    C_DigestFinal,
+    C_DigestInit,
+    C_DigestUpdate,
+    C_FindObjectsFinal,
+    C_FindObjectsInit,
+    C_GenerateRandom,
+    C_GetFunctionStatus,
+    C_Logout,
+    C_SeedRandom
+);

@@ -1,0 +1,98 @@
+//! The one instance of the shim in a process, from `C_Initialize` to `C_Finalize`, and in a forked child anew.
+
+use std::ffi::CString;
+
+use cryptoki_ffi::calls::{self, Call};
+use cryptoki_ffi::{CK_RV, Published};
+use cryptoki_sys::{
+    CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_GENERAL_ERROR,
+    CKR_OK,
+};
+use parking_lot::Mutex;
+
+use crate::exports;
+use crate::inline::Inline;
+use crate::layer::Layer;
+use crate::log::Log;
+
+static CURRENT: Published<Inline> = Published::new();
+/// Two concurrent `C_Initialize` crash some modules: they are let through one by one.
+static LIFE_CYCLE: Mutex<()> = Mutex::new(());
+
+/// How a function finds the layer that answers it.
+pub(crate) trait Dispatch: Call {
+    /// The answer to this call.
+    fn dispatch(self) -> CK_RV;
+}
+
+/// Answers a call of the application.
+pub(crate) fn answer<C: Dispatch>(call: C) -> CK_RV {
+    call.dispatch()
+}
+
+/// The instance, if it is initialised and was so by this very process.
+fn current() -> Option<&'static Inline> {
+    CURRENT.get().filter(|inline| inline.is_open())
+}
+
+macro_rules! dispatch {
+    (@$name:ident Library) => {};
+    (@$name:ident $class:ident) => {
+        impl Dispatch for calls::$name {
+            fn dispatch(self) -> CK_RV {
+                match current() {
+                    Some(inline) => Layer::call(inline, self),
+                    None => CKR_CRYPTOKI_NOT_INITIALIZED,
+                }
+            }
+        }
+    };
+    ($($name:ident: $since:ident, $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*) => {
+        $(dispatch!(@$name $class);)*
+    };
+}
+
+pkcs11_table::pkcs11_functions!(dispatch);
+
+impl Dispatch for calls::C_GetFunctionList {
+    fn dispatch(self) -> CK_RV {
+        self.answer(&exports::FUNCTION_LIST)
+    }
+}
+
+impl Dispatch for calls::C_Initialize {
+    fn dispatch(self) -> CK_RV {
+        let _serial = LIFE_CYCLE.lock();
+        if current().is_some() {
+            return CKR_CRYPTOKI_ALREADY_INITIALIZED;
+        }
+        let forked = CURRENT.get().is_some_and(Inline::is_of_parent);
+        let secure = linux_ffi::is_secure_execution();
+        let inline = match configuration::load(secure).map_err(Into::into).and_then(Inline::start) {
+            Ok(inline) => inline,
+            Err(error) => {
+                Log::before_configuration().failed_to_start(&error);
+                return CKR_GENERAL_ERROR;
+            }
+        };
+        let Ok(reserved) = inline.init_args().map(CString::new).transpose() else {
+            return CKR_ARGUMENTS_BAD;
+        };
+        let rv = inline.initialize_module(self, reserved.as_deref(), forked);
+        if rv == CKR_OK {
+            inline.open();
+            CURRENT.publish(Box::new(inline));
+        }
+        rv
+    }
+}
+
+impl Dispatch for calls::C_Finalize {
+    fn dispatch(self) -> CK_RV {
+        let _serial = LIFE_CYCLE.lock();
+        match current() {
+            Some(inline) => inline.finalize(self),
+            None => CKR_CRYPTOKI_NOT_INITIALIZED,
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What the whole-system scenarios under `tests/` stand on: a complete installation in a temporary directory, real clients
+//! with a bounded time, a probe that makes any PKCS#11 call, and the spy token's record.
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod pkcs11_tool;
+pub mod probe;
+pub mod spy_record;
+pub mod stack;
+
+pub use client::Finished;
+pub use pkcs11_tool::Tool;
+pub use probe::{Probe, Reply};
+pub use spy_record::SpyRecord;
+pub use stack::{Approval, Stack};

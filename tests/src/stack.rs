@@ -1,0 +1,222 @@
+//! A complete installation in a temporary directory, made by `scripts/sandbox`; stopped and removed when dropped.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::{Finished, run};
+
+/// An installation.
+pub struct Stack {
+    scratch: TempDir,
+    variables: BTreeMap<String, String>,
+}
+
+/// What an operator says when approving the newest refusal.
+pub struct Approval<'a> {
+    /// Name of the software.
+    pub component: &'a str,
+    /// Its version.
+    pub version: &'a str,
+    /// Key URI and operations.
+    pub grant: Option<(&'a str, &'a str)>,
+    /// Further options, such as `--any-arguments`.
+    pub options: &'a [&'a str],
+}
+
+impl<'a> Approval<'a> {
+    /// Version 1 of `component`, with one key for the given operations.
+    pub const fn of(component: &'a str, key: &'a str, operations: &'a str) -> Self {
+        Self { component, version: "1", grant: Some((key, operations)), options: &[] }
+    }
+
+    /// The same with further options.
+    pub const fn with(self, options: &'a [&'a str]) -> Self {
+        Self { options, ..self }
+    }
+}
+
+impl Stack {
+    /// Makes an installation with the policy server running, and no component approved.
+    pub fn up() -> Self {
+        let scratch =
+            tempfile::Builder::new().prefix("trustshim-e2e-").tempdir().expect("a temporary directory");
+        let mut stack = Self { scratch, variables: BTreeMap::new() };
+        stack.sandbox("up").must_succeed();
+        let env = fs::read_to_string(stack.directory().join("env")).expect("DIR/env");
+        stack.variables = env.lines().filter_map(variable).collect();
+        stack
+    }
+
+    /// Runs `scripts/sandbox up` or `down` on this installation.
+    pub fn sandbox(&self, command: &str) -> Finished {
+        run(sandbox_script().arg(command).arg(self.directory()))
+    }
+
+    /// `DIR` of `scripts/sandbox`.
+    pub fn directory(&self) -> PathBuf {
+        self.scratch.path().join("sandbox")
+    }
+
+    /// A file for the test's own use, outside `DIR`.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    /// Writes a file for the test's own use.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.file(name);
+        fs::write(&path, content).expect("a file of the test");
+        path
+    }
+
+    /// A variable of `DIR/env`.
+    pub fn variable(&self, name: &str) -> &str {
+        self.variables.get(name).unwrap_or_else(|| panic!("{name} is not in DIR/env"))
+    }
+
+    /// The shim.
+    pub fn shim(&self) -> &Path {
+        Path::new(self.variable("TRUSTSHIM_MODULE"))
+    }
+
+    /// The vendor's module.
+    pub fn real_module(&self) -> &Path {
+        Path::new(self.variable("REAL_MODULE"))
+    }
+
+    /// A command in the environment of an application: nothing of the test's own, and no operator's credential.
+    pub fn application(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.scratch.path());
+        for name in ["SOFTHSM2_CONF", "TRUSTSHIM_CONFIG"] {
+            command.env(name, self.variable(name));
+        }
+        command
+    }
+
+    /// A `trustshim` command in the environment of the operator.
+    pub fn operator(&self, arguments: &[&str]) -> Command {
+        let mut command = self.application(build().join("trustshim"));
+        for name in ["TRUSTSHIM_SERVER", "TRUSTSHIM_CA", "TRUSTSHIM_ADMIN_TOKEN"] {
+            command.env(name, self.variable(name));
+        }
+        command.args(arguments);
+        command
+    }
+
+    /// Runs `trustshim`, which must succeed, and reads its `--json`.
+    #[track_caller]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let finished = run(self.operator(arguments).arg("--json")).must_succeed();
+        serde_json::from_slice(&finished.stdout).unwrap_or_else(|error| panic!("{error}\n{finished}"))
+    }
+
+    /// `trustshim explain --last`.
+    #[track_caller]
+    pub fn explain_last(&self) -> Value {
+        self.json(&["explain", "--last"])
+    }
+
+    /// The codes of the reasons of the newest refusal on the server's record.
+    #[track_caller]
+    pub fn last_reasons(&self) -> Vec<String> {
+        reasons(&self.explain_last()["decision"])
+    }
+
+    /// Approves the newest refusal.
+    #[track_caller]
+    pub fn approve_last(&self, approval: &Approval<'_>) {
+        let mut command = self.operator(&["approve", "--last", "--component", approval.component]);
+        command.args(["--version", approval.version, "--yes"]).args(approval.options);
+        if let Some((key, operations)) = approval.grant {
+            command.args(["--grant", key, "--operations", operations]);
+        }
+        run(&mut command).must_succeed();
+    }
+
+    /// Grants a component the use of every key that a URI matches.
+    #[track_caller]
+    pub fn grant(&self, component: &str, key: &str, operations: &str) {
+        let arguments =
+            ["grant", "add", "--component", component, "--key", key, "--operations", operations, "--many"];
+        run(&mut self.operator(&arguments)).must_succeed();
+    }
+
+    /// Retires version 1 of a component.
+    #[track_caller]
+    pub fn retire(&self, component: &str) {
+        run(&mut self.operator(&["component", "retire", component, "1"])).must_succeed();
+    }
+
+    /// Stops the policy server and starts it again with another setting in its configuration.
+    pub fn restart_server(&self, setting: &str) {
+        self.sandbox("down").must_succeed();
+        let path = self.directory().join("policy-server/policy-server.toml");
+        let key = setting.split(' ').next().expect("a setting");
+        let text = fs::read_to_string(&path).expect("policy-server.toml");
+        let kept: String =
+            text.lines().filter(|line| !line.starts_with(key)).map(|line| format!("{line}\n")).collect();
+        fs::write(&path, format!("{setting}\n{kept}")).expect("policy-server.toml");
+        self.sandbox("up").must_succeed();
+    }
+
+    /// A copy of the shim's configuration under another name, changed by `change`.
+    pub fn configuration(&self, name: &str, change: impl FnOnce(String) -> String) -> PathBuf {
+        let text = fs::read_to_string(self.variable("TRUSTSHIM_CONFIG")).expect("trustshim.toml");
+        let changed = change(text.clone());
+        assert_ne!(changed, text, "{name} does not differ");
+        self.write(name, changed)
+    }
+
+    /// The lines of the shim's log.
+    pub fn log(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.directory().join("trustshim.log")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if self.directory().join("softhsm2.conf").exists() {
+            let finished = self.sandbox("down");
+            if !finished.success && !std::thread::panicking() {
+                panic!("{finished}");
+            }
+        }
+    }
+}
+
+/// The codes of a decision's reasons.
+pub fn reasons(decision: &Value) -> Vec<String> {
+    let reasons = decision["reasons"].as_array().unwrap_or_else(|| panic!("no reasons in {decision}"));
+    reasons.iter().map(|reason| reason["code"].as_str().expect("a code").to_owned()).collect()
+}
+
+/// The directory of the built programs: that of this test program's own build.
+pub fn build() -> PathBuf {
+    let this = env::current_exe().expect("this program");
+    let build = this.parent().and_then(Path::parent).expect("deps is in the build directory");
+    for file in ["libspytoken.so", "libtrustshim.so", "policy-server", "probe", "trustshim"] {
+        assert!(build.join(file).exists(), "{} is missing: run scripts/build", build.join(file).display());
+    }
+    build.to_owned()
+}
+
+/// `scripts/sandbox`, told to use this build.
+pub fn sandbox_script() -> Command {
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/sandbox"));
+    command.env("TRUSTSHIM_BUILD", build());
+    command
+}
+
+/// `export NAME='VALUE'`.
+fn variable(line: &str) -> Option<(String, String)> {
+    let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
+    Some((name.to_owned(), value.strip_prefix('\'')?.strip_suffix('\'')?.to_owned()))
+}

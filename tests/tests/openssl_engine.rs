@@ -1,0 +1,173 @@
+//! OpenSSL through its PKCS#11 engine, unchanged: refused first, approved then, checked by OpenSSL without the engine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use e2e::client::run;
+use e2e::pkcs11_tool::public_key;
+use e2e::{Approval, Finished, Stack};
+
+const KEYS: &str = "pkcs11:token=sandbox;type=private";
+
+/// OpenSSL's configuration with the engine on `module`.
+fn engine_configuration(stack: &Stack, name: &str, module: &Path) -> PathBuf {
+    let module = module.display();
+    stack.write(
+        name,
+        format!(
+            "openssl_conf = start\n[start]\nengines = engines\n[engines]\npkcs11 = pkcs11\n[pkcs11]\n\
+             engine_id = pkcs11\nMODULE_PATH = {module}\nPIN = 1234\ninit = 0\n\
+             [req]\ndistinguished_name = name\n[name]\n"
+        ),
+    )
+}
+
+/// OpenSSL with the engine on `module`.
+fn engine(stack: &Stack, name: &str, module: &Path, arguments: &[&str]) -> Command {
+    let mut command = stack.application("openssl");
+    command.env("OPENSSL_CONF", engine_configuration(stack, name, module)).args(arguments);
+    command
+}
+
+/// OpenSSL without any engine.
+fn plain(arguments: &[&str]) -> Command {
+    let mut command = Command::new("openssl");
+    command.args(arguments);
+    command
+}
+
+/// A self-signed certificate for a key of the sandbox, made on the vendor's module.
+fn certificate(stack: &Stack, label: &str) -> PathBuf {
+    let certificate = stack.file(&format!("{label}.crt"));
+    let key = format!("pkcs11:token=sandbox;object={label};type=private");
+    let mut command = engine(
+        stack,
+        "real.cnf",
+        stack.real_module(),
+        &["req", "-x509", "-engine", "pkcs11", "-keyform", "engine"],
+    );
+    command
+        .args(["-key", &key, "-sha256", "-days", "2", "-subj", &format!("/CN={label}"), "-out"])
+        .arg(&certificate);
+    run(&mut command).must_succeed();
+    certificate
+}
+
+#[test]
+fn cms_signatures_with_rsa_and_p256() {
+    let stack = Stack::up();
+    let document = stack.write("document", "to be signed\n");
+    for label in ["demo-rsa", "demo-ec"] {
+        let certificate = certificate(&stack, label);
+        let signed = stack.file(&format!("{label}.cms"));
+        let key = format!("pkcs11:token=sandbox;object={label};type=private");
+        let sign = || -> Finished {
+            let arguments =
+                ["cms", "-sign", "-engine", "pkcs11", "-keyform", "engine", "-inkey", &key, "-binary"];
+            let mut command = engine(&stack, "shim.cnf", stack.shim(), &arguments);
+            command.args(["-nodetach", "-outform", "DER", "-md", "sha256", "-signer"]).arg(&certificate);
+            run(command.arg("-in").arg(&document).arg("-out").arg(&signed))
+        };
+        let refused = sign().must_fail();
+        assert!(refused.all_text().contains("reason(512)"), "not refused by the gate: {refused}");
+        assert!(fs::read(&signed).unwrap_or_default().is_empty(), "{refused}");
+
+        stack.approve_last(&Approval::of(label, KEYS, "sign").with(&["--many"]));
+        sign().must_succeed();
+        let mut verify = plain(&["cms", "-verify", "-inform", "DER", "-purpose", "any", "-CAfile"]);
+        verify.arg(&certificate).arg("-in").arg(&signed).arg("-out").arg(stack.file("content"));
+        run(&mut verify).must_succeed();
+        assert_eq!(fs::read(stack.file("content")).unwrap(), fs::read(&document).unwrap());
+    }
+}
+
+#[test]
+fn rsa_decryption() {
+    let stack = Stack::up();
+    let (secret, encrypted) = (stack.write("secret", "the secret"), stack.file("encrypted"));
+    let public = public_key(&stack, "demo-rsa");
+    let mut encrypt = plain(&["pkeyutl", "-encrypt", "-pubin", "-inkey"]);
+    run(encrypt.arg(public).arg("-in").arg(&secret).arg("-out").arg(&encrypted)).must_succeed();
+
+    let decrypt = || {
+        let key = "pkcs11:token=sandbox;object=demo-rsa;type=private";
+        let arguments = ["pkeyutl", "-decrypt", "-engine", "pkcs11", "-keyform", "engine", "-inkey", key];
+        let mut command = engine(&stack, "shim.cnf", stack.shim(), &arguments);
+        run(command.arg("-in").arg(&encrypted))
+    };
+    let refused = decrypt().must_fail();
+    assert!(refused.all_text().contains("reason(512)"), "not refused by the gate: {refused}");
+    assert!(refused.stdout.is_empty(), "{refused}");
+
+    // The right to sign is none to decrypt.
+    stack.approve_last(&Approval::of("decrypter", KEYS, "sign").with(&["--many"]));
+    let refused = decrypt().must_fail();
+    assert!(refused.stdout.is_empty(), "{refused}");
+    assert_eq!(stack.log().last().unwrap()["reason"], "not-granted");
+
+    stack.grant("decrypter", KEYS, "decrypt");
+    assert_eq!(decrypt().must_succeed().text(), "the secret");
+}
+
+#[test]
+fn a_tls_server_answers_with_the_tokens_key() {
+    let stack = Stack::up();
+    for (label, cipher) in
+        [("demo-rsa", "ECDHE-RSA-AES128-GCM-SHA256"), ("demo-ec", "ECDHE-ECDSA-AES128-GCM-SHA256")]
+    {
+        let certificate = certificate(&stack, label);
+        let key = format!("pkcs11:token=sandbox;object={label};type=private");
+        // The same port each time: the command line is measured.
+        let port = free_port();
+        let handshake = || {
+            let arguments =
+                ["s_server", "-engine", "pkcs11", "-keyform", "engine", "-key", &key, "-accept", &port];
+            let mut server = engine(&stack, "shim.cnf", stack.shim(), &arguments);
+            server.arg("-cert").arg(&certificate).args(["-naccept", "1", "-tls1_2"]);
+            let mut server = Server(server.stdin(std::process::Stdio::null()).spawn().unwrap());
+            server.wait_until_it_listens(&port);
+            let mut client =
+                plain(&["s_client", "-connect", &format!("127.0.0.1:{port}"), "-tls1_2", "-cipher", cipher]);
+            run(client.args(["-verify_return_error", "-CAfile"]).arg(&certificate))
+        };
+        handshake().must_fail();
+        assert_eq!(stack.last_reasons().len(), 1);
+        stack.approve_last(&Approval::of(label, &key, "sign"));
+        let shaken = handshake().must_succeed();
+        assert!(shaken.text().contains("Verify return code: 0 (ok)"), "{shaken}");
+    }
+}
+
+/// A server that is stopped when the test is through with it.
+struct Server(std::process::Child);
+
+impl Server {
+    fn wait_until_it_listens(&mut self, port: &str) {
+        // Looked up, not tried: a connection would count as the one that the server accepts.
+        let wanted = format!(":{:04X} ", port.parse::<u16>().unwrap());
+        for _ in 0..1_000 {
+            assert!(self.0.try_wait().unwrap().is_none(), "the server has ended");
+            let listens = ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
+                let table = fs::read_to_string(table).unwrap_or_default();
+                table.lines().any(|line| line.contains(&wanted) && line.contains(" 0A "))
+            });
+            if listens {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("the server does not listen");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+}
