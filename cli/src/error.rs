@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use attestation::decision::DecisionId;
+use cryptoki::error::{Error, RvError};
 use policy_client::ClientError;
 
 /// How a command ended that did its work.
@@ -63,6 +64,8 @@ pub enum CliError {
     NoConnection { what: &'static str },
     #[error("decision {0} has no measurement that could be approved")]
     NoMeasurement(DecisionId),
+    #[error("no PIN was given for the token {token}")]
+    NoPin { token: String },
     #[error("no refusal {what} is on record")]
     NoRefusal { what: &'static str },
     #[error("no token matches the attestation key's URI {uri}")]
@@ -84,7 +87,7 @@ pub enum CliError {
     #[error("the profile {path:?} cannot be used: {why}", path = path.display())]
     Profile { path: PathBuf, why: String },
     #[error("{doing}: {source}")]
-    Token { doing: &'static str, source: cryptoki::error::Error },
+    Token { doing: &'static str, source: Error },
     #[error("the trust token cannot be read: {0}")]
     TrustToken(String),
     #[error("{0}")]
@@ -131,6 +134,7 @@ impl CliError {
                 "check that the token is present and that token= or serial= is right: `pkcs11-tool --module FILE -L`"
                     .into()
             }
+            Self::NoPin { .. } => "name its file in [attestation] pin_file, or type it when asked on a terminal".into(),
             Self::NotATerminal { .. } => "in a script, say --yes after checking by yourself".into(),
             Self::NotConfirmed => "run the command again when you are sure".into(),
             Self::NoSuchEnrolment(_) => {
@@ -141,6 +145,12 @@ impl CliError {
             Self::Permissions { path, .. } => format!("chmod 600 {}", path.display()),
             Self::Pin { .. } => "it holds the PIN and at most one line end; chmod 600, or 640 with a group of its own".into(),
             Self::Profile { .. } => "it is TOML with `server`, `ca`, `admin_token` or `admin_token_file`".into(),
+            Self::Token { source: Error::Pkcs11(RvError::PinIncorrect | RvError::PinLenRange, _), .. } => {
+                "correct the PIN in pin_file before the next try: a token locks itself after a few wrong ones".into()
+            }
+            Self::Token { source: Error::Pkcs11(RvError::PinLocked, _), .. } => {
+                "the token has locked itself; its security officer sets a new PIN".into()
+            }
             Self::Token { .. } => "`trustshim doctor` tells which part of the token does not answer".into(),
             Self::TrustToken(_) => "give the compact form: three parts with dots between them".into(),
             Self::Usage(_) => "see --help".into(),

@@ -27,8 +27,9 @@ Exit status:
   2  the command line is wrong, or a question needs a terminal
   3  denied: the evidence was refused
 
-The policy server is found by --server, --ca and --admin-token-file, else by TRUSTSHIM_SERVER, TRUSTSHIM_CA and
-TRUSTSHIM_ADMIN_TOKEN, else in $XDG_CONFIG_HOME/trustshim/profile.toml:
+The policy server is found by --server, --ca and --admin-token-file,
+else by TRUSTSHIM_SERVER, TRUSTSHIM_CA and TRUSTSHIM_ADMIN_TOKEN,
+else in $XDG_CONFIG_HOME/trustshim/profile.toml:
   server = \"https://policy.example:8443\"
   ca = \"/etc/trustshim/ca.pem\"
   admin_token_file = \"/home/me/.config/trustshim/admin-token\"
@@ -156,9 +157,11 @@ mod tests {
 
     #[test]
     fn every_command_shows_examples() {
-        for command in CommandLine::command().get_subcommands() {
+        fn check(command: &clap::Command) {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("trustshim "), "{}", command.get_name());
+            command.get_subcommands().for_each(check);
         }
+        check(&CommandLine::command());
     }
 }

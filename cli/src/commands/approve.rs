@@ -34,8 +34,8 @@ const FILE_PARTS: [&str; 4] = ["executable", "library", "script", "configuration
       --grant 'pkcs11:token=web;object=tls;type=private' --operations sign
   trustshim approve --last --component pkcs11-tool --version 0.23 --any-arguments --yes
 
-Component and version are created where they are new. An approved version of that name gets the measured values
-in addition to those it has.")]
+Component and version are created where they are new.
+An approved version of that name gets the measured values in addition to those it has.")]
 pub struct Args {
     /// Such as D-7F3K2QW0X4MZ; asks for confirmation
     #[arg(value_parser = decisions::id, required_unless_present = "last", conflicts_with = "last")]

@@ -27,12 +27,14 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Shows every version of every component
+    #[command(after_help = "Example: trustshim component list")]
     List {
         /// For programs
         #[arg(long)]
         json: bool,
     },
     /// Shows the reference values of one component
+    #[command(after_help = "Example: trustshim component show nginx")]
     Show {
         /// Component
         name: String,
@@ -41,6 +43,7 @@ enum Command {
         json: bool,
     },
     /// Takes back the approval of one version: it gets no new trust token
+    #[command(after_help = "Example: trustshim component retire nginx 1.22.1-9")]
     Retire {
         /// Component
         name: String,

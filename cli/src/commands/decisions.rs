@@ -46,8 +46,10 @@ struct List {
 #[derive(Subcommand)]
 enum Command {
     /// Shows the newest decisions; the same as `trustshim decisions`
+    #[command(after_help = "Example: trustshim decisions list --denied --limit 50")]
     List(List),
     /// Shows one decision and the evidence that led to it
+    #[command(after_help = "Example: trustshim decisions show D-7F3K2QW0X4MZ")]
     Show {
         /// Such as D-7F3K2QW0X4MZ
         #[arg(value_parser = id)]

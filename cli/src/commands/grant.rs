@@ -28,6 +28,10 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Lets a component use a key
+    #[command(
+        after_help = "Example: trustshim grant add --component nginx --key 'pkcs11:token=web;object=tls;type=private' \\
+             --operations sign"
+    )]
     Add {
         /// Must have been approved
         #[arg(long)]
@@ -49,12 +53,14 @@ enum Command {
         json: bool,
     },
     /// Shows every grant
+    #[command(after_help = "Example: trustshim grant list --json")]
     List {
         /// For programs
         #[arg(long)]
         json: bool,
     },
     /// Takes a grant back
+    #[command(after_help = "Example: trustshim grant remove G-12")]
     Remove {
         /// Such as G-12
         id: String,

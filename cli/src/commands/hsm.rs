@@ -29,6 +29,7 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Shows every enrolled attestation key
+    #[command(after_help = "Example: trustshim hsm list --json")]
     List {
         /// For programs
         #[arg(long)]
@@ -38,6 +39,7 @@ enum Command {
     ///
     /// The fingerprint is the one that `trustshim enroll` printed on the host: copy it from there, not from
     /// `trustshim hsm list`.
+    #[command(after_help = "Example: trustshim hsm approve NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")]
     Approve {
         /// What `trustshim enroll` printed on the host
         #[arg(value_parser = fingerprint)]
@@ -47,6 +49,7 @@ enum Command {
         json: bool,
     },
     /// Refuses all further evidence from this key
+    #[command(after_help = "Example: trustshim hsm suspend NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")]
     Suspend {
         /// As `trustshim hsm list` shows it
         #[arg(value_parser = fingerprint)]

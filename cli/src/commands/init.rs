@@ -13,8 +13,9 @@ use crate::output;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   trustshim init --real-module /usr/lib/softhsm/libsofthsm2.so --server https://policy.example:8443
-  trustshim init --output ./trustshim.toml --real-module /opt/vendor/libpkcs11.so --server https://policy.example:8443 \\
-      --ca ./ca.pem --anchors ./anchors.jwks --key 'pkcs11:serial=0123;object=attestation' --pin-file ./attestation.pin
+  trustshim init --output ./trustshim.toml --real-module /opt/vendor/libpkcs11.so \\
+      --server https://policy.example:8443 --ca ./ca.pem --anchors ./anchors.jwks \\
+      --key 'pkcs11:serial=0123;object=attestation' --pin-file ./attestation.pin
 
 ca.pem and anchors.jwks come from the directory of `policy-server init`.")]
 pub struct Args {

@@ -32,6 +32,9 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Shows the claims of a trust token; with --anchors also whether it is genuine
+    #[command(
+        after_help = "Example: trustshim token inspect token.jwt --anchors /etc/trustshim/anchors.jwks"
+    )]
     Inspect {
         /// File with the token; - is standard input
         #[arg(default_value = "-")]

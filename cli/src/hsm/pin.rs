@@ -43,15 +43,14 @@ impl Pin {
 
     /// Asks on the terminal, without echo.
     pub fn from_terminal(token: &str) -> Result<Self, CliError> {
-        let question = "the PIN of the attestation token";
         let path = Path::new("/dev/tty");
-        let terminal = File::open(path).map_err(|_| CliError::NotATerminal { question })?;
-        let _echo = NoEcho::on(&terminal).ok_or(CliError::NotATerminal { question })?;
+        let terminal = File::open(path).map_err(|_| CliError::NoPin { token: token.to_owned() })?;
+        let _echo = NoEcho::on(&terminal).ok_or_else(|| CliError::NoPin { token: token.to_owned() })?;
         output::tell(&format!("User PIN of the token {token}: "));
         let line = first_line(&terminal);
         output::tell("\n");
         let line = line.map_err(|source| CliError::File { path: path.to_owned(), source })?;
-        line.map(Self::of).ok_or(CliError::NotATerminal { question })
+        line.map(Self::of).ok_or_else(|| CliError::NoPin { token: token.to_owned() })
     }
 
     fn of(mut line: Zeroizing<Vec<u8>>) -> Self {

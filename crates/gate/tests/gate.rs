@@ -1,6 +1,7 @@
 //! The gate with real trust tokens, a clock that the test sets, and an attester that answers what it is told.
 
 #![forbid(unsafe_code)]
+#![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use std::cell::Cell;
 use std::collections::VecDeque;
