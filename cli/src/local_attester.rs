@@ -39,7 +39,7 @@ impl ConfigurationFile {
     pub fn load(&self) -> Result<Configuration, CliError> {
         Ok(match &self.config {
             Some(path) => configuration::load_from(path)?,
-            // Whoever may start this tool with other rights than his own has no business here: see `main`.
+            // Not made to be installed setuid: it reads its environment, and files that options name.
             None => configuration::load(false)?,
         })
     }

@@ -52,6 +52,7 @@ pub(crate) struct InlineAttester {
     module: RealModule,
     module_path: PathBuf,
     configuration_path: PathBuf,
+    configuration_digest: Digest,
     place: Arc<AttestationPlace>,
     memory_key: AttesterKey,
     anchors: Anchors,
@@ -82,6 +83,7 @@ impl InlineAttester {
             module,
             module_path: configuration.real_module.path.clone(),
             configuration_path: configuration.path.clone(),
+            configuration_digest: configuration.digest,
             place,
             memory_key: AttesterKey::generate().map_err(AttesterError::MemoryKey)?,
             anchors: Anchors::parse(&jwks).map_err(AttesterError::Anchors)?,
@@ -111,13 +113,21 @@ impl InlineAttester {
     ) -> Result<EvidenceClaims, AttestationFailure> {
         let unmeasured =
             |error: measurement::MeasurementError| local("measurement-failed", error.to_string());
-        let own_file = linux_ffi::loaded_object_path(exports::own_address().cast())
-            .map_err(|error| local("measurement-failed", error.to_string()))?;
         let component = measurement::measure_self(&measurement::Request {
             name: &self.component,
             configuration: &self.declared,
         })
         .map_err(unmeasured)?;
+        let configuration = measurement::measure_file(&self.configuration_path).map_err(unmeasured)?;
+        if configuration.sha256 != self.configuration_digest {
+            return Err(local(
+                "configuration-changed",
+                format!(
+                    "{:?} has changed since it was read; start the application again",
+                    self.configuration_path
+                ),
+            ));
+        }
         Ok(EvidenceClaims {
             eat_profile: EVIDENCE_PROFILE.to_owned(),
             aud: AUDIENCE.to_owned(),
@@ -142,9 +152,9 @@ impl InlineAttester {
                 boot: BootClaims { boot_id: self.boot_id.clone() },
                 attester: AttesterClaims {
                     version: env!("CARGO_PKG_VERSION").to_owned(),
-                    shim: measurement::measure_file(&own_file).map_err(unmeasured)?,
+                    shim: measurement::measure_object(exports::own_address().cast()).map_err(unmeasured)?,
                     real_module: measurement::measure_file(&self.module_path).map_err(unmeasured)?,
-                    configuration: measurement::measure_file(&self.configuration_path).map_err(unmeasured)?,
+                    configuration,
                 },
                 component,
             },

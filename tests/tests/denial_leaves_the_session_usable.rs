@@ -9,7 +9,7 @@ use e2e::{Approval, Probe, Stack};
 use serde_json::json;
 
 const PRIVATE_KEYS: &str = "pkcs11:token=sandbox;type=private";
-const SECRET_KEYS: &str = "pkcs11:token=sandbox;type=secret";
+const SECRET_KEYS: &str = "pkcs11:token=sandbox;type=secret-key";
 /// For so long a failed attestation is the answer to further calls of the process.
 const FAILURE_STANDS: Duration = Duration::from_millis(1_200);
 

@@ -250,7 +250,7 @@ fn no_call_of_an_approved_program_that_no_rule_permits() {
     assert_eq!(watched.probe.call("C_SignInit", init.clone()).rv, CKR_FUNCTION_REJECTED);
     let every_key = "pkcs11:token=sandbox;type=private";
     watched.stack.approve_last(&Approval::of("probe", every_key, "all").with(&["--many"]));
-    watched.stack.grant("probe", "pkcs11:token=sandbox;type=secret", "all");
+    watched.stack.grant("probe", "pkcs11:token=sandbox;type=secret-key", "all");
     std::thread::sleep(std::time::Duration::from_millis(1_200));
     watched.probe.must("C_SignInit", init);
     watched.probe.must("C_Sign", json!({ "session": session, "input": hex(&[1; 32]) }));

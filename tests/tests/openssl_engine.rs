@@ -2,13 +2,37 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use e2e::client::run;
 use e2e::pkcs11_tool::public_key;
 use e2e::{Approval, Finished, Stack};
 
 const KEYS: &str = "pkcs11:token=sandbox;type=private";
+
+/// An installation whose token holds no Ed25519 key: where it meets one, the engine (libp11 0.4.12) gives up looking for
+/// any key, on the vendor's module as well.
+fn stack() -> Stack {
+    let stack = Stack::up();
+    let mut delete = stack.application("pkcs11-tool");
+    delete.arg("--module").arg(stack.real_module()).args([
+        "--token-label",
+        "sandbox",
+        "--login",
+        "--pin",
+        "1234",
+    ]);
+    run(delete.args(["--delete-object", "--type", "privkey", "--label", "demo-ed"])).must_succeed();
+    stack
+}
+
+/// Panics unless OpenSSL failed and said that the gate refused it. It may end by a signal: SoftHSM crashes when the engine
+/// closes its sessions at exit after a failure.
+#[track_caller]
+fn must_be_refused(finished: &Finished) {
+    assert!(!finished.success, "{finished}");
+    assert!(finished.all_text().contains("reason(512)"), "not refused by the gate: {finished}");
+}
 
 /// OpenSSL's configuration with the engine on `module`.
 fn engine_configuration(stack: &Stack, name: &str, module: &Path) -> PathBuf {
@@ -56,7 +80,7 @@ fn certificate(stack: &Stack, label: &str) -> PathBuf {
 
 #[test]
 fn cms_signatures_with_rsa_and_p256() {
-    let stack = Stack::up();
+    let stack = stack();
     let document = stack.write("document", "to be signed\n");
     for label in ["demo-rsa", "demo-ec"] {
         let certificate = certificate(&stack, label);
@@ -69,8 +93,8 @@ fn cms_signatures_with_rsa_and_p256() {
             command.args(["-nodetach", "-outform", "DER", "-md", "sha256", "-signer"]).arg(&certificate);
             run(command.arg("-in").arg(&document).arg("-out").arg(&signed))
         };
-        let refused = sign().must_fail();
-        assert!(refused.all_text().contains("reason(512)"), "not refused by the gate: {refused}");
+        let refused = sign();
+        must_be_refused(&refused);
         assert!(fs::read(&signed).unwrap_or_default().is_empty(), "{refused}");
 
         stack.approve_last(&Approval::of(label, KEYS, "sign").with(&["--many"]));
@@ -84,7 +108,7 @@ fn cms_signatures_with_rsa_and_p256() {
 
 #[test]
 fn rsa_decryption() {
-    let stack = Stack::up();
+    let stack = stack();
     let (secret, encrypted) = (stack.write("secret", "the secret"), stack.file("encrypted"));
     let public = public_key(&stack, "demo-rsa");
     let mut encrypt = plain(&["pkeyutl", "-encrypt", "-pubin", "-inkey"]);
@@ -96,13 +120,14 @@ fn rsa_decryption() {
         let mut command = engine(&stack, "shim.cnf", stack.shim(), &arguments);
         run(command.arg("-in").arg(&encrypted))
     };
-    let refused = decrypt().must_fail();
-    assert!(refused.all_text().contains("reason(512)"), "not refused by the gate: {refused}");
+    let refused = decrypt();
+    must_be_refused(&refused);
     assert!(refused.stdout.is_empty(), "{refused}");
 
     // The right to sign is none to decrypt.
     stack.approve_last(&Approval::of("decrypter", KEYS, "sign").with(&["--many"]));
-    let refused = decrypt().must_fail();
+    let refused = decrypt();
+    must_be_refused(&refused);
     assert!(refused.stdout.is_empty(), "{refused}");
     assert_eq!(stack.log().last().unwrap()["reason"], "not-granted");
 
@@ -112,7 +137,7 @@ fn rsa_decryption() {
 
 #[test]
 fn a_tls_server_answers_with_the_tokens_key() {
-    let stack = Stack::up();
+    let stack = stack();
     for (label, cipher) in
         [("demo-rsa", "ECDHE-RSA-AES128-GCM-SHA256"), ("demo-ec", "ECDHE-ECDSA-AES128-GCM-SHA256")]
     {
@@ -125,14 +150,15 @@ fn a_tls_server_answers_with_the_tokens_key() {
                 ["s_server", "-engine", "pkcs11", "-keyform", "engine", "-key", &key, "-accept", &port];
             let mut server = engine(&stack, "shim.cnf", stack.shim(), &arguments);
             server.arg("-cert").arg(&certificate).args(["-naccept", "1", "-tls1_2"]);
-            let mut server = Server(server.stdin(std::process::Stdio::null()).spawn().unwrap());
+            // It would end at the end of its input.
+            let mut server = Server(server.stdin(Stdio::piped()).spawn().unwrap());
             server.wait_until_it_listens(&port);
             let mut client =
                 plain(&["s_client", "-connect", &format!("127.0.0.1:{port}"), "-tls1_2", "-cipher", cipher]);
             run(client.args(["-verify_return_error", "-CAfile"]).arg(&certificate))
         };
         handshake().must_fail();
-        assert_eq!(stack.last_reasons().len(), 1);
+        assert_eq!(stack.explain_last()["decision"]["executable"], "/usr/bin/openssl");
         stack.approve_last(&Approval::of(label, &key, "sign"));
         let shaken = handshake().must_succeed();
         assert!(shaken.text().contains("Verify return code: 0 (ok)"), "{shaken}");

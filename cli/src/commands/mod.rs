@@ -1,5 +1,6 @@
 //! One file per command: its options, what it does, what it shows.
 
+mod approval_review;
 pub mod approve;
 pub mod attest;
 pub mod component;

@@ -123,7 +123,17 @@ async fn states_that_are_never_approved() {
         |claims| claims.submods.component.runtime.memfd_executable = 1,
         |claims| claims.submods.component.runtime.deleted_executable = 1,
         |claims| claims.submods.component.runtime.modified_text_pages = 1,
-        |claims| claims.submods.component.executable = file("/usr/bin/bash", "bash"),
+    ] {
+        let refused = installation.attest(&host, change).await;
+        let everything = |request: &mut ApproveRequest| {
+            (request.any_arguments, request.any_user, request.allow_jit) = (true, true, true);
+        };
+        let problem = installation.approve(&refused, everything).await.assert_problem(409, "cannot-approve");
+        assert!(problem.detail.unwrap().contains("a state that cannot be approved"));
+    }
+    for change in [
+        (|claims| claims.submods.component.executable = file("/usr/bin/bash", "bash"))
+            as fn(&mut attestation::evidence::EvidenceClaims),
         |claims| claims.submods.component.executable = file("/usr/bin/gdb", "gdb"),
         |claims| claims.submods.component.executable = file("/lib64/ld-linux-x86-64.so.2", "ld"),
         |claims| claims.submods.component.executable = file("/usr/bin/qemu-x86_64", "qemu"),

@@ -226,7 +226,7 @@ async fn refusals_by_the_gate_are_recorded_for_the_host_that_signed() {
     // Another host can neither overwrite it nor put words into this host's mouth.
     let other = installation.approved_host("build-2").await;
     let again = local(1, "overwritten");
-    attest_with(&installation, &other, vec![again]).await;
+    assert!(attest_with(&installation, &other, vec![again]).await.status.is_success());
     assert_eq!(installation.decision(first.id).await.reasons[0].detail, r"first\x1b[31m");
     let mut thief = Host::new("thief");
     thief.jwk = host.jwk.clone();
