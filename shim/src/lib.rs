@@ -1,6 +1,6 @@
 //! `libtrustshim.so`: a PKCS#11 provider in front of a real one, which lets attested software alone use its keys.
 //!
-//! [`exports`] is the C face, made from the table of functions; [`instance`] is the life cycle; [`inline`] is the
+//! `exports` is the C face, made from the table of functions; `instance` is the life cycle; `inline` is the
 //! layer that gates in the application's own process.
 
 #![deny(unsafe_code)]

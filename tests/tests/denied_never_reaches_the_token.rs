@@ -61,7 +61,8 @@ impl Watched {
         assert!(sessions.contains(&self.session), "the record has no session of the application");
         for call in self.record.calls_since(mark) {
             let session = call.number("session");
-            let is_attesters = session.is_some_and(|session| !sessions.contains(&session));
+            let is_attesters = session.is_some_and(|session| !sessions.contains(&session))
+                && ATTESTERS_CALLS.contains(&call.function.as_str());
             // To know what an object is, the gate asks the real module for attributes that hold nothing secret.
             let is_question = call.function == "C_GetAttributeValue"
                 && call
@@ -81,6 +82,9 @@ impl Watched {
         direct.slot("trustshim").unwrap()
     }
 }
+
+/// What the attester calls beside open functions, on sessions of its own.
+const ATTESTERS_CALLS: [&str; 4] = ["C_GetAttributeValue", "C_Login", "C_Sign", "C_SignInit"];
 
 /// Attributes that hold secret or private key material, as the record writes them.
 const SECRET_ATTRIBUTES: [&str; 7] = ["0x11", "0x123", "0x124", "0x125", "0x126", "0x127", "0x128"];

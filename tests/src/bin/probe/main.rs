@@ -2,7 +2,8 @@
 //!
 //! Reads one request per line from standard input, such as `{"call": "C_SignInit", "session": 3, "mechanism": 64,
 //! "key": 5}`, and answers each with one line, such as `{"rv": 0}`. Arguments that a request does not name are null
-//! where they are only passed on, and room for an answer where the function writes there.
+//! where they are only passed on, and room for an answer where the function writes there. `{"call": "fork"}` forks: the
+//! child answers from then on.
 
 mod calls;
 mod memory;
@@ -10,7 +11,7 @@ mod memory;
 use std::env;
 use std::io::{self, BufRead as _, Write as _};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn main() {
     let module = env::args_os().nth(1).expect("usage: probe MODULE");
@@ -18,7 +19,22 @@ fn main() {
     let mut answers = io::stdout().lock();
     for request in io::stdin().lock().lines() {
         let request: Value = serde_json::from_str(&request.expect("a line")).expect("a request in JSON");
-        writeln!(answers, "{}", calls::call(list, &request)).expect("standard output");
+        let answer = if request["call"] == "fork" { fork() } else { calls::call(list, &request) };
+        writeln!(answers, "{answer}").expect("standard output");
         answers.flush().expect("standard output");
+    }
+}
+
+/// Returns in the child; the parent ends when the child has ended.
+fn fork() -> Value {
+    // SAFETY: the probe has one thread.
+    match unsafe { libc::fork() } {
+        0 => json!({ "rv": 0 }),
+        child => {
+            let mut status = 0;
+            // SAFETY: `status` is a place for the status of our own child.
+            unsafe { libc::waitpid(child, &raw mut status, 0) };
+            std::process::exit(status);
+        }
     }
 }
