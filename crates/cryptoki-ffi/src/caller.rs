@@ -10,13 +10,18 @@ const MOST_ATTRIBUTES: usize = 1024;
 macro_rules! with_mechanism {
     ($($call:ident),*) => {$(
         impl calls::$call {
-            /// `CK_MECHANISM.mechanism`; `None` where the pointer is NULL.
-            pub fn mechanism_type(&self) -> Option<CK_MECHANISM_TYPE> {
+            /// Gives `judge` the mechanism's type and this call with a mechanism that the caller can no longer
+            /// change; `None` where the caller gave none.
+            ///
+            /// What was judged is what is forwarded: another thread may write to the caller's structure meanwhile.
+            pub fn pinned(self, judge: impl FnOnce(CK_MECHANISM_TYPE, Self) -> CK_RV) -> Option<CK_RV> {
                 if self.mechanism.is_null() {
                     return None;
                 }
                 // SAFETY: not NULL, hence a mechanism, by the caller's promise.
-                Some(unsafe { (&raw const (*self.mechanism).mechanism).read_unaligned() })
+                let mut mechanism = unsafe { self.mechanism.read_unaligned() };
+                let kind = mechanism.mechanism;
+                Some(judge(kind, Self { mechanism: &raw mut mechanism, ..self }))
             }
         }
     )*};
@@ -32,29 +37,47 @@ with_mechanism!(
 );
 
 impl calls::C_GetAttributeValue {
-    /// The attribute types of the template; `None` where it is NULL or absurdly long.
-    pub fn attribute_types(&self) -> Option<Vec<CK_ATTRIBUTE_TYPE>> {
+    /// Gives `judge` the attribute types and this call with a template that the caller, or a value that lies in the
+    /// template itself, can no longer change; the lengths go back afterwards. `None` where the template is NULL or
+    /// absurdly long.
+    pub fn pinned(self, judge: impl FnOnce(&[CK_ATTRIBUTE_TYPE], Self) -> CK_RV) -> Option<CK_RV> {
         // SAFETY: the template is the caller's (`from_caller`).
-        Some(
-            unsafe { template(self.template, self.count) }?.iter().map(|attribute| attribute.type_).collect(),
-        )
+        let mut own = unsafe { template(self.template, self.count) }?;
+        let types: Vec<_> = own.iter().map(|attribute| attribute.type_).collect();
+        let rv = judge(&types, Self { template: own.as_mut_ptr(), ..self });
+        for (index, attribute) in own.iter().enumerate() {
+            // SAFETY: the caller's template has as many attributes as the copy that was made of it.
+            unsafe {
+                (&raw mut (*self.template.add(index)).ulValueLen).write_unaligned(attribute.ulValueLen)
+            };
+        }
+        Some(rv)
     }
 }
 
 impl calls::C_CreateObject {
-    /// `CKA_CLASS` of the new object; `None` where the template has none, or more than one.
-    pub fn class(&self) -> Option<CK_OBJECT_CLASS> {
+    /// Gives `judge` the class of the new object and this call with a template and a class that the caller can no
+    /// longer change. The class is `None` where the template has none, or more than one; the answer, where the
+    /// template is NULL or absurdly long.
+    pub fn pinned(self, judge: impl FnOnce(Option<CK_OBJECT_CLASS>, Self) -> CK_RV) -> Option<CK_RV> {
         // SAFETY: the template is the caller's (`from_caller`).
-        let attributes = unsafe { template(self.template, self.count) }?;
-        let mut classes = attributes.iter().filter(|attribute| attribute.type_ == CKA_CLASS);
-        let (Some(class), None) = (classes.next(), classes.next()) else {
-            return None;
+        let mut own = unsafe { template(self.template, self.count) }?;
+        let mut classes = own.iter_mut().filter(|attribute| attribute.type_ == CKA_CLASS);
+        let only = match (classes.next(), classes.next()) {
+            (Some(only), None) => Some(only),
+            _ => None,
         };
-        if class.pValue.is_null() || class.ulValueLen as usize != size_of::<CK_OBJECT_CLASS>() {
-            return None;
-        }
+        let only = only.filter(|class| {
+            !class.pValue.is_null() && class.ulValueLen as usize == size_of::<CK_OBJECT_CLASS>()
+        });
+        let Some(attribute) = only else {
+            return Some(judge(None, Self { template: own.as_mut_ptr(), ..self }));
+        };
         // SAFETY: the caller says that there are that many bytes.
-        Some(unsafe { class.pValue.cast::<CK_OBJECT_CLASS>().read_unaligned() })
+        let mut class = unsafe { attribute.pValue.cast::<CK_OBJECT_CLASS>().read_unaligned() };
+        let known = Some(class);
+        attribute.pValue = (&raw mut class).cast();
+        Some(judge(known, Self { template: own.as_mut_ptr(), ..self }))
     }
 }
 
@@ -69,24 +92,34 @@ unsafe fn template(first: *const CK_ATTRIBUTE, count: CK_ULONG) -> Option<Vec<CK
     Some((0..count).map(|index| unsafe { first.add(index).read_unaligned() }).collect())
 }
 
-macro_rules! out_handles {
-    ($($call:ident: $method:ident, $field:ident, $what:literal;)*) => {$(
+macro_rules! out_number {
+    ($($call:ident: $field:ident, $what:literal;)*) => {$(
         impl calls::$call {
-            #[doc = concat!("The ", $what, " that the real module has written, after `CKR_OK`.")]
-            pub fn $method(&self) -> Option<CK_ULONG> {
+            #[doc = concat!("Forwards this call with a place of our own for the ", $what, ", and gives the ", $what,
+                " that the real module wrote there; the caller has not seen it yet.")]
+            pub fn pinned(self, forward: impl FnOnce(Self) -> CK_RV) -> (CK_RV, Option<CK_ULONG>) {
                 if self.$field.is_null() {
-                    return None;
+                    return (forward(self), None);
                 }
-                // SAFETY: the real module has just written there.
-                Some(unsafe { self.$field.read_unaligned() })
+                let mut number: CK_ULONG = 0;
+                let rv = forward(Self { $field: &raw mut number, ..self });
+                (rv, (rv == CKR_OK).then_some(number))
+            }
+
+            #[doc = concat!("Gives the ", $what, " to the caller.")]
+            pub fn deliver(&self, number: CK_ULONG) {
+                if !self.$field.is_null() {
+                    // SAFETY: not NULL, hence a place for a number, by the caller's promise.
+                    unsafe { self.$field.write_unaligned(number) };
+                }
             }
         }
     )*};
 }
 
-out_handles! {
-    C_OpenSession: opened, session, "session handle";
-    C_WaitForSlotEvent: event_slot, slot, "slot";
+out_number! {
+    C_OpenSession: session, "session handle";
+    C_WaitForSlotEvent: slot, "slot";
 }
 
 impl calls::C_GetSessionInfo {

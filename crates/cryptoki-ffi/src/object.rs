@@ -72,21 +72,11 @@ impl RealModule {
     /// says cannot be relied on.
     pub fn object(&self, session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> Result<ObjectFacts, CK_RV> {
         let mut class: CK_OBJECT_CLASS = CK_OBJECT_CLASS::MAX;
-        let mut id = [0_u8; LONGEST];
-        let mut label = [0_u8; LONGEST];
         let mut fixed = [attribute(CKA_CLASS, core::slice::from_mut(&mut class))];
         self.attributes(session, object, &mut fixed)?;
         if length(&fixed, 0) != Some(size_of::<CK_OBJECT_CLASS>()) {
             return Err(CKR_GENERAL_ERROR);
         }
-        let mut names = [attribute(CKA_LABEL, &mut label), attribute(CKA_ID, &mut id)];
-        // Data objects have no id: what is not there is reported as such in the length.
-        match self.attributes(session, object, &mut names) {
-            Ok(()) | Err(CKR_ATTRIBUTE_TYPE_INVALID) => {}
-            Err(rv) => return Err(rv),
-        }
-        let label_len = length(&names, 0).unwrap_or(0);
-        let id_len = length(&names, 1).unwrap_or(0);
         let kind = match class {
             CKO_CERTIFICATE => ObjectKind::Certificate,
             CKO_PRIVATE_KEY => ObjectKind::PrivateKey,
@@ -100,10 +90,29 @@ impl RealModule {
             && self.boolean(session, object, CKA_SENSITIVE) == Some(true);
         Ok(ObjectFacts {
             kind,
-            id: id.get(..id_len).ok_or(CKR_GENERAL_ERROR)?.to_vec(),
-            label: label.get(..label_len).ok_or(CKR_GENERAL_ERROR)?.to_vec(),
+            id: self.name(session, object, CKA_ID)?,
+            label: self.name(session, object, CKA_LABEL)?,
             sensitive,
         })
+    }
+
+    /// A label or an id; empty where the object has none, as data objects have no id.
+    fn name(
+        &self,
+        session: CK_SESSION_HANDLE,
+        object: CK_OBJECT_HANDLE,
+        kind: CK_ATTRIBUTE_TYPE,
+    ) -> Result<Vec<u8>, CK_RV> {
+        let mut value = [0_u8; LONGEST];
+        let mut wanted = [attribute(kind, &mut value)];
+        match self.attributes(session, object, &mut wanted) {
+            Ok(()) => {
+                let length = length(&wanted, 0).ok_or(CKR_GENERAL_ERROR)?;
+                Ok(value.get(..length).ok_or(CKR_GENERAL_ERROR)?.to_vec())
+            }
+            Err(CKR_ATTRIBUTE_TYPE_INVALID) => Ok(Vec::new()),
+            Err(rv) => Err(rv),
+        }
     }
 
     /// A boolean attribute; `None` where the object has none or the token does not say.

@@ -39,7 +39,9 @@ pub enum MeasurementError {
     NotProcfs { path: &'static str },
     #[error("{path} is not a regular file")]
     NotRegular { path: String },
-    #[error("the script that the interpreter runs cannot be told from its argument {argument}")]
+    #[error(
+        "the script that the interpreter runs cannot be told from its argument `{argument}`: give it by its absolute path"
+    )]
     ScriptUndetermined { argument: String },
     #[error("{path} is larger than {limit} bytes")]
     TooLarge { path: String, limit: u64 },

@@ -10,7 +10,7 @@ use crate::error::MeasurementError;
 use crate::files::{FileIdentity, OpenedFile, measure_file};
 use crate::mapped::{Found, MappedFile};
 use crate::maps::{MappedName, Mapping, Source, executable_mappings};
-use crate::proc_file::{read_proc, read_self_link, unreadable};
+use crate::proc_file::{read_proc, read_self_link};
 use crate::runtime::Status;
 use crate::text_pages::PageMap;
 use crate::{arguments, environment, principal, scripts};
@@ -204,8 +204,7 @@ fn sources(mappings: &[Mapping]) -> BTreeSet<&Source> {
 }
 
 fn script(executable: &[u8], arguments: &[Vec<u8>]) -> Result<Vec<MeasuredFile>, MeasurementError> {
-    let directory = || std::env::current_dir().map_err(|source| unreadable("the current directory", source));
-    let script = scripts::find(executable, arguments, directory)?;
+    let script = scripts::find(executable, arguments)?;
     sorted(script.iter().map(|path| measure_file(path)))
 }
 

@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use attestation::digest::escape;
 
@@ -151,20 +151,16 @@ const FAMILIES: &[Family] = &[
     },
 ];
 
-/// The script's path as it was given, made absolute by the current directory. A program that has changed its
-/// directory and was started with a relative path is measured with what the path leads to now.
-pub(crate) fn find(
-    executable: &[u8],
-    arguments: &[Vec<u8>],
-    directory: impl FnOnce() -> Result<PathBuf, MeasurementError>,
-) -> Result<Option<PathBuf>, MeasurementError> {
+/// The script's path as it was given. A relative one is undetermined: the script may have changed the directory
+/// since the interpreter opened it, and would have another file measured in its place.
+pub(crate) fn find(executable: &[u8], arguments: &[Vec<u8>]) -> Result<Option<PathBuf>, MeasurementError> {
     let name = executable.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let Some(family) = FAMILIES.iter().find(|family| family.has(name)) else { return Ok(None) };
     let arguments = arguments.get(1..).unwrap_or_default();
     match family.script(arguments)? {
         None => Ok(None),
-        Some(script) if script.is_empty() => Err(undetermined(script)),
-        Some(script) => Ok(Some(directory()?.join(Path::new(OsStr::from_bytes(script))))),
+        Some(script) if !script.starts_with(b"/") => Err(undetermined(script)),
+        Some(script) => Ok(Some(PathBuf::from(OsStr::from_bytes(script)))),
     }
 }
 
@@ -248,7 +244,7 @@ mod tests {
     fn found(executable: &str, arguments: &str) -> Result<Option<String>, MeasurementError> {
         let arguments: Vec<Vec<u8>> =
             arguments.split(' ').map(|argument| argument.as_bytes().to_vec()).collect();
-        find(executable.as_bytes(), &arguments, || Ok("/cwd".into()))
+        find(executable.as_bytes(), &arguments)
             .map(|script| script.map(|path| path.into_os_string().into_string().unwrap()))
     }
 
@@ -256,23 +252,23 @@ mod tests {
     fn scripts_are_found_behind_the_options_of_their_interpreter() {
         for (executable, arguments, script) in [
             ("/usr/bin/python3.11", "python3 /a/sign.py file", "/a/sign.py"),
-            ("/usr/bin/python3.11", "python3 -I -u sign.py", "/cwd/sign.py"),
-            ("/usr/bin/python3", "python3 -W error -Xdev -X utf8 -Ou sign.py -c x", "/cwd/sign.py"),
-            ("/usr/bin/pypy3", "pypy3 -- -odd.py", "/cwd/-odd.py"),
+            ("/usr/bin/python3.11", "python3 -I -u /cwd/sign.py", "/cwd/sign.py"),
+            ("/usr/bin/python3", "python3 -W error -Xdev -X utf8 -Ou /cwd/sign.py -c x", "/cwd/sign.py"),
+            ("/usr/bin/pypy3", "pypy3 -- /cwd/-odd.py", "/cwd/-odd.py"),
             ("/usr/bin/perl", "perl -w -I lib -Ilib2 -T /a/sign.pl", "/a/sign.pl"),
             ("/usr/bin/perl5.36.0", "perl /a/sign.pl -e x", "/a/sign.pl"),
-            ("/usr/bin/ruby3.1", "ruby -W2 -r json -C /x --encoding utf-8 sign.rb", "/cwd/sign.rb"),
+            ("/usr/bin/ruby3.1", "ruby -W2 -r json -C /x --encoding utf-8 /cwd/sign.rb", "/cwd/sign.rb"),
             ("/usr/bin/node", "node --require ./a.js -r b --no-warnings /a/sign.js", "/a/sign.js"),
             ("/usr/bin/php8.2", "php -d x=1 -f /a/sign.php -- b", "/a/sign.php"),
             ("/usr/bin/php8.2", "php -n /a/sign.php", "/a/sign.php"),
             ("/usr/bin/bash", "bash -e -o pipefail +x /a/sign.sh -c x", "/a/sign.sh"),
             ("/usr/bin/bash", "bash -euo pipefail /a/sign.sh", "/a/sign.sh"),
-            ("/usr/bin/dash", "/bin/sh ./sign", "/cwd/./sign"),
-            ("/usr/bin/lua5.4", "lua -l json -e x=1 sign.lua", "/cwd/sign.lua"),
-            ("/usr/bin/tclsh8.6", "tclsh -encoding utf-8 sign.tcl", "/cwd/sign.tcl"),
+            ("/usr/bin/dash", "/bin/sh /cwd/./sign", "/cwd/./sign"),
+            ("/usr/bin/lua5.4", "lua -l json -e x=1 /cwd/sign.lua", "/cwd/sign.lua"),
+            ("/usr/bin/tclsh8.6", "tclsh -encoding utf-8 /cwd/sign.tcl", "/cwd/sign.tcl"),
             ("/usr/lib/jvm/bin/java", "java -Xmx1g -cp x.jar -jar /a/sign.jar -jar b", "/a/sign.jar"),
-            ("/usr/lib/jvm/bin/java", "java --source 17 Sign.java x", "/cwd/Sign.java"),
-            ("/usr/lib/jvm/bin/java", "java --add-opens a/b=ALL -jar sign.jar", "/cwd/sign.jar"),
+            ("/usr/lib/jvm/bin/java", "java --source 17 /cwd/Sign.java x", "/cwd/Sign.java"),
+            ("/usr/lib/jvm/bin/java", "java --add-opens a/b=ALL -jar /cwd/sign.jar", "/cwd/sign.jar"),
         ] {
             assert_eq!(found(executable, arguments).unwrap().as_deref(), Some(script), "{arguments}");
         }
@@ -307,12 +303,12 @@ mod tests {
         {
             assert_eq!(found(executable, "x /a/file").unwrap(), None, "{executable}");
         }
-        assert_eq!(find(b"/usr/bin/python3", &[], || Ok("/cwd".into())).unwrap(), None);
+        assert_eq!(find(b"/usr/bin/python3", &[]).unwrap(), None);
     }
 
     #[test]
     fn an_interpreters_own_name_counts_and_not_that_in_its_arguments() {
-        assert_eq!(found("/usr/bin/python3", "nginx sign.py").unwrap().as_deref(), Some("/cwd/sign.py"));
+        assert_eq!(found("/usr/bin/python3", "nginx /a/sign.py").unwrap().as_deref(), Some("/a/sign.py"));
         assert_eq!(found("/usr/sbin/nginx", "python3 sign.py").unwrap(), None);
     }
 
@@ -323,6 +319,9 @@ mod tests {
             ("/usr/bin/java", "java -jar"),
             ("/usr/bin/php", "php -f"),
             ("/usr/bin/python3", "python3  x"),
+            ("/usr/bin/python3", "python3 sign.py"),
+            ("/usr/bin/bash", "bash ./sign.sh"),
+            ("/usr/bin/java", "java -jar sign.jar"),
         ] {
             let error = found(executable, arguments).unwrap_err();
             assert!(matches!(error, MeasurementError::ScriptUndetermined { .. }), "{arguments}: {error}");

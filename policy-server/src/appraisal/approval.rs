@@ -126,6 +126,12 @@ fn union(
             return Err(ApprovalError::Conflict(format!("{part}: {list}")));
         }
     }
+    // What one approval has set and another has not would be free to be left out.
+    if !existing.environment.keys().eq(new.environment.keys()) {
+        let variables = existing.environment.keys().map(String::as_str).collect::<Vec<_>>();
+        let list = if variables.is_empty() { "none".to_owned() } else { variables.join(", ") };
+        return Err(ApprovalError::Conflict(format!("environment variables: {list}")));
+    }
     let mut reference = existing.clone();
     merge(&mut reference.executables, new.executables);
     merge(&mut reference.libraries, new.libraries);

@@ -217,6 +217,18 @@ fn environment(
             Some(value.clone()),
         ));
     }
+    // Leaving out a variable that makes loading stricter is as much a change as setting one that loosens it.
+    for (variable, values) in reference {
+        if !measured.contains_key(variable) {
+            findings.push(Finding::new(
+                ReasonCode::EnvironmentMismatch,
+                "environment",
+                variable,
+                Some(one_of(values)),
+                None,
+            ));
+        }
+    }
 }
 
 fn attester(rule: &AttesterRule, measured: &AttesterClaims, findings: &mut Vec<Finding>) {

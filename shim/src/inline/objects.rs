@@ -72,23 +72,22 @@ impl Layer<calls::C_GetAttributeValue> for Inline {
             Ok(facts) => facts,
             Err(rv) => return rv,
         };
-        let Some(types) = call.attribute_types() else {
-            return CKR_ARGUMENTS_BAD;
-        };
-        let request = AttributeRequest {
-            kind: facts.kind,
-            only_public_attributes: types.iter().all(|kind| is_public_attribute(*kind)),
-            sensitive: facts.sensitive,
-        };
-        match judge_attributes(request) {
-            Ok(permit) => self.module.invoke(permit, call),
-            Err(refusal) => {
-                let key = self.token_of(&session).ok().and_then(|token| facts.key(&token));
-                let denial =
-                    self.gate.refuse(Some(&session), Function::C_GetAttributeValue, key.as_ref(), refusal);
-                self.deny(&denial)
+        call.pinned(|types, call| {
+            let request = AttributeRequest {
+                kind: facts.kind,
+                only_public_attributes: types.iter().all(|kind| is_public_attribute(*kind)),
+                sensitive: facts.sensitive,
+            };
+            match judge_attributes(request) {
+                Ok(permit) => self.module.invoke(permit, call),
+                Err(refusal) => {
+                    let key = self.token_of(&session).ok().and_then(|token| facts.key(&token));
+                    let function = Function::C_GetAttributeValue;
+                    self.deny(&self.gate.refuse(Some(&session), function, key.as_ref(), refusal))
+                }
             }
-        }
+        })
+        .unwrap_or(CKR_ARGUMENTS_BAD)
     }
 }
 
@@ -98,17 +97,20 @@ impl Layer<calls::C_CreateObject> for Inline {
             Ok(session) => session,
             Err(rv) => return rv,
         };
-        let kind = match call.class() {
-            Some(CKO_CERTIFICATE) => ObjectKind::Certificate,
-            Some(CKO_DATA) => ObjectKind::PrivateData,
-            _ => ObjectKind::Unknown,
-        };
-        match judge_object(Function::C_CreateObject, kind) {
-            Ok(permit) => self.module.invoke(permit, call),
-            Err(refusal) => {
-                self.deny(&self.gate.refuse(Some(&session), Function::C_CreateObject, None, refusal))
+        call.pinned(|class, call| {
+            let kind = match class {
+                Some(CKO_CERTIFICATE) => ObjectKind::Certificate,
+                Some(CKO_DATA) => ObjectKind::PrivateData,
+                _ => ObjectKind::Unknown,
+            };
+            match judge_object(Function::C_CreateObject, kind) {
+                Ok(permit) => self.module.invoke(permit, call),
+                Err(refusal) => {
+                    self.deny(&self.gate.refuse(Some(&session), Function::C_CreateObject, None, refusal))
+                }
             }
-        }
+        })
+        .unwrap_or(CKR_ARGUMENTS_BAD)
     }
 }
 

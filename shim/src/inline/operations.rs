@@ -14,20 +14,10 @@ use super::Inline;
 use crate::layer::Layer;
 
 impl Inline {
-    /// `mechanism` is `None` where the caller gave none: then there is nothing to judge or to begin.
-    fn begin<C: Call<Permit = Permit>>(
-        &self,
-        call: C,
-        handle: u64,
-        mechanism: Option<u64>,
-        object: u64,
-    ) -> CK_RV {
+    fn begin<C: Call<Permit = Permit>>(&self, call: C, handle: u64, mechanism: u64, object: u64) -> CK_RV {
         let session = match self.session(handle) {
             Ok(session) => session,
             Err(rv) => return rv,
-        };
-        let Some(mechanism) = mechanism else {
-            return CKR_ARGUMENTS_BAD;
         };
         let facts = match self.visible_object(handle, object) {
             Ok(facts) => facts,
@@ -98,7 +88,9 @@ macro_rules! begin {
     ($($call:ident),*) => {$(
         impl Layer<calls::$call> for Inline {
             fn call(&self, call: calls::$call) -> CK_RV {
-                self.begin(call, call.session(), call.mechanism_type(), call.key())
+                // Without a mechanism there is nothing to judge or to begin.
+                call.pinned(|mechanism, call| self.begin(call, call.session(), mechanism, call.key()))
+                    .unwrap_or(CKR_ARGUMENTS_BAD)
             }
         }
     )*};

@@ -12,16 +12,14 @@ impl Layer<calls::C_OpenSession> for Inline {
         if self.place.hides_slot(call.slot()) {
             return CKR_SLOT_ID_INVALID;
         }
-        let rv = self.forward_open(call);
-        if rv != CKR_OK {
-            return rv;
-        }
-        match call.opened() {
-            Some(handle) => {
+        match call.pinned(|call| self.forward_open(call)) {
+            (CKR_OK, Some(handle)) => {
                 self.sessions.opened(handle, call.slot());
+                call.deliver(handle);
                 CKR_OK
             }
-            None => CKR_GENERAL_ERROR,
+            (CKR_OK, None) => CKR_GENERAL_ERROR,
+            (rv, _) => rv,
         }
     }
 }

@@ -38,12 +38,14 @@ forward_on_slot!(C_GetMechanismInfo, C_GetMechanismList, C_GetSlotInfo, C_GetTok
 impl Layer<calls::C_WaitForSlotEvent> for Inline {
     fn call(&self, call: calls::C_WaitForSlotEvent) -> CK_RV {
         loop {
-            let rv = self.forward_open(call);
-            let hidden = rv == CKR_OK && call.event_slot().is_some_and(|slot| self.place.hides_slot(slot));
-            match (hidden, call.flags() & CKF_DONT_BLOCK != 0) {
-                (false, _) => return rv,
-                (true, true) => return CKR_NO_EVENT,
-                (true, false) => {}
+            match call.pinned(|call| self.forward_open(call)) {
+                (CKR_OK, Some(slot)) if !self.place.hides_slot(slot) => {
+                    call.deliver(slot);
+                    return CKR_OK;
+                }
+                (CKR_OK, Some(_)) if call.flags() & CKF_DONT_BLOCK == 0 => {}
+                (CKR_OK, _) => return CKR_NO_EVENT,
+                (rv, _) => return rv,
             }
         }
     }
