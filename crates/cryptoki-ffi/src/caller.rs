@@ -237,3 +237,99 @@ macro_rules! always_completes {
 }
 
 always_completes!(C_Verify, C_VerifyFinal);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mechanism_that_changes_after_the_judgement_is_forwarded_as_judged() {
+        let mut callers =
+            CK_MECHANISM { mechanism: CKM_RSA_PKCS, pParameter: core::ptr::null_mut(), ulParameterLen: 0 };
+        let mechanism = &raw mut callers;
+        // SAFETY: `mechanism` points to a mechanism that outlives the call.
+        let call = unsafe { calls::C_SignInit::from_caller(1, mechanism, 2) };
+        let rv = call.pinned(|kind, pinned| {
+            // SAFETY: nobody else uses the mechanism.
+            unsafe { (*mechanism).mechanism = CKM_RSA_X_509 };
+            assert_eq!(kind, CKM_RSA_PKCS);
+            // SAFETY: the pinned call points to a copy that lives through this closure.
+            assert_eq!(unsafe { (*pinned.mechanism()).mechanism }, CKM_RSA_PKCS);
+            CKR_OK
+        });
+        assert_eq!(rv, Some(CKR_OK));
+        // SAFETY: NULL is a legal argument to judge.
+        let none = unsafe { calls::C_SignInit::from_caller(1, core::ptr::null_mut(), 2) };
+        assert_eq!(none.pinned(|_, _| CKR_OK), None);
+    }
+
+    #[test]
+    fn a_value_inside_the_template_cannot_change_what_was_judged() {
+        let mut flag = [0_u8; 1];
+        let mut value = [0_u8; 4];
+        let mut callers = [
+            CK_ATTRIBUTE { type_: CKA_SENSITIVE, pValue: flag.as_mut_ptr().cast(), ulValueLen: 1 },
+            CK_ATTRIBUTE { type_: CKA_END_DATE, pValue: value.as_mut_ptr().cast(), ulValueLen: 4 },
+        ];
+        let template = callers.as_mut_ptr();
+        // SAFETY: `template` points to two attributes that outlive the call.
+        let call = unsafe { calls::C_GetAttributeValue::from_caller(1, 2, template, 2) };
+        let rv = call.pinned(|types, pinned| {
+            assert_eq!(types, [CKA_SENSITIVE, CKA_END_DATE]);
+            // SAFETY: what a module does to the caller's memory while it answers.
+            unsafe { (*template.add(1)).type_ = CKA_VALUE };
+            // SAFETY: the pinned call points to a copy that lives through this closure.
+            let second = unsafe { &mut *pinned.template().add(1) };
+            assert_eq!(second.type_, CKA_END_DATE);
+            second.ulValueLen = CK_UNAVAILABLE_INFORMATION;
+            CKR_ATTRIBUTE_TYPE_INVALID
+        });
+        assert_eq!(rv, Some(CKR_ATTRIBUTE_TYPE_INVALID));
+        let [_, second] = callers;
+        assert_eq!(second.ulValueLen, CK_UNAVAILABLE_INFORMATION, "the lengths go back to the caller");
+    }
+
+    #[test]
+    fn the_class_of_a_new_object_is_the_one_that_was_judged() {
+        let mut class = CKO_DATA;
+        let place = &raw mut class;
+        let size = size_of::<CK_OBJECT_CLASS>() as CK_ULONG;
+        let attribute = CK_ATTRIBUTE { type_: CKA_CLASS, pValue: place.cast(), ulValueLen: size };
+        let mut once = [attribute];
+        // SAFETY: the template outlives the call.
+        let call =
+            unsafe { calls::C_CreateObject::from_caller(1, once.as_mut_ptr(), 1, core::ptr::null_mut()) };
+        call.pinned(|judged, pinned| {
+            assert_eq!(judged, Some(CKO_DATA));
+            // SAFETY: nobody else uses the class.
+            unsafe { *place = CKO_SECRET_KEY };
+            // SAFETY: the pinned call points to copies that live through this closure.
+            assert_eq!(unsafe { *(*pinned.template()).pValue.cast::<CK_OBJECT_CLASS>() }, CKO_DATA);
+            CKR_OK
+        });
+        let mut twice = [attribute, attribute];
+        // SAFETY: the template outlives the call.
+        let call =
+            unsafe { calls::C_CreateObject::from_caller(1, twice.as_mut_ptr(), 2, core::ptr::null_mut()) };
+        call.pinned(|judged, _| {
+            assert_eq!(judged, None, "which of two would count?");
+            CKR_OK
+        });
+    }
+
+    #[test]
+    fn the_callers_place_is_written_only_on_delivery() {
+        let mut session = 7;
+        let place = &raw mut session;
+        // SAFETY: `place` outlives the call.
+        let call = unsafe { calls::C_OpenSession::from_caller(0, 4, core::ptr::null_mut(), None, place) };
+        let (rv, handle) = call.pinned(|pinned| {
+            // SAFETY: the pinned call has a place of its own.
+            unsafe { *pinned.session() = 42 };
+            CKR_OK
+        });
+        assert_eq!((rv, handle, session), (CKR_OK, Some(42), 7));
+        call.deliver(42);
+        assert_eq!(session, 42);
+    }
+}

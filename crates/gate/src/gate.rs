@@ -46,6 +46,17 @@ impl Gate {
         Self { holder: Holder::default(), reports: Reports::default(), clock, random, attester, recorder }
     }
 
+    /// Sees to it that a trust token is at hand before the key of an init is looked at: an attestation takes seconds,
+    /// in which the handle could come to mean another key.
+    pub fn prepare(&self, function: Function) {
+        if let Class::Begin(Use::Sign | Use::Decrypt) = function.class()
+            && let Some(now_ms) = (self.clock)()
+        {
+            // A failure is for `begin` to judge: it stands for a while and is found there again.
+            drop(self.holder.obtain(now_ms, &*self.attester, &self.reports));
+        }
+    }
+
     /// Judges an init: `function` begins to use `key` with `mechanism` (a `CKM_` number).
     ///
     /// # Errors

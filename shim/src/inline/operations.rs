@@ -19,6 +19,9 @@ impl Inline {
             Ok(session) => session,
             Err(rv) => return rv,
         };
+        // Held until the real module has answered, so that no other thread's continuation slips in between.
+        let mut running = session.running();
+        self.gate.prepare(C::FUNCTION);
         let facts = match self.visible_object(handle, object) {
             Ok(facts) => facts,
             Err(CKR_OBJECT_HANDLE_INVALID) => return CKR_KEY_HANDLE_INVALID,
@@ -31,8 +34,6 @@ impl Inline {
         let Some(key) = facts.key(&token) else {
             return CKR_KEY_HANDLE_INVALID;
         };
-        // Held until the real module has answered, so that no other thread's continuation slips in between.
-        let mut running = session.running();
         match self.gate.begin(&session, C::FUNCTION, mechanism, key) {
             Ok(begun) => {
                 let rv = self.module.invoke(begun.permit, call);
