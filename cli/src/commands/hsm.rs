@@ -42,7 +42,7 @@ enum Command {
     #[command(after_help = "Example: trustshim hsm approve NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")]
     Approve {
         /// What `trustshim enroll` printed on the host
-        #[arg(value_parser = fingerprint)]
+        #[arg(value_parser = fingerprint, allow_hyphen_values = true)]
         fingerprint: String,
         /// For programs
         #[arg(long)]
@@ -52,7 +52,7 @@ enum Command {
     #[command(after_help = "Example: trustshim hsm suspend NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")]
     Suspend {
         /// As `trustshim hsm list` shows it
-        #[arg(value_parser = fingerprint)]
+        #[arg(value_parser = fingerprint, allow_hyphen_values = true)]
         fingerprint: String,
         /// For programs
         #[arg(long)]

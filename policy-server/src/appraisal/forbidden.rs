@@ -42,12 +42,15 @@ fn without_version(name: &str) -> &str {
 
 /// The interpreters that are known, with the letters of options before the script that do not themselves name
 /// code. Everything else before the script (`-c`, `-e`, `-m`, `-r`, `-`, …) makes the interpreter a general tool.
-const INTERPRETERS: [(&str, &str); 14] = [
+const INTERPRETERS: [(&str, &str); 19] = [
     ("bun", ""),
     ("deno", ""),
+    ("expect", ""),
     ("guile", ""),
     ("java", ""),
+    ("jruby", ""),
     ("lua", ""),
+    ("luajit", ""),
     ("node", ""),
     ("nodejs", ""),
     ("perl", "wWtT"),
@@ -56,8 +59,16 @@ const INTERPRETERS: [(&str, &str); 14] = [
     ("python", "bBdEIOPsSuvq"),
     ("ruby", "wW"),
     ("tclsh", ""),
+    ("texlua", ""),
+    ("truffleruby", ""),
     ("wish", ""),
 ];
+
+/// `python3.11d`, `perl5.36-x86_64-linux-gnu` and `php-fpm8.2` are builds of `python`, `perl` and `php`; `javac` is
+/// none of `java`.
+fn is_build_of(name: &str, known: &str) -> bool {
+    name.strip_prefix(known).is_some_and(|rest| !rest.starts_with(char::is_alphabetic))
+}
 
 /// What stands against approving an interpreter with exactly these arguments.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,14 +95,15 @@ pub enum InterpreterError {
 /// [`InterpreterError`], for an interpreter that could only be approved as a general tool.
 pub fn check_interpreter(component: &Component) -> Result<(), InterpreterError> {
     let name = file_name(&component.executable.path);
-    let stem = without_version(name);
-    let Some((_, harmless)) = INTERPRETERS.iter().find(|(known, _)| *known == stem) else { return Ok(()) };
+    let Some((known, harmless)) = INTERPRETERS.iter().find(|(known, _)| is_build_of(name, known)) else {
+        return Ok(());
+    };
     if component.scripts.is_empty() {
         return Err(InterpreterError::NoScript { interpreter: name.to_owned() });
     }
     for argument in component.argv.iter().skip(1) {
         let Some(letters) = argument.strip_prefix('-') else { return Ok(()) };
-        if stem == "java" && argument == "-jar" {
+        if *known == "java" && argument == "-jar" {
             return Ok(());
         }
         if letters.is_empty() || !letters.chars().all(|letter| harmless.contains(letter)) {
@@ -107,6 +119,19 @@ pub fn check_interpreter(component: &Component) -> Result<(), InterpreterError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_build_of_an_interpreter_is_one() {
+        let is_known = |name| INTERPRETERS.iter().any(|(known, _)| is_build_of(name, known));
+        for name in
+            ["python3", "python3.11d", "python3.11-dbg", "perl5.36-x86_64-linux-gnu", "php-fpm8.2", "luajit"]
+        {
+            assert!(is_known(name), "{name}");
+        }
+        for name in ["javac", "nginx", "pythonic", "rubyist", ""] {
+            assert!(!is_known(name), "{name}");
+        }
+    }
 
     #[test]
     fn programs_that_run_anything_are_known_by_name() {
