@@ -106,11 +106,6 @@ impl RealModule {
         unsafe { function(ptr::null_mut()) }
     }
 
-    /// The version of the function list.
-    pub const fn version(&self) -> CK_VERSION {
-        self.list.version
-    }
-
     pub(crate) const fn list(&self) -> &'static CK_FUNCTION_LIST {
         self.list
     }

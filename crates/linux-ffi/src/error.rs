@@ -1,8 +1,8 @@
-//! What can go wrong in a call to the kernel or the dynamic loader.
+//! What can go wrong in a call to the kernel.
 
 use std::io;
 
-/// A call to the kernel or the dynamic loader failed.
+/// A call to the kernel failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LinuxError {
     /// The call exists and answered with an error.
@@ -18,12 +18,6 @@ pub enum LinuxError {
     Range {
         /// Name of the call.
         call: &'static str,
-    },
-    /// The dynamic loader knows no object that holds the address.
-    #[error("no loaded object holds the address {address:#x}")]
-    NoObject {
-        /// The address that was asked for.
-        address: usize,
     },
 }
 

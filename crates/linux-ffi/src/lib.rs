@@ -5,13 +5,11 @@
 mod clock;
 mod error;
 mod fork_guard;
-mod loader;
 mod memory;
 mod process;
 
 pub use clock::boottime_ms;
 pub use error::LinuxError;
 pub use fork_guard::ForkGuard;
-pub use loader::loaded_object_path;
 pub use memory::page_size;
 pub use process::{dumpable, is_secure_execution};
