@@ -2,7 +2,7 @@
 //! calls the token issuer, and no other way to make an [`Appraised`] than the appraisal.
 
 use attestation::decision::DecisionId;
-use attestation::token::{ISSUER, Statuses, Tier, TokenFacts, TokenIssuer, TrustshimClaims};
+use attestation::token::{Binding, ISSUER, Statuses, Tier, TokenFacts, TokenIssuer, TrustshimClaims};
 
 use crate::appraisal::Appraised;
 use crate::configuration::Configuration;
@@ -39,8 +39,7 @@ pub fn issue(
         jti: jti.clone(),
         issued_at: appraised.at(),
         lifetime_s,
-        nonce: appraised.nonce().to_owned(),
-        cnf: appraised.cnf().to_owned(),
+        binding: Some(Binding { nonce: appraised.nonce().to_owned(), cnf: appraised.cnf().to_owned() }),
         statuses: Statuses {
             // The boot is named in the evidence, not measured.
             boot: Tier::None,

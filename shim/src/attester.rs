@@ -12,7 +12,7 @@ use attestation::evidence::{
     AUDIENCE, AttesterClaims, BootClaims, Confirmation, EVIDENCE_PROFILE, EvidenceClaims, EvidenceSubmods,
     HsmClaims, KeyClaims, SigningInput,
 };
-use attestation::token::{Anchors, Expected, Mode, VerifiedToken, verify_token};
+use attestation::token::{Anchors, Expected, Mode, Presented, VerifiedToken, verify_token};
 use configuration::Configuration;
 use cryptoki_ffi::{AttestationKey, AttesterSession, RealModule};
 use gate::{AttestationFailure, Attester, FailureKind, Report};
@@ -137,10 +137,10 @@ impl InlineAttester {
             cnf: Confirmation { jwk: self.memory_key.public_jwk() },
             submods: EvidenceSubmods {
                 hsm: HsmClaims {
-                    label: hsm.label.clone(),
-                    serial: hsm.serial.clone(),
-                    model: hsm.model.clone(),
-                    manufacturer: hsm.manufacturer.clone(),
+                    label: hsm.identity.label.clone(),
+                    serial: hsm.identity.serial.clone(),
+                    model: hsm.identity.model.clone(),
+                    manufacturer: hsm.identity.manufacturer.clone(),
                     firmware: hsm.firmware.clone(),
                     key: KeyClaims {
                         sensitive: key.facts.sensitive,
@@ -195,9 +195,8 @@ impl InlineAttester {
             host: &self.host,
             mode: Mode::Inline,
             boot_id: &self.boot_id,
-            cnf: &self.memory_key.thumbprint(),
             measurement: prepared.measurement,
-            nonce: &prepared.nonce,
+            presented: Presented::Answer { cnf: &self.memory_key.thumbprint(), nonce: &prepared.nonce },
         };
         verify_token(jwt, &self.anchors, &expected, now_ms)
             .map_err(|error| local("token-invalid", error.to_string()))

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use attestation::base64url;
-use attestation::token::{Anchors, Expected, TokenClaims, verify_token};
+use attestation::token::{Anchors, Expected, Presented, TokenClaims, verify_token};
 use clap::Subcommand;
 use serde::Serialize;
 use serde_json::Value;
@@ -132,9 +132,11 @@ fn verify(jwt: &str, claims: &Value, anchors: &Anchors) -> Genuine {
         host: &private.host,
         mode: private.mode,
         boot_id: &private.boot_id,
-        cnf: &claims.cnf.jkt,
         measurement: private.measurement,
-        nonce: &claims.eat_nonce,
+        presented: match (&claims.cnf, &claims.eat_nonce) {
+            (Some(cnf), Some(nonce)) => Presented::Answer { cnf: &cnf.jkt, nonce },
+            _ => Presented::HandedIn,
+        },
     };
     match verify_token(jwt, anchors, &expected, private.deadline_boottime_ms.saturating_sub(1)) {
         Ok(_) => Genuine::Valid,
@@ -257,8 +259,7 @@ mod tests {
             jti: "jti".to_owned(),
             issued_at: 1,
             lifetime_s: 300,
-            nonce: "nonce".to_owned(),
-            cnf: "cnf".to_owned(),
+            binding: Some(attestation::token::Binding { nonce: "nonce".to_owned(), cnf: "cnf".to_owned() }),
             statuses: Statuses { boot: Tier::None, attester: Tier::Affirming, component: Tier::Affirming },
             trustshim: TrustshimClaims {
                 hsm: "hsm".to_owned(),

@@ -1,6 +1,6 @@
 //! The attestation key's URI: one from which the token and the key can be found, or the key made.
 
-use attestation::key_uri::{KeyClass, KeyIdentity, KeyUri};
+use attestation::key_uri::{KeyUri, ObjectClass, ObjectIdentity, TokenIdentity};
 
 use crate::error::CliError;
 
@@ -46,12 +46,14 @@ impl AttestationKeyUri {
 
     /// Whether these are the words of a token that the URI means.
     pub fn is_token(&self, label: &str, serial: &str, model: &str, manufacturer: &str) -> bool {
-        self.uri.matches(&KeyIdentity {
-            token_label: label.to_owned(),
-            serial: serial.to_owned(),
-            model: model.to_owned(),
-            manufacturer: manufacturer.to_owned(),
-            class: KeyClass::Private,
+        self.uri.matches(&ObjectIdentity {
+            token: TokenIdentity {
+                label: label.to_owned(),
+                serial: serial.to_owned(),
+                model: model.to_owned(),
+                manufacturer: manufacturer.to_owned(),
+            },
+            class: ObjectClass::Private,
             id: self.id().unwrap_or_default(),
             label: self.label().unwrap_or_default(),
         })

@@ -82,8 +82,39 @@ impl fmt::Display for Operation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
+    /// Names the grant in records, such as `G-12`; the same in every token that carries it.
+    pub id: String,
     /// The key, as an RFC 7512 URI.
     pub key: String,
     /// What may be done with it.
     pub operations: Vec<Operation>,
+    /// `CKM_` numbers, not empty; where absent, every mechanism that the gate knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mechanisms: Option<Vec<u64>>,
+    /// How often; where absent, without limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// `CLOCK_BOOTTIME` of the host in milliseconds from which on the grant counts no more; where absent, it ends with
+    /// the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_boottime_ms: Option<u64>,
+}
+
+/// How often a grant may be used: completed operations, counted by the gate. At least one of the two is stated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Operations that may begin within any one second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<u32>,
+    /// Operations altogether, for as long as the gate lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+}
+
+impl Rate {
+    /// Whether it limits anything.
+    pub const fn is_stated(&self) -> bool {
+        self.per_second.is_some() || self.total.is_some()
+    }
 }

@@ -1,8 +1,9 @@
-//! Keys by name: PKCS#11 URIs (RFC 7512) as grants state them, and the identity of a key as the token shows it.
+//! Keys by name: PKCS#11 URIs (RFC 7512) as grants state them, and the identity of tokens and objects as the real module
+//! shows it.
 
 use core::fmt;
 
-/// A PKCS#11 URI that names keys. Attributes that it does not state match anything.
+/// A PKCS#11 URI that names keys, other objects, or a token. Attributes that it does not state match anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct KeyUri {
     token: Option<Vec<u8>>,
@@ -11,44 +12,61 @@ pub struct KeyUri {
     serial: Option<Vec<u8>>,
     id: Option<Vec<u8>>,
     object: Option<Vec<u8>>,
-    class: Option<KeyClass>,
+    class: Option<ObjectClass>,
 }
 
-/// `CKA_CLASS` of a key.
+/// `CKA_CLASS` of an object, as the URI attribute `type` tells them apart (RFC 7512 section 2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
-pub enum KeyClass {
+pub enum ObjectClass {
+    Certificate,
+    Data,
     Private,
     Public,
     Secret,
 }
 
-impl KeyClass {
-    const ALL: [Self; 3] = [Self::Private, Self::Public, Self::Secret];
+impl ObjectClass {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Certificate, Self::Data, Self::Private, Self::Public, Self::Secret];
 
     /// The value of the URI attribute `type`.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Certificate => "cert",
+            Self::Data => "data",
             Self::Private => "private",
             Self::Public => "public",
             Self::Secret => "secret-key",
         }
     }
+
+    /// Whether objects of this class are keys.
+    pub const fn is_key(self) -> bool {
+        matches!(self, Self::Private | Self::Public | Self::Secret)
+    }
 }
 
-/// What identifies a key in a token.
+/// What identifies a token: the fields of `CK_TOKEN_INFO`, without their padding.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyIdentity {
-    /// `CK_TOKEN_INFO.label` without its padding.
-    pub token_label: String,
-    /// `CK_TOKEN_INFO.serialNumber` without its padding.
+pub struct TokenIdentity {
+    /// `label`.
+    pub label: String,
+    /// `serialNumber`.
     pub serial: String,
-    /// `CK_TOKEN_INFO.model` without its padding.
+    /// `model`.
     pub model: String,
-    /// `CK_TOKEN_INFO.manufacturerID` without its padding.
+    /// `manufacturerID`.
     pub manufacturer: String,
+}
+
+/// What identifies an object in a token.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectIdentity {
+    /// The token that holds it.
+    pub token: TokenIdentity,
     /// `CKA_CLASS`.
-    pub class: KeyClass,
+    pub class: ObjectClass,
     /// `CKA_ID`, may be empty.
     pub id: Vec<u8>,
     /// `CKA_LABEL`, may be empty.
@@ -73,7 +91,7 @@ pub enum KeyUriError {
     Query,
     #[error("a key URI starts with `pkcs11:`")]
     Scheme,
-    #[error("`type={0}` is not a key; known are private, public, secret-key")]
+    #[error("`type={0}` is no type of object; known are cert, data, private, public, secret-key")]
     Type(String),
 }
 
@@ -109,7 +127,7 @@ impl KeyUri {
             "id" => (&mut self.id, "id"),
             "object" => (&mut self.object, "object"),
             "type" => {
-                let class = KeyClass::ALL.into_iter().find(|class| class.name().as_bytes() == value);
+                let class = ObjectClass::ALL.into_iter().find(|class| class.name().as_bytes() == value);
                 let class = class.ok_or_else(|| KeyUriError::Type(crate::digest::escape(&value)))?;
                 return match self.class.replace(class) {
                     None => Ok(()),
@@ -124,17 +142,29 @@ impl KeyUri {
         }
     }
 
-    /// Whether `key` has every attribute that the URI states.
-    pub fn matches(&self, key: &KeyIdentity) -> bool {
-        let has =
-            |stated: &Option<Vec<u8>>, value: &[u8]| stated.as_ref().is_none_or(|stated| stated == value);
-        has(&self.token, key.token_label.as_bytes())
-            && has(&self.manufacturer, key.manufacturer.as_bytes())
-            && has(&self.model, key.model.as_bytes())
-            && has(&self.serial, key.serial.as_bytes())
-            && has(&self.id, &key.id)
-            && has(&self.object, &key.label)
-            && self.class.is_none_or(|class| class == key.class)
+    /// Whether `object` has every attribute that the URI states.
+    pub fn matches(&self, object: &ObjectIdentity) -> bool {
+        self.token_part_matches(&object.token)
+            && is_stated(&self.id, &object.id)
+            && is_stated(&self.object, &object.label)
+            && self.class.is_none_or(|class| class == object.class)
+    }
+
+    /// Whether the URI names `token` as a whole, and not an object on it.
+    pub fn matches_token(&self, token: &TokenIdentity) -> bool {
+        self.names_no_object() && self.token_part_matches(token)
+    }
+
+    fn token_part_matches(&self, token: &TokenIdentity) -> bool {
+        is_stated(&self.token, token.label.as_bytes())
+            && is_stated(&self.manufacturer, token.manufacturer.as_bytes())
+            && is_stated(&self.model, token.model.as_bytes())
+            && is_stated(&self.serial, token.serial.as_bytes())
+    }
+
+    /// Whether the URI states nothing about an object: then it names tokens, with everything on them.
+    pub fn names_no_object(&self) -> bool {
+        self.id.is_none() && self.object.is_none() && self.class.is_none()
     }
 
     /// `token`: the token's label.
@@ -197,21 +227,40 @@ impl fmt::Display for KeyUri {
     }
 }
 
-impl KeyIdentity {
-    /// The URI that matches this key, and no key that differs from it in any attribute.
+impl ObjectIdentity {
+    /// The URI that matches this object, and no object that differs from it in any attribute.
     pub fn uri(&self) -> String {
-        let bytes = |text: &str| Some(text.as_bytes().to_vec());
         KeyUri {
-            token: bytes(&self.token_label),
-            manufacturer: bytes(&self.manufacturer),
-            model: bytes(&self.model),
-            serial: bytes(&self.serial),
             id: Some(self.id.clone()),
             object: Some(self.label.clone()),
             class: Some(self.class),
+            ..self.token.to_uri()
         }
         .to_string()
     }
+}
+
+impl TokenIdentity {
+    /// The URI that matches this token.
+    pub fn uri(&self) -> String {
+        self.to_uri().to_string()
+    }
+
+    fn to_uri(&self) -> KeyUri {
+        let bytes = |text: &str| Some(text.as_bytes().to_vec());
+        KeyUri {
+            token: bytes(&self.label),
+            manufacturer: bytes(&self.manufacturer),
+            model: bytes(&self.model),
+            serial: bytes(&self.serial),
+            ..KeyUri::default()
+        }
+    }
+}
+
+/// Whether an attribute that the URI may state is this one.
+fn is_stated(stated: &Option<Vec<u8>>, value: &[u8]) -> bool {
+    stated.as_ref().is_none_or(|stated| stated == value)
 }
 
 fn unknown(attribute: &str) -> KeyUriError {

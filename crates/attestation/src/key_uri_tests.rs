@@ -4,13 +4,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn demo_key() -> KeyIdentity {
-    KeyIdentity {
-        token_label: "my token".to_owned(),
-        serial: "5d3f".to_owned(),
-        model: "SoftHSM v2".to_owned(),
-        manufacturer: "SoftHSM project".to_owned(),
-        class: KeyClass::Private,
+fn demo_key() -> ObjectIdentity {
+    ObjectIdentity {
+        token: TokenIdentity {
+            label: "my token".to_owned(),
+            serial: "5d3f".to_owned(),
+            model: "SoftHSM v2".to_owned(),
+            manufacturer: "SoftHSM project".to_owned(),
+        },
+        class: ObjectClass::Private,
         id: vec![0x01, 0xff],
         label: b"demo;rsa=?/%".to_vec(),
     }
@@ -57,7 +59,7 @@ fn what_is_not_understood_is_refused() {
         ("pkcs11:object=a?", E::Query),
         ("pkcs11:object=a;object=a", E::Duplicate("object")),
         ("pkcs11:type=private;type=public", E::Duplicate("type")),
-        ("pkcs11:type=cert", E::Type("cert".into())),
+        ("pkcs11:type=profile", E::Type("cert".into())),
         ("pkcs11:type=", E::Type(String::new())),
         ("pkcs11:object=a b", E::Encoding("object".into())),
         ("pkcs11:object=a/b", E::Encoding("object".into())),
@@ -85,19 +87,32 @@ fn one_key_is_named_by_token_type_and_name() {
     }
 }
 
-fn identity() -> impl Strategy<Value = KeyIdentity> {
+#[test]
+fn a_token_is_named_by_a_uri_that_states_no_object() {
+    let token = demo_key().token;
+    for (text, matches) in [
+        ("pkcs11:token=my%20token", true),
+        ("pkcs11:serial=5d3f;model=SoftHSM%20v2", true),
+        ("pkcs11:token=another", false),
+        ("pkcs11:token=my%20token;type=private", false),
+        ("pkcs11:token=my%20token;object=", false),
+        ("pkcs11:token=my%20token;id=%01%FF", false),
+    ] {
+        assert_eq!(KeyUri::parse(text).expect(text).matches_token(&token), matches, "{text}");
+    }
+    assert!(KeyUri::parse(&token.uri()).unwrap().matches_token(&token));
+}
+
+fn identity() -> impl Strategy<Value = ObjectIdentity> {
     // A small alphabet with everything that could confuse the parser, so that near misses are common.
     let text = "[a%;=?:/ é\u{202e}]{0,3}";
     let bytes = || {
         prop::collection::vec(prop_oneof![Just(b'%'), Just(b';'), Just(b'='), Just(b'a'), any::<u8>()], 0..4)
     };
-    let class = prop::sample::select(KeyClass::ALL.to_vec());
+    let class = prop::sample::select(ObjectClass::ALL.to_vec());
     (text, text, text, text, class, bytes(), bytes()).prop_map(
-        |(token_label, serial, model, manufacturer, class, id, label)| KeyIdentity {
-            token_label,
-            serial,
-            model,
-            manufacturer,
+        |(token_label, serial, model, manufacturer, class, id, label)| ObjectIdentity {
+            token: TokenIdentity { label: token_label, serial, model, manufacturer },
             class,
             id,
             label,
@@ -106,14 +121,14 @@ fn identity() -> impl Strategy<Value = KeyIdentity> {
 }
 
 /// A key and another that differs from it in at most one attribute.
-fn neighbours() -> impl Strategy<Value = (KeyIdentity, KeyIdentity)> {
+fn neighbours() -> impl Strategy<Value = (ObjectIdentity, ObjectIdentity)> {
     (identity(), identity(), 0..7).prop_map(|(key, donor, attribute)| {
         let mut neighbour = key.clone();
         match attribute {
-            0 => neighbour.token_label = donor.token_label,
-            1 => neighbour.serial = donor.serial,
-            2 => neighbour.model = donor.model,
-            3 => neighbour.manufacturer = donor.manufacturer,
+            0 => neighbour.token.label = donor.token.label,
+            1 => neighbour.token.serial = donor.token.serial,
+            2 => neighbour.token.model = donor.token.model,
+            3 => neighbour.token.manufacturer = donor.token.manufacturer,
             4 => neighbour.class = donor.class,
             5 => neighbour.id = donor.id,
             _ => neighbour.label = donor.label,

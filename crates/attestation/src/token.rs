@@ -10,8 +10,8 @@ pub use self::ear::{
     Appraisal, ConfirmationThumbprint, Statuses, Tier, TokenClaims, TokenSubmods, TrustVector, VerifierId,
 };
 pub use self::error::TokenError;
-pub use self::issue::{TokenFacts, TokenIssuer};
-pub use self::verify::{Expected, ParsedGrant, VerifiedToken, verify_token};
+pub use self::issue::{Binding, TokenFacts, TokenIssuer};
+pub use self::verify::{Expected, ParsedGrant, Presented, VerifiedToken, verify_token};
 
 mod anchors;
 mod ear;

@@ -1,6 +1,6 @@
 //! What an object is: its class and its names, read from the real module in one call.
 
-use attestation::key_uri::{KeyClass, KeyIdentity};
+use attestation::key_uri::{ObjectClass, ObjectIdentity, TokenIdentity};
 use cryptoki_sys::*;
 use gate::ObjectKind;
 
@@ -26,25 +26,19 @@ pub struct ObjectFacts {
 /// The names of a token, without their padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenName {
-    /// `CK_TOKEN_INFO.label`.
-    pub label: String,
-    /// `CK_TOKEN_INFO.serialNumber`.
-    pub serial: String,
-    /// `CK_TOKEN_INFO.model`.
-    pub model: String,
-    /// `CK_TOKEN_INFO.manufacturerID`.
-    pub manufacturer: String,
+    /// What grants tell it by.
+    pub identity: TokenIdentity,
     /// `CK_TOKEN_INFO.firmwareVersion` as `major.minor`.
     pub firmware: String,
 }
 
 impl ObjectFacts {
     /// The identity of a key on the token `token`; `None` for what is no key.
-    pub fn key(&self, token: &TokenName) -> Option<KeyIdentity> {
+    pub fn key(&self, token: &TokenName) -> Option<ObjectIdentity> {
         let class = match self.kind {
-            ObjectKind::PrivateKey => KeyClass::Private,
-            ObjectKind::PublicKey => KeyClass::Public,
-            ObjectKind::SecretKey => KeyClass::Secret,
+            ObjectKind::PrivateKey => ObjectClass::Private,
+            ObjectKind::PublicKey => ObjectClass::Public,
+            ObjectKind::SecretKey => ObjectClass::Secret,
             ObjectKind::Certificate
             | ObjectKind::PrivateData
             | ObjectKind::PublicData
@@ -52,11 +46,8 @@ impl ObjectFacts {
                 return None;
             }
         };
-        Some(KeyIdentity {
-            token_label: token.label.clone(),
-            serial: token.serial.clone(),
-            model: token.model.clone(),
-            manufacturer: token.manufacturer.clone(),
+        Some(ObjectIdentity {
+            token: token.identity.clone(),
             class,
             id: self.id.clone(),
             label: self.label.clone(),
@@ -186,10 +177,12 @@ impl RealModule {
         // SAFETY: the argument is a place for the structure.
         check("C_GetTokenInfo", unsafe { function(slot, &raw mut info) })?;
         Ok(TokenName {
-            label: unpadded(&info.label),
-            serial: unpadded(&info.serialNumber),
-            model: unpadded(&info.model),
-            manufacturer: unpadded(&info.manufacturerID),
+            identity: TokenIdentity {
+                label: unpadded(&info.label),
+                serial: unpadded(&info.serialNumber),
+                model: unpadded(&info.model),
+                manufacturer: unpadded(&info.manufacturerID),
+            },
             firmware: format!("{}.{}", info.firmwareVersion.major, info.firmwareVersion.minor),
         })
     }

@@ -1,6 +1,6 @@
 //! The decision itself: a pure function of trust token, use, key and clock.
 
-use attestation::key_uri::{KeyClass, KeyIdentity};
+use attestation::key_uri::{ObjectClass, ObjectIdentity};
 use attestation::token::VerifiedToken;
 use pkcs11_table::{Use, mechanism_uses};
 
@@ -11,18 +11,18 @@ use crate::denial::{Refusal, operation};
 pub struct KeyUse {
     begun: Use,
     also: Option<Use>,
-    key: KeyIdentity,
+    key: ObjectIdentity,
 }
 
 impl KeyUse {
     /// The use that the caller asks for with this mechanism (a `CKM_` number), and whatever it amounts to besides.
-    pub const fn new(begun: Use, mechanism: u64, key: KeyIdentity) -> Self {
+    pub const fn new(begun: Use, mechanism: u64, key: ObjectIdentity) -> Self {
         let (begun, also) = mechanism_uses(mechanism, begun);
         Self { begun, also, key }
     }
 
     /// The key.
-    pub const fn key(&self) -> &KeyIdentity {
+    pub const fn key(&self) -> &ObjectIdentity {
         &self.key
     }
 
@@ -33,7 +33,7 @@ impl KeyUse {
 
     /// Whether no grant is needed: public keys keep nothing secret (PKCS#11 2.40 section 4.8).
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.key.class, KeyClass::Public) && matches!(self.begun, Use::Encrypt | Use::Verify)
+        matches!(self.key.class, ObjectClass::Public) && matches!(self.begun, Use::Encrypt | Use::Verify)
     }
 }
 

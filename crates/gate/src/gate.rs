@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use attestation::decision::{DecisionId, LocalDecision};
-use attestation::key_uri::KeyIdentity;
+use attestation::key_uri::ObjectIdentity;
 use pkcs11_table::{Class, Function, Use};
 
 use crate::authorize::{KeyUse, authorize};
@@ -66,7 +66,7 @@ impl Gate {
         session: &Session,
         function: Function,
         mechanism: u64,
-        key: KeyIdentity,
+        key: ObjectIdentity,
     ) -> Result<Begun, Denial> {
         let Class::Begin(begun) = function.class() else {
             return Err(self.refuse(Some(session), function, Some(&key), Refusal::WrongClass));
@@ -162,7 +162,7 @@ impl Gate {
         &self,
         session: Option<&Session>,
         function: Function,
-        key: Option<&KeyIdentity>,
+        key: Option<&ObjectIdentity>,
         refusal: Refusal,
     ) -> Denial {
         let made_by_server = match &refusal {
@@ -177,7 +177,7 @@ impl Gate {
             at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             function: function.name().to_owned(),
             operation: class_name(function).to_owned(),
-            key: key.map(KeyIdentity::uri),
+            key: key.map(ObjectIdentity::uri),
             reason: refusal.reason(),
             measurement: token.as_ref().map(|token| token.claims().measurement),
         };

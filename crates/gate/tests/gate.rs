@@ -10,10 +10,10 @@ use std::sync::Arc;
 use attestation::decision::{DecisionId, LocalDecision};
 use attestation::digest::Digest;
 use attestation::grant::{Grant, Operation};
-use attestation::key_uri::{KeyClass, KeyIdentity};
+use attestation::key_uri::{ObjectClass, ObjectIdentity, TokenIdentity};
 use attestation::token::{
-    Anchors, Expected, ISSUER, Mode, Statuses, Tier, TokenFacts, TokenIssuer, TrustshimClaims, VerifiedToken,
-    verify_token,
+    Anchors, Binding, Expected, ISSUER, Mode, Presented, Statuses, Tier, TokenFacts, TokenIssuer,
+    TrustshimClaims, VerifiedToken, verify_token,
 };
 use gate::{
     AttestationFailure, Attester, Denial, FailureKind, Gate, Recorder, Refusal, Report, Running, Session,
@@ -98,13 +98,15 @@ impl Bench {
     }
 }
 
-fn key(label: &str) -> KeyIdentity {
-    KeyIdentity {
-        token_label: "sandbox".into(),
-        serial: "1".into(),
-        model: "m".into(),
-        manufacturer: "v".into(),
-        class: KeyClass::Private,
+fn key(label: &str) -> ObjectIdentity {
+    ObjectIdentity {
+        token: TokenIdentity {
+            label: "sandbox".into(),
+            serial: "1".into(),
+            model: "m".into(),
+            manufacturer: "v".into(),
+        },
+        class: ObjectClass::Private,
         id: vec![1],
         label: label.into(),
     }
@@ -123,8 +125,12 @@ fn token(operations: &[Operation]) -> VerifiedToken {
         version: "1".into(),
         measurement: Digest::of(b"measured"),
         grants: vec![Grant {
+            id: "G-1".into(),
             key: "pkcs11:token=sandbox;object=granted;type=private".into(),
             operations: operations.to_vec(),
+            mechanisms: None,
+            rate: None,
+            deadline_boottime_ms: None,
         }],
         epoch: 0,
     };
@@ -133,8 +139,7 @@ fn token(operations: &[Operation]) -> VerifiedToken {
         jti: "T-1".into(),
         issued_at: 1_700_000_000,
         lifetime_s: 300,
-        nonce: "nonce".into(),
-        cnf: "cnf".into(),
+        binding: Some(Binding { nonce: "nonce".into(), cnf: "cnf".into() }),
         statuses: Statuses { boot: Tier::None, attester: Tier::Affirming, component: Tier::Affirming },
         trustshim,
     };
@@ -143,9 +148,8 @@ fn token(operations: &[Operation]) -> VerifiedToken {
         host: "host",
         mode: Mode::Inline,
         boot_id: "boot",
-        cnf: "cnf",
         measurement: Digest::of(b"measured"),
-        nonce: "nonce",
+        presented: Presented::Answer { cnf: "cnf", nonce: "nonce" },
     };
     let anchors = Anchors::parse(&issuer.jwks()).unwrap();
     verify_token(&issuer.issue(&facts).unwrap(), &anchors, &expected, now_ms).unwrap()
@@ -206,7 +210,7 @@ fn uses_without_a_rule_are_refused_without_asking_anybody() {
 #[test]
 fn public_keys_verify_and_encrypt_openly_but_never_sign() {
     let bench = Bench::new([Ok(token(&[Operation::Sign]))]);
-    let public = KeyIdentity { class: KeyClass::Public, ..key("anything") };
+    let public = ObjectIdentity { class: ObjectClass::Public, ..key("anything") };
     for function in [Function::C_EncryptInit, Function::C_VerifyInit, Function::C_VerifyRecoverInit] {
         bench.gate.begin(&bench.session, function, 1, public.clone()).unwrap();
     }

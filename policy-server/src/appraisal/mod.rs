@@ -342,6 +342,13 @@ fn grants(policy: &Policy, component: &str, mode: Mode) -> Vec<Grant> {
         .grants
         .iter()
         .filter(|grant| grant.component == component && grant.mode.is_none_or(|only| only == mode))
-        .map(|grant| Grant { key: grant.key.clone(), operations: grant.operations.clone() })
+        .map(|grant| Grant {
+            id: grant.id.clone(),
+            key: grant.key.clone(),
+            operations: grant.operations.clone(),
+            mechanisms: None,
+            rate: None,
+            deadline_boottime_ms: None,
+        })
         .collect()
 }

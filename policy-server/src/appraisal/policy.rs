@@ -30,6 +30,8 @@ pub struct ApprovedVersion {
 /// One grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComponentGrant {
+    /// Its name, such as `G-12`.
+    pub id: String,
     /// To whom.
     pub component: String,
     /// The key's RFC 7512 URI.

@@ -156,6 +156,7 @@ pub async fn policy(connection: &mut Connection) -> Result<Policy, StoreError> {
         reference: version.reference,
     });
     let grants = grants::all(connection).await?.into_iter().map(|grant| ComponentGrant {
+        id: grant.id,
         component: grant.component,
         key: grant.terms.key,
         operations: grant.terms.operations,

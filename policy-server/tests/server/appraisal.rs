@@ -38,6 +38,7 @@ fn case() -> Case {
     let mut case = Case { host, record, policy: Policy::default(), nonce: NonceState::Fresh, claims };
     case.approve("1.0", Latitude::default());
     case.policy.grants.push(ComponentGrant {
+        id: "G-1".to_owned(),
         component: "signer".to_owned(),
         key: "pkcs11:token=t;object=k;type=private".to_owned(),
         operations: vec![Operation::Sign],

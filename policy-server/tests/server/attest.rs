@@ -4,7 +4,7 @@ use attestation::api::{AttestRequest, AttestResponse, DecidedBy, DecisionRecord,
 use attestation::decision::{DecisionId, LocalDecision, Reason};
 use attestation::digest::Digest;
 use attestation::grant::Operation;
-use attestation::token::{Anchors, Expected, Mode, verify_token};
+use attestation::token::{Anchors, Expected, Mode, Presented, verify_token};
 use serde_json::json;
 
 use crate::host::{BOOT_ID, BOOTTIME_MS, Host};
@@ -25,9 +25,8 @@ async fn approved_software_gets_a_token_that_the_gate_accepts() {
         host: "build-1",
         mode: Mode::Inline,
         boot_id: BOOT_ID,
-        cnf: &host.cnf.thumbprint(),
         measurement: claims.submods.component.measurement_digest(),
-        nonce: &nonce,
+        presented: Presented::Answer { cnf: &host.cnf.thumbprint(), nonce: &nonce },
     };
     let anchors = Anchors::parse(&anchors).unwrap();
     let verified = verify_token(&token, &anchors, &expected, BOOTTIME_MS + 1).unwrap();

@@ -81,8 +81,8 @@ impl AttestationPlace {
 
     fn is_place(&self, slot: u64) -> bool {
         self.module.token(slot).is_ok_and(|token| {
-            self.uri.token().is_none_or(|label| label == token.label.as_bytes())
-                && self.uri.serial().is_none_or(|serial| serial == token.serial.as_bytes())
+            self.uri.token().is_none_or(|label| label == token.identity.label.as_bytes())
+                && self.uri.serial().is_none_or(|serial| serial == token.identity.serial.as_bytes())
         })
     }
 

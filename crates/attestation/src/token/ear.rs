@@ -26,10 +26,12 @@ pub struct TokenClaims {
     pub nbf: u64,
     /// Seconds since 1970. For readers that know nothing of `trustshim.deadline_boottime_ms`, which decides.
     pub exp: u64,
-    /// The challenge that the evidence answered.
-    pub eat_nonce: String,
-    /// The attester's key, to which the token is bound.
-    pub cnf: ConfirmationThumbprint,
+    /// The challenge that the evidence answered; absent from a token that is to be handed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eat_nonce: Option<String>,
+    /// The attester's key, to which the token is bound; absent from a token that is to be handed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<ConfirmationThumbprint>,
     /// What was appraised.
     pub submods: TokenSubmods,
     /// What the gate decides by.

@@ -20,6 +20,8 @@ pub enum TokenError {
     AnchorsMalformed(JsonError),
     #[error("anchors: the set holds no key")]
     AnchorsEmpty,
+    #[error("trust token: bound to one attestation, so it cannot be handed in")]
+    Bound,
     #[error("trust token: the claims: {0}")]
     Claims(JsonError),
     #[error(
@@ -30,8 +32,12 @@ pub enum TokenError {
     Expired { deadline_ms: u64 },
     #[error("trust token: the grant on `{key}`: {error}")]
     GrantKey { key: String, error: KeyUriError },
+    #[error("trust token: the grant on `{0}` has an empty list of mechanisms")]
+    GrantMechanisms(String),
     #[error("trust token: the grant on `{0}` allows no operation")]
     GrantOperations(String),
+    #[error("trust token: the grant on `{0}` has a rate that limits nothing")]
+    GrantRate(String),
     #[error("trust token: {0}")]
     Jws(#[from] JwsError),
     #[error("trust token: a lifetime is 1 to {MAX_LIFETIME_S} s, not {0} s")]
@@ -62,6 +68,8 @@ pub enum TokenError {
     Status { submod: &'static str, status: Tier },
     #[error("trust token: `iat`, `nbf` and `exp` do not fit together")]
     Times,
+    #[error("trust token: not bound to the attestation that it should answer")]
+    Unbound,
     #[error("trust token: the claims cannot be written as JSON")]
     Unwritable,
 }
@@ -78,12 +86,15 @@ impl TokenError {
             Self::AnchorKey(_) => "anchor-key",
             Self::AnchorsMalformed(_) => "anchors-malformed",
             Self::AnchorsEmpty => "anchors-empty",
+            Self::Bound => "bound",
             Self::Claims(JsonError::Duplicate(_)) => "claim-duplicate",
             Self::Claims(JsonError::TooDeep) => "claim-depth",
             Self::Claims(_) => "claims-malformed",
             Self::DeadlineTooFar { .. } => "deadline-too-far",
             Self::Expired { .. } => "expired",
             Self::GrantKey { .. } => "grant-key",
+            Self::GrantMechanisms(_) => "grant-mechanisms",
+            Self::GrantRate(_) => "grant-rate",
             Self::GrantOperations(_) => "grant-operations",
             Self::Jws(error) => error.code(),
             Self::Lifetime(_) => "lifetime",
@@ -100,6 +111,7 @@ impl TokenError {
             Self::SigningKey => "signing-key",
             Self::Status { .. } => "status",
             Self::Times => "times",
+            Self::Unbound => "unbound",
             Self::Unwritable => "unwritable",
         }
     }

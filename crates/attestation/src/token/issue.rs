@@ -33,14 +33,21 @@ pub struct TokenFacts {
     pub issued_at: u64,
     /// 1 to [`MAX_LIFETIME_S`]; for `exp`. What the gate goes by is `trustshim.deadline_boottime_ms`.
     pub lifetime_s: u64,
-    /// The challenge that the evidence answered.
-    pub nonce: String,
-    /// Thumbprint of the attester's key, from the evidence's `cnf`.
-    pub cnf: String,
+    /// What it is bound to; `None` makes a token that is to be handed in.
+    pub binding: Option<Binding>,
     /// The results of the appraisal.
     pub statuses: Statuses,
     /// What the gate decides by.
     pub trustshim: TrustshimClaims,
+}
+
+/// The one attestation that a token answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The challenge that the evidence answered.
+    pub nonce: String,
+    /// Thumbprint of the attester's key, from the evidence's `cnf`.
+    pub cnf: String,
 }
 
 impl TokenIssuer {
@@ -96,8 +103,8 @@ impl TokenIssuer {
             iat: facts.issued_at,
             nbf: facts.issued_at,
             exp: facts.issued_at.checked_add(facts.lifetime_s).ok_or(TokenError::Times)?,
-            eat_nonce: facts.nonce.clone(),
-            cnf: ConfirmationThumbprint { jkt: facts.cnf.clone() },
+            eat_nonce: facts.binding.as_ref().map(|bound| bound.nonce.clone()),
+            cnf: facts.binding.as_ref().map(|bound| ConfirmationThumbprint { jkt: bound.cnf.clone() }),
             submods: facts.statuses.into(),
             trustshim: facts.trustshim.clone(),
         };

@@ -6,7 +6,7 @@ use super::{
     TokenSubmods, TrustshimClaims,
 };
 use crate::digest::{Digest, escape};
-use crate::grant::{Grant, Operation};
+use crate::grant::{Grant, Operation, Rate};
 use crate::jws::Unverified;
 use crate::key_uri::KeyUri;
 use crate::strict_json;
@@ -22,12 +22,25 @@ pub struct Expected<'a> {
     pub mode: Mode,
     /// The current boot.
     pub boot_id: &'a str,
-    /// Thumbprint of this attester's in-memory key.
-    pub cnf: &'a str,
     /// The measurement digest of the process that the token is for.
     pub measurement: Digest,
-    /// The challenge that was answered.
-    pub nonce: &'a str,
+    /// How it came here.
+    pub presented: Presented<'a>,
+}
+
+/// How a token came to the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presented<'a> {
+    /// As the policy server's answer to this attester's own evidence.
+    Answer {
+        /// Thumbprint of this attester's in-memory key.
+        cnf: &'a str,
+        /// The challenge that was answered.
+        nonce: &'a str,
+    },
+    /// Handed in by the application or by a file. It must have been issued for that: a token that answers some
+    /// attester's evidence is bound to that attester.
+    HandedIn,
 }
 
 /// A trust token that has been checked; there is no other way to one than [`verify_token`].
@@ -38,13 +51,21 @@ pub struct VerifiedToken {
     jti: String,
 }
 
-/// A grant whose URI has been parsed.
+/// A grant that has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedGrant {
+    /// Names it in records.
+    pub id: String,
     /// The keys.
     pub uri: KeyUri,
     /// What may be done with them; not empty.
     pub operations: Vec<Operation>,
+    /// `CKM_` numbers, not empty; `None` is every mechanism.
+    pub mechanisms: Option<Vec<u64>>,
+    /// How often.
+    pub rate: Option<Rate>,
+    /// `CLOCK_BOOTTIME` in milliseconds from which on it counts no more; `None` is the token's own deadline.
+    pub deadline_boottime_ms: Option<u64>,
 }
 
 impl VerifiedToken {
@@ -122,8 +143,16 @@ fn check_binding(claims: &TokenClaims, expected: &Expected<'_>) -> Result<(), To
         if found == expected { Ok(()) } else { Err(TokenError::other(found, error)) }
     };
     let bound = &claims.trustshim;
-    check(&claims.cnf.jkt, expected.cnf, |found| TokenError::OtherConfirmation { found })?;
-    check(&claims.eat_nonce, expected.nonce, |_| TokenError::OtherNonce)?;
+    let (jkt, nonce) = (claims.cnf.as_ref().map(|cnf| cnf.jkt.as_str()), claims.eat_nonce.as_deref());
+    match (expected.presented, jkt, nonce) {
+        (Presented::Answer { cnf, nonce: asked }, Some(jkt), Some(nonce)) => {
+            check(jkt, cnf, |found| TokenError::OtherConfirmation { found })?;
+            check(nonce, asked, |_| TokenError::OtherNonce)?;
+        }
+        (Presented::Answer { .. }, _, _) => return Err(TokenError::Unbound),
+        (Presented::HandedIn, None, None) => {}
+        (Presented::HandedIn, _, _) => return Err(TokenError::Bound),
+    }
     check(&bound.hsm, expected.hsm, |found| TokenError::OtherHsm { found })?;
     check(&bound.host, expected.host, |found| TokenError::OtherHost { found })?;
     if bound.mode != expected.mode {
@@ -150,5 +179,18 @@ fn parse_grant(grant: &Grant) -> Result<ParsedGrant, TokenError> {
     if grant.operations.is_empty() {
         return Err(TokenError::GrantOperations(named()));
     }
-    Ok(ParsedGrant { uri, operations: grant.operations.clone() })
+    if grant.mechanisms.as_ref().is_some_and(Vec::is_empty) {
+        return Err(TokenError::GrantMechanisms(named()));
+    }
+    if grant.rate.is_some_and(|rate| !rate.is_stated()) {
+        return Err(TokenError::GrantRate(named()));
+    }
+    Ok(ParsedGrant {
+        id: grant.id.clone(),
+        uri,
+        operations: grant.operations.clone(),
+        mechanisms: grant.mechanisms.clone(),
+        rate: grant.rate,
+        deadline_boottime_ms: grant.deadline_boottime_ms,
+    })
 }

@@ -2,8 +2,10 @@
 
 use attestation::evidence::{EvidenceError, SigningInput, claimed_key_id, verify_evidence};
 use attestation::jws::JwsError;
-use attestation::key_uri::{KeyClass, KeyIdentity};
-use attestation::token::{Anchors, MAX_LIFETIME_S, TokenError, TokenIssuer, verify_token};
+use attestation::key_uri::{ObjectClass, ObjectIdentity, TokenIdentity};
+use attestation::token::{
+    Anchors, Expected, MAX_LIFETIME_S, Presented, TokenError, TokenFacts, TokenIssuer, verify_token,
+};
 use attestation::{component::Component, digest::Digest};
 use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, KeyPair as _};
@@ -20,12 +22,14 @@ fn a_verified_token_says_what_was_issued() {
     let token = verify_token(&jwt, &anchors, &Context::new().expected(), NOW_BOOTTIME_MS).unwrap();
     assert_eq!(token.claims(), &facts().trustshim);
     assert_eq!((token.jti(), token.deadline_boottime_ms()), ("T-vector", DEADLINE_MS));
-    let key = KeyIdentity {
-        token_label: "sandbox".to_owned(),
-        serial: "1".to_owned(),
-        model: String::new(),
-        manufacturer: String::new(),
-        class: KeyClass::Private,
+    let key = ObjectIdentity {
+        token: TokenIdentity {
+            label: "sandbox".to_owned(),
+            serial: "1".to_owned(),
+            model: String::new(),
+            manufacturer: String::new(),
+        },
+        class: ObjectClass::Private,
         id: vec![],
         label: b"demo-ec".to_vec(),
     };
@@ -155,4 +159,21 @@ fn leaves(value: &Value, at: &str) -> Vec<String> {
         return vec![at.to_owned()];
     }
     children.iter().flat_map(|(name, value)| leaves(value, &format!("{at}/{name}"))).collect()
+}
+
+#[test]
+fn a_token_that_is_handed_in_must_have_been_issued_for_that() {
+    let anchors = Anchors::parse(&token_issuer().jwks()).unwrap();
+    let context = Context::new();
+    let handed_in = Expected { presented: Presented::HandedIn, ..context.expected() };
+    let code = |jwt: &str, expected: &Expected<'_>| {
+        verify_token(jwt, &anchors, expected, NOW_BOOTTIME_MS).map_or_else(|error| error.code(), |_| "valid")
+    };
+    let bound = token_issuer().issue(&facts()).unwrap();
+    let free = token_issuer().issue(&TokenFacts { binding: None, ..facts() }).unwrap();
+    assert_eq!(code(&bound, &handed_in), "bound", "an answer to some process's evidence is no bearer token");
+    assert_eq!(code(&free, &handed_in), "valid");
+    assert_eq!(code(&free, &context.expected()), "unbound");
+    let elsewhere = Expected { measurement: attestation::digest::Digest::of(b"other"), ..handed_in };
+    assert_eq!(code(&free, &elsewhere), "other-measurement");
 }

@@ -2,9 +2,10 @@
 
 use attestation::base64url;
 use attestation::digest::Digest;
-use attestation::grant::{Grant, Operation};
+use attestation::grant::{Grant, Operation, Rate};
 use attestation::token::{
-    Expected, ISSUER, MAX_LIFETIME_S, MAX_TOKEN, Mode, Statuses, TOKEN_TYP, Tier, TokenFacts, TrustshimClaims,
+    Binding, Expected, ISSUER, MAX_LIFETIME_S, MAX_TOKEN, Mode, Presented, Statuses, TOKEN_TYP, Tier,
+    TokenFacts, TrustshimClaims,
 };
 use serde_json::{Value, json};
 
@@ -50,9 +51,8 @@ impl Context {
             host: HOST,
             mode: Mode::Inline,
             boot_id: BOOT_ID,
-            cnf: &self.cnf,
             measurement: measurement(),
-            nonce: &self.nonce,
+            presented: Presented::Answer { cnf: &self.cnf, nonce: &self.nonce },
         }
     }
 
@@ -76,8 +76,7 @@ pub fn facts() -> TokenFacts {
         jti: "T-vector".to_owned(),
         issued_at: ISSUED_AT,
         lifetime_s: 300,
-        nonce: context.nonce,
-        cnf: context.cnf,
+        binding: Some(Binding { nonce: context.nonce, cnf: context.cnf }),
         statuses: Statuses { boot: Tier::None, attester: Tier::Affirming, component: Tier::Affirming },
         trustshim: TrustshimClaims {
             hsm: context.hsm,
@@ -89,8 +88,12 @@ pub fn facts() -> TokenFacts {
             version: "1.28.0".to_owned(),
             measurement: measurement(),
             grants: vec![Grant {
+                id: "G-1".to_owned(),
                 key: "pkcs11:token=sandbox;object=demo-ec;type=private".to_owned(),
                 operations: vec![Operation::Sign],
+                mechanisms: None,
+                rate: None,
+                deadline_boottime_ms: None,
             }],
             epoch: 1,
         },
@@ -135,8 +138,21 @@ fn accepted(valid: &str) -> Vec<Row> {
         ("valid_boot_affirming", "valid", issue(&|facts| facts.statuses.boot = Tier::Affirming)),
         ("valid_component_warning", "valid", issue(&|facts| facts.statuses.component = Tier::Warning)),
         ("valid_deadline_furthest", "valid", issue(&|facts| facts.trustshim.deadline_boottime_ms = furthest)),
+        ("valid_with_limits", "valid", issue(&|facts| facts.trustshim.grants = vec![limited()])),
         ("valid_without_grants", "valid", issue(&|facts| facts.trustshim.grants.clear())),
     ]
+}
+
+/// A grant with everything that can limit it.
+fn limited() -> Grant {
+    let [grant] = <[Grant; 1]>::try_from(facts().trustshim.grants).unwrap();
+    Grant {
+        // CKM_ECDSA and CKM_ECDSA_SHA256.
+        mechanisms: Some(vec![0x1041, 0x1044]),
+        rate: Some(Rate { per_second: Some(10), total: Some(1_000) }),
+        deadline_boottime_ms: Some(NOW_BOOTTIME_MS + 60_000),
+        ..grant
+    }
 }
 
 /// Defects of the compact form and of the signature.
@@ -271,12 +287,15 @@ fn claim_values(good: &Value, claims: &Value) -> Vec<Row> {
     let set = |pointer: &str, value: Value| signed(with(claims, pointer, value));
     let stranger = TestKey::ed25519(OTHER_SEED).kid();
     let too_far = NOW_BOOTTIME_MS + MAX_LIFETIME_S * 1000 + 1;
-    let grant = |key: &str, operations: Value| json!([{"key": key, "operations": operations}]);
+    let grant = |key: &str, operations: Value| json!([{"id": "G-1", "key": key, "operations": operations}]);
+    let limit = |name: &str, value: Value| set(&format!("/trustshim/grants/0/{name}"), value);
     let uri = "pkcs11:token=sandbox;object=demo-ec;type=private";
     vec![
         ("unknown_claim", "claims-malformed", set("/scope", json!("everything"))),
         ("unknown_claim_nested", "claims-malformed", set("/trustshim/only_on_sundays", json!(true))),
-        ("cnf_missing", "claims-malformed", signed(without(claims, "/cnf"))),
+        ("cnf_missing", "unbound", signed(without(claims, "/cnf"))),
+        ("nonce_missing", "unbound", signed(without(claims, "/eat_nonce"))),
+        ("handed_in", "unbound", signed(without(&without(claims, "/cnf"), "/eat_nonce"))),
         ("mode_unknown", "claims-malformed", set("/trustshim/mode", json!("observed"))),
         ("grant_operation_unknown", "claims-malformed", set("/trustshim/grants", grant(uri, json!(["all"])))),
         ("other_profile", "other-profile", set("/eat_profile", json!("tag:ietf.org,2026:rats/ear#03"))),
@@ -318,6 +337,14 @@ fn claim_values(good: &Value, claims: &Value) -> Vec<Row> {
             "grant-key",
             set("/trustshim/grants", grant(&format!("{uri}?x=y"), json!(["sign"]))),
         ),
+        ("grant_rate_of_nothing", "grant-rate", limit("rate", json!({}))),
+        ("grant_rate_unknown", "claims-malformed", limit("rate", json!({"per_minute": 1}))),
+        ("grant_rate_negative", "claims-malformed", limit("rate", json!({"total": -1}))),
+        ("grant_without_mechanisms", "grant-mechanisms", limit("mechanisms", json!([]))),
+        ("grant_mechanism_by_name", "claims-malformed", limit("mechanisms", json!(["CKM_ECDSA"]))),
+        ("grant_unnamed", "claims-malformed", {
+            set("/trustshim/grants", json!([{"key": uri, "operations": ["sign"]}]))
+        }),
         ("grant_without_operations", "grant-operations", set("/trustshim/grants", grant(uri, json!([])))),
     ]
 }
