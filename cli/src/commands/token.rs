@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn header_and_claims_are_shown_unproven() {
         let claims = r#"{"iss":"https://a","iat":0,"trustshim":{"component":"nginx","deadline_boottime_ms":5000,
-            "boot_id":"another","grants":[{"key":"pkcs11:token=t","operations":["sign"]}]}}"#;
+            "boot_id":"another","grants":[{"id":"G-1","key":"pkcs11:token=t","operations":["sign"]}]}}"#;
         let (header, claims) = decode(&jwt(r#"{"kid":"k\u001b[2J"}"#, claims)).unwrap();
         let text = text(&Genuine::NotChecked, &header, &claims, 60);
         for part in [

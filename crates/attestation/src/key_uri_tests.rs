@@ -59,7 +59,7 @@ fn what_is_not_understood_is_refused() {
         ("pkcs11:object=a?", E::Query),
         ("pkcs11:object=a;object=a", E::Duplicate("object")),
         ("pkcs11:type=private;type=public", E::Duplicate("type")),
-        ("pkcs11:type=profile", E::Type("cert".into())),
+        ("pkcs11:type=profile", E::Type("profile".into())),
         ("pkcs11:type=", E::Type(String::new())),
         ("pkcs11:object=a b", E::Encoding("object".into())),
         ("pkcs11:object=a/b", E::Encoding("object".into())),
