@@ -10,11 +10,12 @@ use crate::installation::{Installation, run};
 use crate::rounds::Effort;
 use crate::row::{Operation, Token};
 use crate::series::{Access, Outcome, Worker};
-use crate::statistics::{median, quantile};
+use crate::statistics::median;
 use crate::timing::nanoseconds;
 
-/// Renewal is due when two thirds of this have passed.
+/// Renewal is due when two thirds of this have passed: at the first gated call from then on.
 const TOKEN_LIFETIME_S: u64 = 3;
+const RENEWAL_IS_DUE: Duration = Duration::from_millis(2200);
 
 /// In nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +30,6 @@ pub struct Attestation {
     pub warm: f64,
     /// The HSM's own part: session, login, search and one P-256 signature on the attestation token.
     pub hsm: f64,
-    /// Renewals that the server has on record.
-    pub renewals: usize,
 }
 
 impl Attestation {
@@ -63,25 +62,23 @@ pub fn measure(installation: &Installation, effort: Effort) -> Result<Attestatio
         installation.admit(&mut shim, "bench")?;
     }
     let before = installation.attestations()?;
-    let (mut longest, mut ordinary) = (Vec::new(), Vec::new());
+    let mut warm = Vec::new();
     for _ in 0..effort.renewals {
-        let calls = shim.renewals(Duration::from_millis(TOKEN_LIFETIME_S * 1000 * 2 / 3))?;
-        ordinary.push(calls.median_ns);
-        longest.extend(calls.longest_ns);
+        let renewal = shim.renewal(RENEWAL_IS_DUE)?;
+        warm.push(renewal.first_ns - renewal.ordinary_ns);
         hsm.push(direct.attestation_key(installation)?);
     }
     let renewals = installation.attestations()?.saturating_sub(before);
-    // As many of the longest calls as the server recorded: a renewal is longer than what the scheduler does to a call.
-    longest.sort_unstable_by(|one, other| other.total_cmp(one));
-    longest.truncate(renewals);
-    let warm = median(longest).unwrap_or(0.0) - median(ordinary).unwrap_or(0.0);
+    if renewals != effort.renewals {
+        let message = format!("{renewals} attestations on record, not {}", effort.renewals);
+        return Err(BenchError::Worker { series: "renewals".to_owned(), message });
+    }
     Ok(Attestation {
         tool_direct: median(tool_direct).unwrap_or(0.0),
         tool_shim: median(tool_shim).unwrap_or(0.0),
         cold,
-        warm,
-        hsm: quantile(&mut hsm, 0.5).unwrap_or(0.0),
-        renewals,
+        warm: median(warm).unwrap_or(0.0),
+        hsm: median(hsm).unwrap_or(0.0),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -34,6 +35,10 @@ pub struct Installation {
 
 fn variable(name: &'static str) -> Result<String, BenchError> {
     env::var(name).map_err(|_| BenchError::Environment(name))
+}
+
+fn is_root() -> Result<bool, BenchError> {
+    Ok(fs::metadata("/proc/self").map_err(BenchError::io("/proc/self"))?.uid() == 0)
 }
 
 /// Runs a program to its end; its standard output.
@@ -145,14 +150,14 @@ impl Installation {
     pub fn worker(&self, access: Access, token: Token) -> Result<Command, BenchError> {
         let program = env::current_exe().map_err(BenchError::io("this program"))?;
         let mut command = match access {
-            Access::Direct | Access::Shim => Command::new(&program),
-            Access::Proxy => {
-                // p11-kit reads no user's configuration as root. In a user namespace of its own the worker is somebody
-                // else to p11-kit, and still the owner of the files. Where it is nobody's root, nothing changes.
+            Access::Proxy if is_root()? => {
+                // As root p11-kit reads no user's configuration. In a user namespace of its own the worker is not root
+                // to p11-kit, and still the owner of the files.
                 let mut command = Command::new("unshare");
                 command.args(["--user", "--map-user=1000", "--"]).arg(&program);
                 command
             }
+            Access::Direct | Access::Shim | Access::Proxy => Command::new(&program),
         };
         let module = match access {
             Access::Direct => self.behind(token),

@@ -18,8 +18,8 @@ pub enum Request {
     Run(Run),
     /// The slowest of all single operations that `Run` has timed so far.
     Tail { operation: Operation },
-    /// Signs for a while, during which the trust token has to be renewed.
-    Renewals { duration_ms: u64 },
+    /// Waits until the trust token is due for renewal, then signs.
+    Renewal { after_ms: u64 },
     /// What an attestation asks of the token: session, login, search, one signature.
     AttestationKey { pin_file: PathBuf },
 }
@@ -48,8 +48,8 @@ pub enum Answer {
     Batch(Batch),
     /// To `Tail`.
     Tail(Tail),
-    /// To `Renewals`.
-    Calls(Calls),
+    /// To `Renewal`.
+    Renewal(Renewal),
     /// To `AttestationKey`.
     Took { ns: u64 },
     /// The worker cannot go on.
@@ -78,11 +78,11 @@ pub struct Tail {
     pub samples: usize,
 }
 
-/// Many calls, of which a few had an attestation in them.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Calls {
-    /// Of all calls.
-    pub median_ns: f64,
-    /// The longest, longest first.
-    pub longest_ns: Vec<f64>,
+/// A signature with an attestation in it, and one without.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Renewal {
+    /// The first after the wait.
+    pub first_ns: f64,
+    /// Median of those that followed at once.
+    pub ordinary_ns: f64,
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::attestation::Attestation;
 use crate::rounds::{Effort, Measurement, Series};
-use crate::row::Bar;
+use crate::row::{Bar, Token};
 use crate::series::{Access, Outcome};
 
 /// What a renewal may take without the HSM's own time.
@@ -29,8 +29,8 @@ fn time(ns: f64) -> String {
     match ns.abs() {
         below if below < 100.0 => format!("{ns:.1} ns"),
         below if below < 10e3 => format!("{ns:.0} ns"),
-        below if below < 10e6 => format!("{:.1} µs", ns / 1e3),
-        _ => format!("{:.1} ms", ns / 1e6),
+        below if below < 1e6 => format!("{:.1} µs", ns / 1e3),
+        _ => format!("{:.2} ms", ns / 1e6),
     }
 }
 
@@ -113,7 +113,18 @@ impl Report {
                  those of one thread\n\n{}",
                 thread::available_parallelism().map_or(1, usize::from),
                 table(
-                    ["", "threads", "direct", "shim", "proxy", "direct x", "shim x", "proxy x", "shim p50"],
+                    [
+                        "",
+                        "threads",
+                        "direct",
+                        "shim",
+                        "proxy",
+                        "direct x",
+                        "shim x",
+                        "proxy x",
+                        "direct p50",
+                        "shim p50"
+                    ],
                     self.measurements.iter().map(|measurement| self.threads(measurement)),
                 ),
             );
@@ -121,22 +132,23 @@ impl Report {
         if let Some(attestation) = &self.attestation {
             let _ = write!(
                 text,
-                "\nAttestation: {} cold starts of each kind, {} renewals on the server's record\n\n{}",
+                "\nAttestation: {} cold starts of each kind, {} renewals\n\n{}",
                 self.effort.cold_runs,
-                attestation.renewals,
+                self.effort.renewals,
                 table(["", "time", "bar", "goal", ""], attestation_rows(attestation)),
             );
         }
         text
     }
 
-    fn threads(&self, measurement: &Measurement) -> [String; 9] {
+    fn threads(&self, measurement: &Measurement) -> [String; 10] {
         let alone = self.measurements.iter().find(|one| one.row == measurement.row && one.threads == 1);
         let rate = |access| cell(measurement, access, |series| format!("{:.0}", series.rate()));
         let scaling = |access| {
             let (alone, together) = (alone?.series(access)?.rate(), measurement.series(access)?.rate());
             Some(format!("{:.2}", together / alone))
         };
+        let median = |access| measurement.series(access).map(|series| time(series.median_ns()));
         let [direct, shim, proxy] = Access::ALL;
         [
             measurement.row.to_string(),
@@ -147,7 +159,8 @@ impl Report {
             or_blank(scaling(direct)),
             or_blank(scaling(shim)),
             or_blank(scaling(proxy)),
-            or_blank(measurement.series(shim).map(|series| time(series.median_ns()))),
+            or_blank(median(direct)),
+            or_blank(median(shim)),
         ]
     }
 
@@ -156,6 +169,8 @@ impl Report {
         json!({
             "rounds": self.effort.rounds,
             "batch_ms": self.effort.batch_ms,
+            "cold_runs": self.effort.cold_runs,
+            "renewals": self.effort.renewals,
             "processors": thread::available_parallelism().map_or(1, usize::from),
             "rows": self.measurements.iter().map(row_json).collect::<Vec<_>>(),
             "attestation": self.attestation.as_ref().map(attestation_json),
@@ -168,13 +183,15 @@ fn against_bar(measurement: &Measurement) -> [String; 10] {
     let of = |access| cell(measurement, access, |series| time(series.median_ns()));
     let bar = measurement.row.bar();
     let difference = measurement.difference_ns(shim);
+    let ratio = measurement.ratio(shim).filter(|_| measurement.row.token() == Token::SoftHsm);
     [
         measurement.row.to_string(),
         of(direct),
         of(shim),
         of(proxy),
         or_blank(difference.map(signed)),
-        or_blank(measurement.ratio(shim).map(|ratio| format!("{ratio:.3}"))),
+        // Against a call that does nothing a ratio says nothing.
+        or_blank(ratio.map(|ratio| format!("{ratio:.3}"))),
         or_blank(measurement.difference_ns(proxy).map(signed)),
         or_blank(bar.map(|bar| signed(bar.bar))),
         or_blank(bar.map(|bar| signed(bar.goal))),
@@ -249,7 +266,6 @@ fn attestation_json(attestation: &Attestation) -> Value {
         "warm_ns": attestation.warm,
         "hsm_ns": attestation.hsm,
         "warm_without_hsm_ns": attestation.warm_without_hsm(),
-        "renewals": attestation.renewals,
         "bar_ns": WARM_ATTESTATION.bar,
         "goal_ns": WARM_ATTESTATION.goal,
         "bar_met": attestation.warm_without_hsm() <= WARM_ATTESTATION.bar,

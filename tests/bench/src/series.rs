@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::error::BenchError;
 use crate::installation::Installation;
-use crate::protocol::{Answer, Batch, Calls, Request, Run, Tail};
+use crate::protocol::{Answer, Batch, Renewal, Request, Run, Tail};
 use crate::row::{Operation, Token};
 
 /// Longer than any request takes.
@@ -151,11 +151,11 @@ impl Worker {
         }
     }
 
-    /// Signs for a while.
-    pub fn renewals(&mut self, duration: Duration) -> Result<Calls, BenchError> {
-        let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        match self.ask(&Request::Renewals { duration_ms })? {
-            Answer::Calls(calls) => Ok(calls),
+    /// Waits, then signs.
+    pub fn renewal(&mut self, after: Duration) -> Result<Renewal, BenchError> {
+        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        match self.ask(&Request::Renewal { after_ms })? {
+            Answer::Renewal(renewal) => Ok(renewal),
             other => Err(self.unexpected(&other)),
         }
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use cryptoki_sys::{
@@ -11,13 +12,16 @@ use cryptoki_sys::{
 };
 
 use crate::module::{Keys, Module, ModuleError};
-use crate::protocol::{Answer, Calls, MAX_THREADS, Request, Run, Tail};
+use crate::protocol::{Answer, MAX_THREADS, Renewal, Request, Run, Tail};
 use crate::row::Operation;
 use crate::statistics::{median, quantile};
 use crate::timing;
 
-/// More than the renewals that one request sees.
-const LONGEST: usize = 32;
+/// Signatures right after one with an attestation in it.
+const ORDINARY: usize = 100;
+
+/// How long a processor that was idle is kept busy before something short is timed.
+const WAKING: Duration = Duration::from_millis(20);
 
 /// What a worker is started with.
 #[derive(clap::Args)]
@@ -93,7 +97,7 @@ impl Worker {
             Request::Try { operation } => self.attempt(operation).map(|()| Answer::Done),
             Request::Run(run) => self.batch(run),
             Request::Tail { operation } => return self.tail(operation),
-            Request::Renewals { duration_ms } => self.renewals(Duration::from_millis(duration_ms)),
+            Request::Renewal { after_ms } => self.renewal(Duration::from_millis(after_ms)),
             Request::AttestationKey { pin_file } => return self.attestation_key(&pin_file),
         };
         answer.unwrap_or_else(|rv| Answer::Refused { rv })
@@ -131,24 +135,32 @@ impl Worker {
         }
     }
 
-    fn renewals(&self, duration: Duration) -> Result<Answer, CK_RV> {
+    fn renewal(&self, after: Duration) -> Result<Answer, CK_RV> {
         let session = self.sessions.first().ok_or(CKR_FUNCTION_NOT_SUPPORTED)?;
         let mut prepared =
             self.module.prepare(Operation::Hmac, *session, self.keys).ok_or(CKR_FUNCTION_NOT_SUPPORTED)?;
-        let mut times = Vec::new();
-        let end = Instant::now() + duration;
-        while Instant::now() < end {
+        let mut sign = || {
             let start = Instant::now();
-            let rv = prepared.perform();
-            times.push(timing::nanoseconds(start.elapsed()));
-            if rv != CKR_OK {
-                return Err(rv);
+            match prepared.perform() {
+                CKR_OK => Ok(timing::nanoseconds(start.elapsed())),
+                rv => Err(rv),
             }
+        };
+        thread::sleep(after.saturating_sub(WAKING));
+        self.wake()?;
+        let first_ns = sign()?;
+        let ordinary = (0..ORDINARY).map(|_| sign()).collect::<Result<Vec<_>, _>>()?;
+        let ordinary_ns = median(ordinary).ok_or(CKR_FUNCTION_NOT_SUPPORTED)?;
+        Ok(Answer::Renewal(Renewal { first_ns, ordinary_ns }))
+    }
+
+    /// Keeps the processor busy with calls that are not gated: right after a sleep everything takes longer.
+    fn wake(&self) -> Result<(), CK_RV> {
+        let end = Instant::now() + WAKING;
+        while Instant::now() < end {
+            self.attempt(Operation::Random)?;
         }
-        let median_ns = median(times.iter().copied()).unwrap_or(0.0);
-        times.sort_unstable_by(|one, other| other.total_cmp(one));
-        times.truncate(LONGEST);
-        Ok(Answer::Calls(Calls { median_ns, longest_ns: times }))
+        Ok(())
     }
 
     fn attestation_key(&self, pin_file: &Path) -> Answer {
@@ -157,6 +169,9 @@ impl Worker {
             Err(error) => return Answer::Failed { message: format!("{pin_file:?}: {error}") },
         };
         pin.truncate(pin.trim_ascii_end().len());
+        if let Err(rv) = self.wake() {
+            return Answer::Refused { rv };
+        }
         let start = Instant::now();
         let used = self.use_attestation_key(&pin);
         let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
