@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::thread;
 
+use clap::ValueEnum as _;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
@@ -103,7 +104,16 @@ impl Report {
                 text,
                 "\nOne thread: 99 and 99.9 of 100 operations took less than\n\n{}",
                 table(
-                    ["", "direct p99", "p99.9", "shim p99", "p99.9", "proxy p99", "p99.9", "samples"],
+                    [
+                        "",
+                        "direct p99",
+                        "p99.9",
+                        "shim p99",
+                        "p99.9",
+                        "proxy p99",
+                        "p99.9",
+                        "samples (at least)"
+                    ],
                     single().map(tails),
                 ),
             );
@@ -201,14 +211,23 @@ fn against_bar(measurement: &Measurement) -> [String; 10] {
 
 fn tails(measurement: &Measurement) -> [String; 8] {
     let [direct, shim, proxy] = Access::ALL.map(|access| measurement.series(access).and_then(|one| one.tail));
-    let samples = direct.map(|tail| tail.samples.to_string());
+    let samples = [direct, shim, proxy].iter().flatten().map(|tail| tail.samples).min();
     let [direct, shim, proxy] = [direct, shim, proxy].map(|tail| match tail {
         Some(tail) => [time(tail.p99_ns), time(tail.p999_ns)],
         None => ["refused".to_owned(), String::new()],
     });
     let ([direct, direct_last], [shim, shim_last], [proxy, proxy_last]) = (direct, shim, proxy);
     let title = measurement.row.to_string();
-    [title, direct, direct_last, shim, shim_last, proxy, proxy_last, or_blank(samples)]
+    [
+        title,
+        direct,
+        direct_last,
+        shim,
+        shim_last,
+        proxy,
+        proxy_last,
+        or_blank(samples.map(|samples| samples.to_string())),
+    ]
 }
 
 fn attestation_rows(attestation: &Attestation) -> [[String; 5]; 6] {
@@ -249,7 +268,8 @@ fn row_json(measurement: &Measurement) -> Value {
     let difference = measurement.difference_ns(Access::Shim);
     let bar = measurement.row.bar();
     json!({
-        "row": measurement.row.to_string(),
+        "row": measurement.row.to_possible_value().map(|name| name.get_name().to_owned()),
+        "title": measurement.row.to_string(),
         "threads": measurement.threads,
         "series": serde_json::Map::from_iter(series),
         "bar_ns": bar.map(|bar| bar.bar),
