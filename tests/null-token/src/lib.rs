@@ -77,7 +77,7 @@ fn is_null_slot(slot: CK_SLOT_ID) -> bool {
     rv == CKR_OK && info.label.trim_ascii_end() == label.as_bytes()
 }
 
-/// Answers with `bytes`, by the conventions of PKCS#11 2.40 section 5.2.
+/// Answers with `length` bytes, by the conventions of PKCS#11 2.40 section 5.2.
 ///
 /// # Safety
 /// `output_len` is NULL or a place for a length; `output` is NULL or has as much room as that says.
