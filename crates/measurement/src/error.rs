@@ -39,6 +39,8 @@ pub enum MeasurementError {
     NotProcfs { path: &'static str },
     #[error("{path} is not a regular file")]
     NotRegular { path: String },
+    #[error("the time that the measurement may take is over")]
+    OutOfTime,
     #[error(
         "the script that the interpreter runs cannot be told from its argument `{argument}`: give it by its absolute path"
     )]

@@ -8,9 +8,13 @@
 
 mod arguments;
 mod build_id;
+#[cfg(test)]
+mod cached_files_tests;
+mod digest_cache;
 mod environment;
 mod error;
 mod files;
+mod hashing;
 mod host;
 mod mapped;
 mod maps;
@@ -20,8 +24,11 @@ mod process;
 mod runtime;
 mod scripts;
 mod text_pages;
+mod trusted_place;
 
+pub use digest_cache::{CacheFigures, DigestCache};
 pub use error::MeasurementError;
 pub use files::measure_file;
+pub use hashing::Hashing;
 pub use host::{boot_id, host_name};
 pub use process::{Request, measure_object, measure_self};
