@@ -54,12 +54,16 @@ impl OpenedFile {
         Ok(Self { file: File::from(file), name, stat })
     }
 
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     pub(crate) fn identity(&self) -> FileIdentity {
         FileIdentity { device: (major(self.stat.st_dev), minor(self.stat.st_dev)), inode: self.stat.st_ino }
     }
 
     /// The path by which the kernel knows the opened file, without symbolic links.
-    fn kernel_path(&self) -> Result<Vec<u8>, MeasurementError> {
+    pub(crate) fn kernel_path(&self) -> Result<Vec<u8>, MeasurementError> {
         if self.stat.st_nlink == 0 {
             return Err(MeasurementError::Deleted { path: self.name.clone() });
         }

@@ -206,7 +206,7 @@ fn sources(mappings: &[Mapping]) -> BTreeSet<&Source> {
     mappings.iter().map(|mapping| &mapping.source).collect()
 }
 
-fn script(
+pub(crate) fn script(
     executable: &[u8],
     arguments: &[Vec<u8>],
     hasher: &mut Hasher<'_>,
@@ -216,7 +216,7 @@ fn script(
 }
 
 /// By path, each once.
-fn sorted(
+pub(crate) fn sorted(
     files: impl Iterator<Item = Result<MeasuredFile, MeasurementError>>,
 ) -> Result<Vec<MeasuredFile>, MeasurementError> {
     let files: Vec<_> = files.collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect();
