@@ -21,7 +21,12 @@ mod host;
 mod libraries;
 mod loader_cache;
 mod mapped;
+#[cfg(not(fuzzing))]
 mod maps;
+// For the fuzz target of its name.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod maps;
 mod needed;
 mod principal;
 mod proc_file;

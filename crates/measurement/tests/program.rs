@@ -54,9 +54,10 @@ fn assert_maps(command: &mut Command, expected: &BTreeSet<String>) {
     }
     // Nothing more comes after that.
     std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(mapped(&child), *expected, "before: {found:?}");
+    let last = mapped(&child);
     child.kill().unwrap();
     child.wait().unwrap();
+    assert_eq!(last, *expected, "before: {found:?}");
 }
 
 #[test]
