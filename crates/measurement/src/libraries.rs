@@ -263,6 +263,7 @@ fn unreadable(path: &Path, source: std::io::Error) -> MeasurementError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loader_cache::written;
 
     #[test]
     fn what_is_preloaded_is_read_as_the_loader_reads_it() {
@@ -278,6 +279,58 @@ mod tests {
             object: object.unwrap(),
             needed_by: None,
         }
+    }
+
+    /// What is found for a library that is nowhere but in a cache of these places, each of them a path and whether it
+    /// is for some processors only.
+    fn cached(places: &[(&str, bool)]) -> Result<PathBuf, MeasurementError> {
+        let places: Vec<_> = places.iter().map(|(path, some)| ("libodd.so.1", *path, *some)).collect();
+        let main = loaded();
+        let search = Search {
+            machine: main.object.machine,
+            cache: LoaderCache::parse(&written(&places)).unwrap(),
+            objects: vec![main],
+            names: BTreeSet::new(),
+        };
+        let (file, _) = search.locate(b"libodd.so.1", 0)?;
+        Ok(path_of(&file.kernel_path()?))
+    }
+
+    #[test]
+    fn the_first_place_in_the_cache_that_fits_is_taken() {
+        let fits = ("/usr/bin/true", false);
+        assert_eq!(cached(&[fits, ("/usr/bin/env", false)]).unwrap(), Path::new(fits.0));
+        for passed_over in ["/etc/passwd", "/nonexistent", "/usr"] {
+            assert_eq!(cached(&[(passed_over, false), fits]).unwrap(), Path::new(fits.0), "{passed_over}");
+        }
+        for none in [&[][..], &[("/etc/passwd", false)]] {
+            assert!(matches!(cached(none), Err(MeasurementError::LibraryNotFound { .. })));
+        }
+    }
+
+    #[test]
+    fn a_library_with_several_builds_is_refused() {
+        let error = cached(&[("/usr/bin/true", true), ("/usr/bin/true", false)]).unwrap_err();
+        assert!(matches!(error, MeasurementError::LibraryUndetermined { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_directory_with_several_builds_of_a_library_is_refused() {
+        let keep = tempfile::tempdir().unwrap();
+        let build = keep.path().join("glibc-hwcaps/x86-64-v3");
+        std::fs::create_dir_all(&build).unwrap();
+        std::fs::copy("/usr/bin/true", keep.path().join("libodd.so.1")).unwrap();
+        let main = loaded();
+        let search = Search {
+            machine: main.object.machine,
+            cache: LoaderCache::default(),
+            objects: Vec::new(),
+            names: BTreeSet::new(),
+        };
+        let look = || search.in_directory(keep.path(), b"libodd.so.1", &main);
+        assert!(look().unwrap().is_some());
+        std::fs::write(build.join("libodd.so.1"), "").unwrap();
+        assert!(matches!(look(), Err(MeasurementError::LibraryUndetermined { .. })));
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl LoaderCache {
         Ok(Self::parse(&content))
     }
 
-    fn parse(content: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(content: &[u8]) -> Option<Self> {
         let (header, entries) = content.strip_prefix(MAGIC).and_then(|_| content.split_at_checked(HEADER))?;
         let count = usize::try_from(number(header, MAGIC.len())?).ok()?;
         let entries = entries.get(..count.checked_mul(ENTRY)?)?;
@@ -65,6 +65,23 @@ fn text(content: &[u8], at: u32) -> Option<Vec<u8>> {
     let rest = content.get(usize::try_from(at).ok()?..)?;
     let end = rest.iter().position(|byte| *byte == 0)?;
     rest.get(..end).map(<[u8]>::to_vec)
+}
+
+/// A cache of these names and paths, and whether each is for some processors only.
+#[cfg(test)]
+pub(crate) fn written(places: &[(&str, &str, bool)]) -> Vec<u8> {
+    let word = |number: usize| u32::try_from(number).unwrap().to_ne_bytes();
+    let mut texts = Vec::new();
+    let mut content = [MAGIC, &word(places.len()), &[0; HEADER - 24]].concat();
+    for (name, path, for_some) in places {
+        let first = HEADER + places.len() * ENTRY + texts.len();
+        let hwcap = u64::from(*for_some) << 62;
+        let entry =
+            [&word(0x303)[..], &word(first), &word(first + name.len() + 1), &word(0), &hwcap.to_ne_bytes()];
+        content.extend(entry.concat());
+        texts.extend(format!("{name}\0{path}\0").into_bytes());
+    }
+    [content, texts].concat()
 }
 
 #[cfg(test)]

@@ -144,6 +144,24 @@ fn what_is_no_program_or_lacks_a_library_is_refused() {
 }
 
 #[test]
+fn a_library_without_code_is_not_counted() {
+    let keep = tempfile::tempdir().unwrap();
+    let directory = keep.path().canonicalize().unwrap();
+    fs::write(directory.join("data.c"), "int data = 1;\n").unwrap();
+    fs::write(directory.join("main.c"), "int pause(void); int main(void) { return pause(); }\n").unwrap();
+    let compile = |arguments: &[&str]| {
+        let status = Command::new("cc").current_dir(&directory).args(arguments).status().unwrap();
+        assert!(status.success());
+    };
+    compile(&["-shared", "-fPIC", "-nostdlib", "-Wl,-z,separate-code", "-o", "libdata.so", "data.c"]);
+    compile(&["-o", "program", "main.c", "-Wl,--no-as-needed", "-L.", "-ldata", "-Wl,-rpath,$ORIGIN"]);
+    let path = directory.join("program");
+    let component = measured(&program(&path, &[]));
+    assert!(!paths(&component).contains(directory.join("libdata.so").to_str().unwrap()));
+    assert_maps(Command::new(&path).env_clear(), &paths(&component));
+}
+
+#[test]
 fn a_library_beside_the_program_is_found_by_its_run_path_and_nowhere_else() {
     let keep = tempfile::tempdir().unwrap();
     let directory = keep.path().canonicalize().unwrap();
