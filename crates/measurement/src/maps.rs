@@ -152,8 +152,13 @@ fn flag(byte: u8, set: u8) -> Option<bool> {
 }
 
 fn hexadecimal(digits: &[u8]) -> Option<u64> {
-    let text = core::str::from_utf8(digits).ok().filter(|text| !text.starts_with('+'))?;
-    u64::from_str_radix(text, 16).ok()
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let value = char::from(*digit).to_digit(16)?;
+        number.checked_mul(16)?.checked_add(u64::from(value))
+    })
 }
 
 fn with_line_feeds(name: &[u8]) -> Vec<u8> {
