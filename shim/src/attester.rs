@@ -1,23 +1,26 @@
 //! The attester of inline mode: challenge, measurement of this process, a signature by the HSM, the policy server's
 //! answer, and the check of the trust token that it holds.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use attestation::api::{AttestRequest, ChallengeRequest};
 use attestation::attester_key::AttesterKey;
+use attestation::component::Component;
 use attestation::digest::Digest;
 use attestation::evidence::{
     AUDIENCE, AttesterClaims, BootClaims, Confirmation, EVIDENCE_PROFILE, EvidenceClaims, EvidenceSubmods,
     HsmClaims, KeyClaims, SigningInput,
 };
-use attestation::token::{Anchors, Expected, Mode, Presented, VerifiedToken, verify_token};
+use attestation::token::{Anchors, Expected, MAX_TOKEN, Mode, Presented, VerifiedToken, verify_token};
 use configuration::Configuration;
-use cryptoki_ffi::{AttestationKey, AttesterSession, RealModule};
-use gate::{AttestationFailure, Attester, FailureKind, Report};
-use measurement::{DigestCache, Hashing};
-use policy_client::{Client, ClientError, Settings};
+use cryptoki_ffi::{AttestationKey, AttesterSession, ModuleError, RealModule};
+use gate::{AttestationFailure, AttestationOutcome, AttestationRequest, Attester, FailureKind, Report};
+use measurement::{DigestCache, Hashing, MeasurementError};
+use policy_client::{Client, ClientError, Settings as ClientSettings};
 
 use crate::exports;
 
@@ -65,6 +68,7 @@ pub(crate) struct InlineAttester {
     component: String,
     declared: Vec<PathBuf>,
     digests: DigestCache,
+    trust_token_file: Option<PathBuf>,
 }
 
 impl InlineAttester {
@@ -97,14 +101,14 @@ impl InlineAttester {
             component: configuration.component.name.clone(),
             declared: configuration.component.files.clone(),
             digests: DigestCache::new(),
+            trust_token_file: configuration.attestation.trust_token_file.clone(),
         })
     }
 
-    fn client(&self, within_ms: Option<u64>) -> Result<Client, AttestationFailure> {
-        let timeout =
-            within_ms.map_or(self.timeout, |within| self.timeout.min(Duration::from_millis(within)));
-        Client::new(&Settings { url: self.url.clone(), ca_pem: self.ca.clone(), timeout })
-            .map_err(|error| refused_by(&error))
+    fn client(&self) -> Result<Client, AttestationFailure> {
+        let settings =
+            ClientSettings { url: self.url.clone(), ca_pem: self.ca.clone(), timeout: self.timeout };
+        Client::new(&settings).map_err(|error| refused_by(&error))
     }
 
     fn claims(
@@ -113,12 +117,10 @@ impl InlineAttester {
         boottime_ms: u64,
         key: &AttestationKey,
         hsm: &cryptoki_ffi::TokenFacts,
+        budget: &Budget,
     ) -> Result<EvidenceClaims, AttestationFailure> {
-        let unmeasured =
-            |error: measurement::MeasurementError| local("measurement-failed", error.to_string());
-        let hashing = Hashing::cached(&self.digests);
-        let request = measurement::Request { name: &self.component, configuration: &self.declared };
-        let component = measurement::measure_self(&request, &hashing).map_err(unmeasured)?;
+        let hashing = self.hashing(budget);
+        let component = self.measure(&hashing)?;
         let configuration =
             measurement::measure_file(&self.configuration_path, &hashing).map_err(unmeasured)?;
         if configuration.sha256 != self.configuration_digest {
@@ -165,45 +167,96 @@ impl InlineAttester {
         })
     }
 
-    /// Challenge, measurement and signature; everything up to the request.
-    fn evidence(&self, client: &Client) -> Result<Prepared, AttestationFailure> {
-        let boottime_ms =
-            linux_ffi::boottime_ms().map_err(|error| local("clock-unreadable", error.to_string()))?;
-        let module_error = |error: cryptoki_ffi::ModuleError| local("attestation-key", error.to_string());
-        let slot = self.place.slot().map_err(module_error)?;
-        let hsm = self.module.token(slot).map_err(module_error)?;
+    fn hashing(&self, budget: &Budget) -> Hashing<'_> {
+        let hashing = Hashing::cached(&self.digests);
+        budget.end.map_or(hashing, |end| hashing.until(end))
+    }
+
+    fn measure(&self, hashing: &Hashing<'_>) -> Result<Component, AttestationFailure> {
+        let request = measurement::Request { name: &self.component, configuration: &self.declared };
+        measurement::measure_self(&request, hashing).map_err(unmeasured)
+    }
+
+    /// The attestation key, on a session that is closed when dropped.
+    fn key(&self, slot: u64) -> Result<(AttesterSession, AttestationKey), AttestationFailure> {
         let session = AttesterSession::open(self.module, slot).map_err(module_error)?;
         if let Some(pin) = self.place.pin().map_err(|error| local("attestation-pin", error.to_string()))? {
             session.login(&pin).map_err(module_error)?;
         }
         let key =
             session.key(self.place.label(), self.place.id(), self.place.name()).map_err(module_error)?;
+        Ok((session, key))
+    }
+
+    /// Challenge, measurement and signature; everything up to the request.
+    fn evidence(&self, client: &Client, budget: &Budget) -> Result<Prepared, AttestationFailure> {
+        let boottime_ms = now_ms()?;
+        let slot = self.place.slot().map_err(module_error)?;
+        let hsm = self.module.token(slot).map_err(module_error)?;
+        let (session, key) = self.key(slot)?;
         let hsm_id = key.public.thumbprint();
         let challenge = client
+            .within(budget.left(self.timeout)?)
             .challenge(&ChallengeRequest { kid: hsm_id.clone(), cnf: self.memory_key.thumbprint() })
             .map_err(|error| refused_by(&error))?;
-        let claims = self.claims(challenge.nonce.clone(), boottime_ms, &key, &hsm)?;
+        let claims = self.claims(challenge.nonce.clone(), boottime_ms, &key, &hsm, budget)?;
         let measurement = claims.submods.component.measurement_digest();
         let unsigned = SigningInput::evidence(&claims, &key.public)
             .map_err(|error| local("evidence-unbuildable", error.to_string()))?;
         let digest = Digest::of(unsigned.bytes());
+        budget.left(self.timeout)?;
         let signature = session.sign(&key, unsigned.bytes(), digest.as_bytes()).map_err(module_error)?;
         Ok(Prepared { hsm_id, nonce: challenge.nonce, measurement, evidence: unsigned.finish(&signature) })
     }
 
-    fn verify(&self, jwt: &str, prepared: &Prepared) -> Result<VerifiedToken, AttestationFailure> {
-        let now_ms =
-            linux_ffi::boottime_ms().map_err(|error| local("clock-unreadable", error.to_string()))?;
+    fn verify(
+        &self,
+        jwt: &str,
+        hsm_id: &str,
+        measurement: Digest,
+        presented: Presented<'_>,
+    ) -> Result<VerifiedToken, AttestationFailure> {
         let expected = Expected {
-            hsm: &prepared.hsm_id,
+            hsm: hsm_id,
             host: &self.host,
             mode: Mode::Inline,
             boot_id: &self.boot_id,
-            measurement: prepared.measurement,
-            presented: Presented::Answer { cnf: &self.memory_key.thumbprint(), nonce: &prepared.nonce },
+            measurement,
+            presented,
         };
-        verify_token(jwt, &self.anchors, &expected, now_ms)
-            .map_err(|error| local("token-invalid", error.to_string()))
+        verify_token(jwt, &self.anchors, &expected, now_ms()?)
+            .map_err(|error| local(error.code(), error.to_string()))
+    }
+
+    /// The token in the configured file, if it is there and counts beyond `beyond_ms`.
+    ///
+    /// One that does not count is as good as none: then the policy server is asked.
+    fn handed_in(&self, beyond_ms: u64) -> Option<VerifiedToken> {
+        let file = File::open(self.trust_token_file.as_ref()?).ok()?;
+        let mut jwt = String::new();
+        file.take(MAX_TOKEN as u64 + 1).read_to_string(&mut jwt).ok()?;
+        let token = self.examine(jwt.trim_end()).ok()?;
+        (token.deadline_boottime_ms() > beyond_ms).then_some(token)
+    }
+}
+
+/// How long an attestation may go on.
+struct Budget {
+    end: Option<Instant>,
+}
+
+impl Budget {
+    fn new(within_ms: Option<u64>) -> Self {
+        Self { end: within_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms))) }
+    }
+
+    /// What is left of it, at most `timeout`.
+    fn left(&self, timeout: Duration) -> Result<Duration, AttestationFailure> {
+        let left = self.end.map_or(timeout, |end| end.saturating_duration_since(Instant::now()).min(timeout));
+        if left.is_zero() {
+            return Err(local("out-of-time", "the attestation took longer than a renewal may".to_owned()));
+        }
+        Ok(left)
     }
 }
 
@@ -215,15 +268,22 @@ struct Prepared {
 }
 
 impl Attester for InlineAttester {
-    fn attest(
-        &self,
-        report: Report,
-        within_ms: Option<u64>,
-    ) -> Result<VerifiedToken, (AttestationFailure, Option<Report>)> {
-        let prepared = self.client(within_ms).and_then(|client| Ok((self.evidence(&client)?, client)));
+    fn attest(&self, request: AttestationRequest) -> AttestationOutcome {
+        let AttestationRequest { report, within_ms, beyond_ms } = request;
+        let undelivered = |report: Report| (!report.is_empty()).then_some(report);
+        if let Some(token) = self.handed_in(beyond_ms) {
+            return AttestationOutcome { result: Ok(token), undelivered: undelivered(report) };
+        }
+        let budget = Budget::new(within_ms);
+        let prepared = self.client().and_then(|client| {
+            let prepared = self.evidence(&client, &budget)?;
+            Ok((prepared, client.within(budget.left(self.timeout)?)))
+        });
         let (prepared, client) = match prepared {
             Ok(prepared) => prepared,
-            Err(failure) => return Err((failure, Some(report))),
+            Err(failure) => {
+                return AttestationOutcome { result: Err(failure), undelivered: undelivered(report) };
+            }
         };
         let request = AttestRequest {
             evidence: prepared.evidence.clone(),
@@ -231,15 +291,41 @@ impl Attester for InlineAttester {
             lost: report.lost,
         };
         match client.attest(&request) {
-            Ok(answer) => self.verify(&answer.token, &prepared).map_err(|failure| (failure, None)),
+            Ok(answer) => {
+                let presented =
+                    Presented::Answer { cnf: &self.memory_key.thumbprint(), nonce: &prepared.nonce };
+                let result = self.verify(&answer.token, &prepared.hsm_id, prepared.measurement, presented);
+                AttestationOutcome { result, undelivered: None }
+            }
             Err(error) => {
                 let failure = refused_by(&error);
                 // A refusal means that the server read the report.
-                let undelivered = (failure.kind == FailureKind::Unavailable).then_some(report);
-                Err((failure, undelivered))
+                let unread = failure.kind == FailureKind::Unavailable;
+                let undelivered = undelivered(report).filter(|_| unread);
+                AttestationOutcome { result: Err(failure), undelivered }
             }
         }
     }
+
+    fn examine(&self, jwt: &str) -> Result<VerifiedToken, AttestationFailure> {
+        let slot = self.place.slot().map_err(module_error)?;
+        let (_session, key) = self.key(slot)?;
+        let component = self.measure(&Hashing::cached(&self.digests))?;
+        let hsm_id = key.public.thumbprint();
+        self.verify(jwt, &hsm_id, component.measurement_digest(), Presented::HandedIn)
+    }
+}
+
+fn now_ms() -> Result<u64, AttestationFailure> {
+    linux_ffi::boottime_ms().map_err(|error| local("clock-unreadable", error.to_string()))
+}
+
+fn module_error(error: ModuleError) -> AttestationFailure {
+    local("attestation-key", error.to_string())
+}
+
+fn unmeasured(error: MeasurementError) -> AttestationFailure {
+    local("measurement-failed", error.to_string())
 }
 
 /// A failure on this side: no answer of the policy server is to blame.

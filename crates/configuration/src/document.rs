@@ -56,6 +56,7 @@ struct AttestationTable {
     key: String,
     pin_file: Option<PathBuf>,
     host: Option<String>,
+    trust_token_file: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -110,7 +111,7 @@ pub(crate) fn parse(text: &str, path: PathBuf) -> Result<Configuration, Configur
     let real_module = checker.real_module(document.real_module)?;
     let policy_server = checker.policy_server(document.policy_server)?;
     let attestation = checker.attestation(document.attestation)?;
-    let gate = checker.gate(&document.gate)?;
+    let gate = checker.gate(&document.gate, &attestation)?;
     let component = checker.component(document.component)?;
     let log = checker.log(document.log)?;
     let path = checker.path;
@@ -175,14 +176,24 @@ impl Checker {
             self.require(value::is_host_name(host), "attestation.host", "must be a host name")?;
         }
         let pin_file = table.pin_file.map(|file| self.absolute("attestation.pin_file", file)).transpose()?;
-        Ok(Attestation { key: table.key, pin_file, host: table.host })
+        let trust_token_file = table
+            .trust_token_file
+            .map(|file| self.absolute("attestation.trust_token_file", file))
+            .transpose()?;
+        Ok(Attestation { key: table.key, pin_file, host: table.host, trust_token_file })
     }
 
-    fn gate(&self, table: &GateTable) -> Result<Gate, ConfigurationError> {
+    fn gate(&self, table: &GateTable, attestation: &Attestation) -> Result<Gate, ConfigurationError> {
         let scope = match table.scope {
             ScopeName::Keys => Scope::Keys,
-            ScopeName::Everything => return Err(self.later("gate.scope", "everything")),
+            ScopeName::Everything => Scope::Everything,
         };
+        // Else the login would wait for a trust token, and the attestation for the login.
+        self.require(
+            scope == Scope::Keys || attestation.pin_file.is_some(),
+            "gate.scope",
+            "can be `everything` only where `attestation.pin_file` gives the attestation key a login of its own",
+        )?;
         let deny_code = match table.deny_code {
             DenyCodeName::FunctionRejected => DenyCode::FunctionRejected,
             DenyCodeName::KeyFunctionNotPermitted => DenyCode::KeyFunctionNotPermitted,

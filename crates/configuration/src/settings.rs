@@ -59,6 +59,8 @@ pub struct Attestation {
     pub pin_file: Option<PathBuf>,
     /// The host's name in tokens; absent where the kernel's host name is used.
     pub host: Option<String>,
+    /// A file with a trust token that somebody hands in; absent where every token is asked for.
+    pub trust_token_file: Option<PathBuf>,
 }
 
 /// What the gate covers, and how it refuses.
@@ -73,7 +75,9 @@ pub struct Gate {
 /// Which calls the gate covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All but those of the open class.
+    /// Everything that the HSM does on a session.
+    Everything,
+    /// Uses of keys, and what amounts to them.
     Keys,
 }
 

@@ -56,6 +56,9 @@ macro_rules! permit_of {
     (Open) => {
         Open
     };
+    (Keyless) => {
+        Open
+    };
     (Begin) => {
         Permit
     };

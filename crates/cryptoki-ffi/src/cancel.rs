@@ -9,9 +9,11 @@ use zeroize::Zeroize as _;
 
 use crate::real_module::RealModule;
 
-/// Longer than any modulus or digest, so that mechanisms with a bound on their input end the operation with
-/// `CKR_DATA_LEN_RANGE`.
-const TOO_LONG: usize = 16 * 1024;
+/// Longer than any modulus or digest, and no multiple of a block, so that mechanisms with a rule for the length of their
+/// input end the operation with `CKR_DATA_LEN_RANGE`.
+const WRONG_LENGTH: usize = 16 * 1024 + 1;
+/// No signature has one byte: verification ends with `CKR_SIGNATURE_LEN_RANGE`.
+const NO_SIGNATURE: usize = 1;
 
 /// How the attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,45 +24,105 @@ pub enum Cancelled {
     No,
 }
 
+/// How an operation is brought to its end.
+enum Ending {
+    /// By calls that give output.
+    Output { one_shot: CK_C_Sign, last: CK_C_SignFinal },
+    /// By calls that take a signature.
+    Signature { one_shot: CK_C_Verify, last: CK_C_VerifyFinal },
+}
+
 impl RealModule {
-    /// Ends `running` on the application's session.
+    /// Ends `running` on the application's session: by a call in one part with data of a wrong length, then by the last of
+    /// a call in parts; and looks whether it has ended.
     pub fn cancel(&self, session: CK_SESSION_HANDLE, running: &Running) -> Cancelled {
         let list = self.list();
-        let (one_shot, last, init) = match running.used() {
-            Use::Sign => (
-                if running.recover() { list.C_SignRecover } else { list.C_Sign },
-                list.C_SignFinal,
-                if running.recover() { list.C_SignRecoverInit } else { list.C_SignInit },
-            ),
-            Use::Decrypt => (list.C_Decrypt, list.C_DecryptFinal, list.C_DecryptInit),
-            // Public keys only: those operations are never denied half-way.
+        let (init, ending): (CK_C_SignInit, _) = match (running.used(), running.recover()) {
+            (Use::Sign, true) => {
+                (list.C_SignRecoverInit, Ending::Output { one_shot: list.C_SignRecover, last: None })
+            }
+            (Use::Sign, false) => {
+                (list.C_SignInit, Ending::Output { one_shot: list.C_Sign, last: list.C_SignFinal })
+            }
+            (Use::Decrypt, _) => {
+                (list.C_DecryptInit, Ending::Output { one_shot: list.C_Decrypt, last: list.C_DecryptFinal })
+            }
+            (Use::Encrypt, _) => {
+                (list.C_EncryptInit, Ending::Output { one_shot: list.C_Encrypt, last: list.C_EncryptFinal })
+            }
+            (Use::Verify, true) => {
+                (list.C_VerifyRecoverInit, Ending::Output { one_shot: list.C_VerifyRecover, last: None })
+            }
+            (Use::Verify, false) => {
+                (list.C_VerifyInit, Ending::Signature { one_shot: list.C_Verify, last: list.C_VerifyFinal })
+            }
             _ => return Cancelled::No,
         };
-        let mut data = vec![0_u8; TOO_LONG];
-        let mut output = vec![0_u8; 2 * TOO_LONG];
-        if let Some(function) = one_shot {
-            let mut length = output.len() as CK_ULONG;
-            // SAFETY: both buffers have the lengths that are stated.
-            unsafe {
-                function(
-                    session,
-                    data.as_mut_ptr(),
-                    data.len() as CK_ULONG,
-                    output.as_mut_ptr(),
-                    &raw mut length,
-                );
-            }
+        let still_active = || still_active(init, session);
+        match ending {
+            Ending::Output { one_shot, last } => drain(session, one_shot, last, still_active),
+            Ending::Signature { one_shot, last } => refute(session, one_shot, last, still_active),
         }
-        if still_active(init, session)
-            && !running.recover()
-            && let Some(function) = last
-        {
-            let mut length = output.len() as CK_ULONG;
-            // SAFETY: the buffer has the length that is stated.
-            unsafe { function(session, output.as_mut_ptr(), &raw mut length) };
+        if still_active() { Cancelled::No } else { Cancelled::Yes }
+    }
+}
+
+fn drain(
+    session: CK_SESSION_HANDLE,
+    one_shot: CK_C_Sign,
+    last: CK_C_SignFinal,
+    still_active: impl Fn() -> bool,
+) {
+    let mut data = vec![0_u8; WRONG_LENGTH];
+    let mut output = vec![0_u8; 2 * WRONG_LENGTH];
+    if let Some(function) = one_shot {
+        let mut length = output.len() as CK_ULONG;
+        // SAFETY: both buffers have the lengths that are stated.
+        unsafe {
+            function(
+                session,
+                data.as_mut_ptr(),
+                data.len() as CK_ULONG,
+                output.as_mut_ptr(),
+                &raw mut length,
+            );
         }
-        output.zeroize();
-        if still_active(init, session) { Cancelled::No } else { Cancelled::Yes }
+    }
+    if still_active()
+        && let Some(function) = last
+    {
+        let mut length = output.len() as CK_ULONG;
+        // SAFETY: the buffer has the length that is stated.
+        unsafe { function(session, output.as_mut_ptr(), &raw mut length) };
+    }
+    output.zeroize();
+}
+
+fn refute(
+    session: CK_SESSION_HANDLE,
+    one_shot: CK_C_Verify,
+    last: CK_C_VerifyFinal,
+    still_active: impl Fn() -> bool,
+) {
+    let mut data = vec![0_u8; WRONG_LENGTH];
+    let mut signature = [0_u8; NO_SIGNATURE];
+    if let Some(function) = one_shot {
+        // SAFETY: both buffers have the lengths that are stated.
+        unsafe {
+            function(
+                session,
+                data.as_mut_ptr(),
+                data.len() as CK_ULONG,
+                signature.as_mut_ptr(),
+                NO_SIGNATURE as CK_ULONG,
+            );
+        }
+    }
+    if still_active()
+        && let Some(function) = last
+    {
+        // SAFETY: the buffer has the length that is stated.
+        unsafe { function(session, signature.as_mut_ptr(), NO_SIGNATURE as CK_ULONG) };
     }
 }
 

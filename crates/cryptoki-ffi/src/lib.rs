@@ -18,10 +18,11 @@ mod rv;
 
 pub use attester::{AttestationKey, AttesterSession, KeyFacts, SignatureKind, TokenFacts};
 pub use attributes::is_public_attribute;
+pub use caller::{MechanismView, ParameterNames, Stated, TemplateView};
 pub use cancel::Cancelled;
 pub use entry::entry;
 pub use error::ModuleError;
-pub use object::{ObjectFacts, TokenName};
+pub use object::{ObjectFacts, TokenName, kind_of};
 pub use published::Published;
 pub use real_module::RealModule;
 pub use rv::{DenyCode, denial_rv};

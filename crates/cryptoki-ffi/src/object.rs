@@ -1,8 +1,8 @@
-//! What an object is: its class and its names, read from the real module in one call.
+//! What an object is: its class, its names and how long it lasts, read from the real module.
 
-use attestation::key_uri::{ObjectClass, ObjectIdentity, TokenIdentity};
+use attestation::key_uri::{ObjectIdentity, TokenIdentity};
 use cryptoki_sys::*;
-use gate::ObjectKind;
+use gate::{Named, ObjectKind};
 
 use crate::error::{ModuleError, check};
 use crate::real_module::RealModule;
@@ -19,8 +19,8 @@ pub struct ObjectFacts {
     pub id: Vec<u8>,
     /// `CKA_LABEL`; empty where there is none.
     pub label: Vec<u8>,
-    /// `CKA_SENSITIVE` is true.
-    pub sensitive: bool,
+    /// `CKA_TOKEN`: it outlasts the session. False where the token does not say.
+    pub lasting: bool,
 }
 
 /// The names of a token, without their padding.
@@ -33,25 +33,29 @@ pub struct TokenName {
 }
 
 impl ObjectFacts {
-    /// The identity of a key on the token `token`; `None` for what is no key.
-    pub fn key(&self, token: &TokenName) -> Option<ObjectIdentity> {
-        let class = match self.kind {
-            ObjectKind::PrivateKey => ObjectClass::Private,
-            ObjectKind::PublicKey => ObjectClass::Public,
-            ObjectKind::SecretKey => ObjectClass::Secret,
-            ObjectKind::Certificate
-            | ObjectKind::PrivateData
-            | ObjectKind::PublicData
-            | ObjectKind::Unknown => {
-                return None;
-            }
-        };
-        Some(ObjectIdentity {
-            token: token.identity.clone(),
-            class,
-            id: self.id.clone(),
-            label: self.label.clone(),
-        })
+    /// The object on the token `token`, as grants name it.
+    pub fn named(&self, token: &TokenIdentity) -> Named {
+        match self.kind.class() {
+            Some(class) => Named::Object(ObjectIdentity {
+                token: token.clone(),
+                class,
+                id: self.id.clone(),
+                label: self.label.clone(),
+            }),
+            None => Named::Token(token.clone()),
+        }
+    }
+}
+
+/// What an object of this `CKA_CLASS` is; data counts as private until it is known not to be.
+pub const fn kind_of(class: CK_OBJECT_CLASS) -> ObjectKind {
+    match class {
+        CKO_CERTIFICATE => ObjectKind::Certificate,
+        CKO_DATA => ObjectKind::PrivateData,
+        CKO_PRIVATE_KEY => ObjectKind::PrivateKey,
+        CKO_PUBLIC_KEY => ObjectKind::PublicKey,
+        CKO_SECRET_KEY => ObjectKind::SecretKey,
+        _ => ObjectKind::Unknown,
     }
 }
 
@@ -68,23 +72,37 @@ impl RealModule {
         if length(&fixed, 0) != Some(size_of::<CK_OBJECT_CLASS>()) {
             return Err(CKR_GENERAL_ERROR);
         }
-        let kind = match class {
-            CKO_CERTIFICATE => ObjectKind::Certificate,
-            CKO_PRIVATE_KEY => ObjectKind::PrivateKey,
-            CKO_PUBLIC_KEY => ObjectKind::PublicKey,
-            CKO_SECRET_KEY => ObjectKind::SecretKey,
-            CKO_DATA if self.boolean(session, object, CKA_PRIVATE) == Some(false) => ObjectKind::PublicData,
-            CKO_DATA => ObjectKind::PrivateData,
-            _ => ObjectKind::Unknown,
+        let kind = match kind_of(class) {
+            ObjectKind::PrivateData if self.is_private(session, object) == Some(false) => {
+                ObjectKind::PublicData
+            }
+            kind => kind,
         };
-        let sensitive = matches!(kind, ObjectKind::PrivateKey | ObjectKind::SecretKey)
-            && self.boolean(session, object, CKA_SENSITIVE) == Some(true);
         Ok(ObjectFacts {
             kind,
             id: self.name(session, object, CKA_ID)?,
             label: self.name(session, object, CKA_LABEL)?,
-            sensitive,
+            lasting: self.boolean(session, object, CKA_TOKEN) == Some(true),
         })
+    }
+
+    /// `CKA_SENSITIVE`: the token itself never answers with the object's value. False where it does not say.
+    pub fn is_sensitive(&self, session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> bool {
+        self.boolean(session, object, CKA_SENSITIVE) == Some(true)
+    }
+
+    /// `CKA_PRIVATE`; `None` where the token does not say.
+    pub fn is_private(&self, session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> Option<bool> {
+        self.boolean(session, object, CKA_PRIVATE)
+    }
+
+    /// Destroys an object that a permitted call has made otherwise than it said. Where the real module will not, it stays;
+    /// whoever finds it is judged by what it is.
+    pub fn destroy(&self, session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) {
+        if let Some(function) = self.list().C_DestroyObject {
+            // SAFETY: the call takes two numbers.
+            unsafe { function(session, object) };
+        }
     }
 
     /// A label or an id; empty where the object has none, as data objects have no id.
@@ -236,7 +254,7 @@ fn length(template: &[CK_ATTRIBUTE], index: usize) -> Option<usize> {
 }
 
 /// Blank-padded text (PKCS#11 2.40 section 3.2), escaped where it is no printable UTF-8.
-fn unpadded(text: &[u8]) -> String {
+pub(crate) fn unpadded(text: &[u8]) -> String {
     let end = text.iter().rposition(|byte| *byte != b' ' && *byte != 0).map_or(0, |last| last + 1);
     attestation::digest::escape(text.get(..end).unwrap_or(text))
 }

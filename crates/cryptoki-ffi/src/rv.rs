@@ -22,12 +22,18 @@ pub enum DenyCode {
 pub const fn denial_rv(refusal: &Refusal, code: DenyCode) -> CK_RV {
     match refusal {
         Refusal::Attestation(_)
+        | Refusal::ClockBackwards
         | Refusal::ClockUnreadable
-        | Refusal::DualFunction
+        | Refusal::GrantExpired { .. }
+        | Refusal::HandedIn(_)
+        | Refusal::MechanismNotGranted { .. }
+        | Refusal::MechanismUnclear(_)
         | Refusal::NoRandomness
-        | Refusal::NoRule(_)
         | Refusal::NotGranted { .. }
+        | Refusal::RateExceeded(_)
+        | Refusal::TemplateUnclear
         | Refusal::TokenExpired
+        | Refusal::Unaccounted
         | Refusal::WrongClass => match code {
             DenyCode::FunctionRejected => CKR_FUNCTION_REJECTED,
             DenyCode::KeyFunctionNotPermitted => CKR_KEY_FUNCTION_NOT_PERMITTED,

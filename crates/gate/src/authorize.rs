@@ -1,63 +1,111 @@
-//! The decision itself: a pure function of trust token, use, key and clock.
+//! The decision itself: a pure function of trust token, demands and clock.
 
-use attestation::key_uri::{ObjectClass, ObjectIdentity};
-use attestation::token::VerifiedToken;
-use pkcs11_table::{Use, mechanism_uses};
+use std::sync::Arc;
 
-use crate::denial::{Refusal, operation};
+use attestation::grant::{Operation, Rate};
+use attestation::token::{ParsedGrant, VerifiedToken};
 
-/// What a call would do with a key.
+use crate::denial::Refusal;
+use crate::subject::{Named, Subject};
+
+/// One thing that a call would do with one object or token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyUse {
-    begun: Use,
-    also: Option<Use>,
-    key: ObjectIdentity,
+pub struct Demand {
+    /// The operation that has to be granted.
+    pub operation: Operation,
+    /// On what.
+    pub subject: Arc<Subject>,
+    /// By which mechanism (a `CKM_` number), where the call has one.
+    pub mechanism: Option<u64>,
 }
 
-impl KeyUse {
-    /// The use that the caller asks for with this mechanism (a `CKM_` number), and whatever it amounts to besides.
-    pub const fn new(begun: Use, mechanism: u64, key: ObjectIdentity) -> Self {
-        let (begun, also) = mechanism_uses(mechanism, begun);
-        Self { begun, also, key }
-    }
-
-    /// The key.
-    pub const fn key(&self) -> &ObjectIdentity {
-        &self.key
-    }
-
-    /// The use that was asked for.
-    pub const fn begun(&self) -> Use {
-        self.begun
-    }
-
-    /// Whether no grant is needed: public keys keep nothing secret (PKCS#11 2.40 section 4.8).
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(self.key.class, ObjectClass::Public) && matches!(self.begun, Use::Encrypt | Use::Verify)
-    }
+/// What a permission rests on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grounds {
+    /// `CLOCK_BOOTTIME` in milliseconds from which on it has to be judged anew.
+    pub until_ms: u64,
+    /// The rates that have to be kept: of each list one.
+    pub(crate) rates: Vec<Vec<Limit>>,
 }
 
-/// Whether `token` lets `key_use` happen at `now_boottime_ms` (`CLOCK_BOOTTIME` in milliseconds).
+/// A grant's rate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Limit {
+    /// The grant's id.
+    pub(crate) grant: String,
+    pub(crate) rate: Rate,
+}
+
+/// Whether `token` lets all `demands` happen at `now_boottime_ms` (`CLOCK_BOOTTIME` in milliseconds). Without demands it
+/// is only asked whether the token counts.
 ///
 /// # Errors
 /// The first reason against it.
-pub fn authorize(token: &VerifiedToken, key_use: &KeyUse, now_boottime_ms: u64) -> Result<(), Refusal> {
+pub fn authorize(
+    token: &VerifiedToken,
+    demands: &[Demand],
+    now_boottime_ms: u64,
+) -> Result<Grounds, Refusal> {
     if now_boottime_ms >= token.deadline_boottime_ms() {
         return Err(Refusal::TokenExpired);
     }
-    for wanted in core::iter::once(key_use.begun).chain(key_use.also).map(operation) {
-        let granted = token
-            .grants()
-            .iter()
-            .any(|grant| grant.operations.contains(&wanted) && grant.uri.matches(&key_use.key));
-        if !granted {
-            return Err(Refusal::NotGranted {
-                operation: wanted,
-                key: key_use.key.uri(),
-                component: token.claims().component.clone(),
-                version: token.claims().version.clone(),
-            });
+    let mut grounds = Grounds { until_ms: token.deadline_boottime_ms(), rates: Vec::new() };
+    for demand in demands {
+        for named in demand.subject.judged_by() {
+            let granting = granting(token, demand, named, now_boottime_ms)?;
+            // The next judgement falls due when the first grant of several ends: it may have been the one without a rate.
+            for end_ms in granting.iter().filter_map(|grant| grant.deadline_boottime_ms) {
+                grounds.until_ms = grounds.until_ms.min(end_ms);
+            }
+            let limits: Option<Vec<_>> = granting
+                .iter()
+                .map(|grant| grant.rate.map(|rate| Limit { grant: grant.id.clone(), rate }))
+                .collect();
+            if let Some(limits) = limits
+                && !grounds.rates.contains(&limits)
+            {
+                grounds.rates.push(limits);
+            }
         }
     }
-    Ok(())
+    Ok(grounds)
+}
+
+/// The grants that cover a demand on `named`; at least one.
+fn granting<'a>(
+    token: &'a VerifiedToken,
+    demand: &Demand,
+    named: &Named,
+    now_ms: u64,
+) -> Result<Vec<&'a ParsedGrant>, Refusal> {
+    let covers =
+        |grant: &&ParsedGrant| grant.operations.contains(&demand.operation) && named.is_named_by(&grant.uri);
+    let has_mechanism = |grant: &&ParsedGrant| match (&grant.mechanisms, demand.mechanism) {
+        (None, _) | (Some(_), None) => true,
+        (Some(list), Some(mechanism)) => list.contains(&mechanism),
+    };
+    let counts = |grant: &&ParsedGrant| grant.deadline_boottime_ms.is_none_or(|end_ms| now_ms < end_ms);
+    let refused = || (demand.operation, named.uri());
+    let covering: Vec<_> = token.grants().iter().filter(covers).collect();
+    if covering.is_empty() {
+        let (operation, key) = refused();
+        return Err(Refusal::NotGranted {
+            operation,
+            key,
+            component: token.claims().component.clone(),
+            version: token.claims().version.clone(),
+        });
+    }
+    let by_mechanism: Vec<_> = covering.into_iter().filter(has_mechanism).collect();
+    if by_mechanism.is_empty() {
+        let (operation, key) = refused();
+        let mechanism = demand.mechanism.unwrap_or_default();
+        return Err(Refusal::MechanismNotGranted { mechanism, operation, key });
+    }
+    let counting: Vec<_> = by_mechanism.into_iter().filter(counts).collect();
+    if counting.is_empty() {
+        let (operation, key) = refused();
+        return Err(Refusal::GrantExpired { operation, key });
+    }
+    Ok(counting)
 }

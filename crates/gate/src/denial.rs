@@ -2,7 +2,7 @@
 
 use attestation::decision::{DecisionId, Reason};
 use attestation::grant::Operation;
-use pkcs11_table::Use;
+use pkcs11_table::mechanism_name;
 
 use crate::holder::AttestationFailure;
 
@@ -12,15 +12,39 @@ pub enum Refusal {
     /// There is no trust token, and none could be had.
     #[error("no trust token: {}", .0.detail)]
     Attestation(AttestationFailure),
+    /// The clock that deadlines are measured by shows an earlier time than before.
+    #[error("CLOCK_BOOTTIME went backwards")]
+    ClockBackwards,
     /// The clock that deadlines are measured by cannot be read.
     #[error("CLOCK_BOOTTIME cannot be read")]
     ClockUnreadable,
+    /// Every grant that covers this has an end that has come.
+    #[error("the grant to {operation} with {key} has expired")]
+    GrantExpired {
+        /// The use.
+        operation: Operation,
+        /// The key, as an RFC 7512 URI.
+        key: String,
+    },
+    /// A trust token that was handed in does not count.
+    #[error("the trust token that was handed in does not count: {}", .0.detail)]
+    HandedIn(AttestationFailure),
+    /// The grants that cover this are for other mechanisms.
+    #[error("{} is not among the mechanisms granted to {operation} with {key}", shown(*mechanism))]
+    MechanismNotGranted {
+        /// `CKM_` number.
+        mechanism: u64,
+        /// The use.
+        operation: Operation,
+        /// The key, as an RFC 7512 URI.
+        key: String,
+    },
+    /// The mechanism's parameter can name keys in a way that the gate cannot check.
+    #[error("the parameter of {} can hold keys that the gate cannot see", shown(*.0))]
+    MechanismUnclear(u64),
     /// No random number could be had.
     #[error("the kernel gave no random numbers")]
     NoRandomness,
-    /// The token in hand has reached its deadline.
-    #[error("the trust token has expired")]
-    TokenExpired,
     /// No grant in the trust token covers this use of this key.
     #[error("{operation} with {key} is not granted to {component} {version}")]
     NotGranted {
@@ -33,12 +57,20 @@ pub enum Refusal {
         /// Its version.
         version: String,
     },
-    /// This use cannot be granted at all yet, so nothing passes.
-    #[error("{0} is refused: this version of Trustshim has no rule that could permit it")]
-    NoRule(Operation),
-    /// Two operations in one call.
-    #[error("calls that go on with two operations at once are refused")]
-    DualFunction,
+    /// The grant's rate is used up.
+    #[error("the rate of the grant {0} is used up")]
+    RateExceeded(String),
+    /// The template does not say for certain what the object will be.
+    #[error(
+        "the template states its class, label, id or CKA_TOKEN more than once or in a form that cannot be read"
+    )]
+    TemplateUnclear,
+    /// The token in hand has reached its deadline, or was withdrawn.
+    #[error("the trust token has expired")]
+    TokenExpired,
+    /// The object of the session was made by no call that the gate has seen.
+    #[error("the object is none of the token, and no call that the gate permitted has made it")]
+    Unaccounted,
     /// The operation that the call goes on with was begun under another decision.
     #[error("the function does not belong to the class that was judged")]
     WrongClass,
@@ -48,13 +80,18 @@ impl Refusal {
     /// The stable code of the reason.
     pub fn code(&self) -> &str {
         match self {
-            Self::Attestation(failure) => &failure.code,
+            Self::Attestation(failure) | Self::HandedIn(failure) => &failure.code,
+            Self::ClockBackwards => "clock-backwards",
             Self::ClockUnreadable => "clock-unreadable",
+            Self::GrantExpired { .. } => "grant-expired",
+            Self::MechanismNotGranted { .. } => "mechanism-not-granted",
+            Self::MechanismUnclear(_) => "mechanism-unclear",
             Self::NoRandomness => "no-randomness",
-            Self::TokenExpired => "token-expired",
             Self::NotGranted { .. } => "not-granted",
-            Self::NoRule(_) => "no-rule",
-            Self::DualFunction => "dual-function",
+            Self::RateExceeded(_) => "rate-exceeded",
+            Self::TemplateUnclear => "template-unclear",
+            Self::TokenExpired => "token-expired",
+            Self::Unaccounted => "object-unaccounted",
             Self::WrongClass => "wrong-class",
         }
     }
@@ -63,6 +100,18 @@ impl Refusal {
     pub fn reason(&self) -> Reason {
         Reason { code: self.code().to_owned(), detail: self.to_string() }
     }
+
+    /// The decision of the policy server that it rests on, where there is one.
+    pub(crate) const fn decision(&self) -> Option<DecisionId> {
+        match self {
+            Self::Attestation(failure) | Self::HandedIn(failure) => failure.decision,
+            _ => None,
+        }
+    }
+}
+
+fn shown(number: u64) -> String {
+    mechanism_name(number).map_or_else(|| format!("the mechanism {number:#x}"), str::to_owned)
 }
 
 /// A refusal that is on record (in the log, and due to be reported) under an id.
@@ -81,24 +130,5 @@ impl Denial {
     /// The reason.
     pub const fn refusal(&self) -> &Refusal {
         &self.refusal
-    }
-}
-
-/// The operation that a grant has to name for a use.
-pub(crate) const fn operation(of: Use) -> Operation {
-    match of {
-        Use::Administer => Operation::Administer,
-        Use::Decrypt => Operation::Decrypt,
-        Use::Derive => Operation::Derive,
-        Use::Destroy => Operation::Destroy,
-        Use::Encrypt => Operation::Encrypt,
-        Use::Generate => Operation::Generate,
-        Use::Import => Operation::Import,
-        Use::Modify => Operation::Modify,
-        Use::Reveal => Operation::Reveal,
-        Use::Sign => Operation::Sign,
-        Use::Unwrap => Operation::Unwrap,
-        Use::Verify => Operation::Verify,
-        Use::Wrap => Operation::Wrap,
     }
 }

@@ -1,17 +1,44 @@
 //! The gate of one process: holds the trust token, judges calls, and puts refusals on record.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use attestation::decision::{DecisionId, LocalDecision};
-use attestation::key_uri::ObjectIdentity;
 use pkcs11_table::{Class, Function, Use};
 
-use crate::authorize::{KeyUse, authorize};
-use crate::denial::{Denial, Refusal, operation};
-use crate::holder::{Attester, Holder};
-use crate::permit::Permit;
+use crate::authorize::{Grounds, authorize};
+use crate::denial::{Denial, Refusal};
+use crate::holder::{AttestationFailure, Attester, Held, Holder};
+use crate::limits::{Limits, Reservation};
+use crate::permit::{Open, Permit};
+use crate::provenance::Provenance;
 use crate::report::{Recorder, Reports};
-use crate::sessions::{Running, Session};
+use crate::rules::{self, Demands, Mechanism, operation};
+use crate::session::{Judged, Recent, Running, Session};
+use crate::sessions::Place;
+use crate::subject::Subject;
+
+/// What the gate asks a trust token for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything that the HSM does on a session.
+    Everything,
+    /// Uses of keys, and what amounts to them.
+    #[default]
+    Keys,
+}
+
+/// Where the gate takes from what it cannot know.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// `CLOCK_BOOTTIME` in milliseconds; without it every use of a key is refused.
+    pub clock: fn() -> Option<u64>,
+    /// 64 random bits, for decision ids.
+    pub random: fn() -> Option<u64>,
+    /// What is gated.
+    pub scope: Scope,
+}
 
 /// A permitted init: the permit to forward it, and what will run if the real module accepts it.
 #[derive(Debug)]
@@ -22,137 +49,304 @@ pub struct Begun {
     pub running: Running,
 }
 
+/// What a permitted call takes from the rates of its grants; given back when dropped.
+#[derive(Debug)]
+#[must_use = "what is not spent is given back"]
+pub struct Spending(Vec<Reservation>);
+
+impl Spending {
+    /// The call has done its work.
+    pub fn complete(self) {
+        self.0.into_iter().for_each(Reservation::complete);
+    }
+}
+
+/// The moment before an object is looked at: what is learnt then is forgotten once any object changes after it.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    objects_epoch: u64,
+    at_ms: u64,
+}
+
 /// The gate.
 pub struct Gate {
+    settings: Settings,
     holder: Holder,
+    limits: Limits,
     reports: Reports,
-    clock: fn() -> Option<u64>,
-    random: fn() -> Option<u64>,
+    provenance: Provenance,
+    objects_epoch: AtomicU64,
     attester: Box<dyn Attester>,
     recorder: Box<dyn Recorder>,
 }
 
 impl Gate {
     /// A gate that holds no trust token yet.
-    ///
-    /// `clock` reads `CLOCK_BOOTTIME` in milliseconds, `random` gives 64 random bits for decision ids; where either
-    /// answers `None`, every use of a key is refused.
-    pub fn new(
-        clock: fn() -> Option<u64>,
-        random: fn() -> Option<u64>,
-        attester: Box<dyn Attester>,
-        recorder: Box<dyn Recorder>,
-    ) -> Self {
-        Self { holder: Holder::default(), reports: Reports::default(), clock, random, attester, recorder }
+    pub fn new(settings: Settings, attester: Box<dyn Attester>, recorder: Box<dyn Recorder>) -> Self {
+        Self {
+            settings,
+            holder: Holder::default(),
+            limits: Limits::default(),
+            reports: Reports::default(),
+            provenance: Provenance::default(),
+            objects_epoch: AtomicU64::new(0),
+            attester,
+            recorder,
+        }
     }
 
-    /// Sees to it that a trust token is at hand before the key of an init is looked at: an attestation takes seconds,
-    /// in which the handle could come to mean another key.
-    pub fn prepare(&self, function: Function) {
-        if let Class::Begin(Use::Sign | Use::Decrypt) = function.class()
-            && let Some(now_ms) = (self.clock)()
-        {
-            // A failure is for `begin` to judge: it stands for a while and is found there again.
+    /// Which objects were made in this process, and from what.
+    pub const fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
+    /// Some object was made, changed or destroyed, or may have been: what was learnt of objects counts no more.
+    pub fn objects_changed(&self) {
+        self.objects_epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Sees to it that a trust token is at hand before a key is looked at: an attestation takes seconds, in which the
+    /// handle could come to mean another key.
+    pub fn prepare(&self) {
+        if let Some(now_ms) = (self.settings.clock)() {
+            // A failure is for the judgement: it stands for a while and is found there again.
             drop(self.holder.obtain(now_ms, &*self.attester, &self.reports));
         }
     }
 
-    /// Judges an init: `function` begins to use `key` with `mechanism` (a `CKM_` number).
+    /// The moment before objects are looked at.
+    ///
+    /// # Errors
+    /// The clock cannot be read, or went backwards.
+    pub fn look(&self, session: &mut Session) -> Result<Look, Refusal> {
+        let objects_epoch = self.objects_epoch.load(Ordering::Acquire);
+        Ok(Look { objects_epoch, at_ms: self.now(Some(session))? })
+    }
+
+    /// What the object was when it was looked at within the last second, if no object has changed since, with that moment.
+    pub fn known(&self, session: &Session, object: u64, look: Look) -> Option<(Arc<Subject>, Look)> {
+        let (subject, at_ms) = session.known(object, look.objects_epoch, look.at_ms)?;
+        Some((Arc::clone(subject), Look { at_ms, ..look }))
+    }
+
+    /// Remembers what the object was.
+    pub fn learn(&self, session: &mut Session, object: u64, look: Look, subject: &Arc<Subject>) {
+        session.learn(object, Arc::clone(subject), look.objects_epoch, look.at_ms);
+    }
+
+    /// Judges an init that is like one before it on this session; `None` where something has to be looked at anew.
+    pub fn begin_again(
+        &self,
+        session: &mut Session,
+        function: Function,
+        mechanism: u64,
+        object: u64,
+    ) -> Option<Begun> {
+        let Class::Begin(begun) = function.class() else { return None };
+        let now_ms = self.now(Some(session)).ok()?;
+        let objects_epoch = self.objects_epoch.load(Ordering::Acquire);
+        let of = (function, mechanism, object);
+        let recent = session.recent(of, objects_epoch, self.holder.epoch(), now_ms)?;
+        // A token that is due for renewal is renewed by the way that leads through the holder.
+        if !self.holder.is_fresh(now_ms) && !self.is_free(&recent.demands) {
+            return None;
+        }
+        let running = Running {
+            demands: Arc::clone(&recent.demands),
+            begun,
+            recover: is_recover(function),
+            judged: recent.judged,
+            reservations: Vec::new(),
+        };
+        Some(Begun { permit: Permit::new(function), running })
+    }
+
+    /// Judges an init: `function` begins to use the object of the handle `object`, which is `key`, with `mechanism`.
     ///
     /// # Errors
     /// The refusal, on record.
     pub fn begin(
         &self,
-        session: &Session,
+        (place, session): (&Place, &mut Session),
         function: Function,
-        mechanism: u64,
-        key: ObjectIdentity,
+        mechanism: Mechanism<'_>,
+        object: u64,
+        (look, key): (Look, &Arc<Subject>),
     ) -> Result<Begun, Denial> {
+        let refuse = |refusal| self.refuse(Some(place), function, Some(key), refusal);
         let Class::Begin(begun) = function.class() else {
-            return Err(self.refuse(Some(session), function, Some(&key), Refusal::WrongClass));
+            return Err(refuse(Refusal::WrongClass));
         };
-        let key_use = KeyUse::new(begun, mechanism, key);
-        match self.judge_begin(&key_use) {
-            Ok(()) => Ok(Begun {
-                permit: Permit::new(function),
-                running: Running { key_use, recover: is_recover(function) },
-            }),
-            Err(refusal) => Err(self.refuse(Some(session), function, Some(key_use.key()), refusal)),
+        let demands = Arc::new(rules::begin(function, begun, mechanism, key));
+        let (judged, Spending(reservations)) = self.judge(&demands, Some(session)).map_err(refuse)?;
+        // A rate has to be asked each time, and so have the keys that a parameter names.
+        if reservations.is_empty() && mechanism.names.is_empty() {
+            session.remember(Recent {
+                function,
+                mechanism: mechanism.kind,
+                object,
+                demands: Arc::clone(&demands),
+                judged,
+                objects_epoch: look.objects_epoch,
+                read_at_ms: look.at_ms,
+            });
         }
+        let running = Running { demands, begun, recover: is_recover(function), judged, reservations };
+        Ok(Begun { permit: Permit::new(function), running })
     }
 
-    fn judge_begin(&self, key_use: &KeyUse) -> Result<(), Refusal> {
-        if key_use.is_open() {
-            return Ok(());
-        }
-        match key_use.begun() {
-            Use::Sign | Use::Decrypt => {}
-            other => return Err(Refusal::NoRule(operation(other))),
-        }
-        let now_ms = (self.clock)().ok_or(Refusal::ClockUnreadable)?;
-        let token =
-            self.holder.obtain(now_ms, &*self.attester, &self.reports).map_err(Refusal::Attestation)?;
-        // The attestation may have taken seconds.
-        let now_ms = (self.clock)().ok_or(Refusal::ClockUnreadable)?;
-        authorize(&token, key_use, now_ms)
-    }
-
-    /// Judges a continuation of `running` by `function`.
+    /// Judges a continuation of what runs on the session by `function`; of two operations at once, both.
     ///
-    /// `None` where `function` does not go on with that operation.
+    /// `None` where `function` does not go on with what runs.
     ///
     /// # Errors
     /// The refusal, on record.
     pub fn resume(
         &self,
-        session: &Session,
+        (place, session): (&Place, &mut Session),
         function: Function,
-        running: &Running,
     ) -> Option<Result<Permit, Denial>> {
-        let belongs = function.class() == Class::Continue(running.key_use.begun())
-            && running.recover == is_recover(function);
-        belongs.then(|| match self.judge_resume(&running.key_use) {
-            Ok(()) => Ok(Permit::new(function)),
-            Err(refusal) => Err(self.refuse(Some(session), function, Some(running.key_use.key()), refusal)),
-        })
-    }
-
-    fn judge_resume(&self, key_use: &KeyUse) -> Result<(), Refusal> {
-        if key_use.is_open() {
-            return Ok(());
+        let (first, second) = match function.class() {
+            Class::Continue(used) => (used, None),
+            Class::Dual(first, second) => (first, Some(second)),
+            _ => return None,
+        };
+        let uses = core::iter::once(first).chain(second);
+        let belongs =
+            |used: Use| session.running(used).is_some_and(|running| running.recover == is_recover(function));
+        if !uses.clone().all(belongs) {
+            return None;
         }
-        let now_ms = (self.clock)().ok_or(Refusal::ClockUnreadable)?;
-        // Not obtained anew: an operation ends with the token under which it could go on.
-        let token = self.holder.current(now_ms).ok_or(Refusal::TokenExpired)?;
-        authorize(&token, key_use, now_ms)
+        let now_ms = match self.now(Some(session)) {
+            Ok(now_ms) => now_ms,
+            Err(refusal) => return Some(Err(self.refuse(Some(place), function, None, refusal))),
+        };
+        for used in uses {
+            let running = session.running_mut(used)?;
+            match self.judge_resume(running, now_ms) {
+                Ok(judged) => running.judged = judged,
+                Err(refusal) => {
+                    let subject = running.subjects().next().map(Arc::clone);
+                    return Some(Err(self.refuse(Some(place), function, subject.as_ref(), refusal)));
+                }
+            }
+        }
+        Some(Ok(Permit::new(function)))
     }
 
-    /// Judges a login by its user type, `CKU_SO` (0) among them.
+    fn judge_resume(&self, running: &Running, now_ms: u64) -> Result<Judged, Refusal> {
+        if running.judged.stands(self.holder.epoch(), now_ms) || self.is_free(&running.demands) {
+            return Ok(running.judged);
+        }
+        // Not obtained anew: an operation ends with the token under which it could go on.
+        let held = self.holder.current(now_ms).ok_or(Refusal::TokenExpired)?;
+        let Grounds { until_ms, .. } = authorize(&held.token, &running.demands.all, now_ms)?;
+        Ok(Judged { token_epoch: held.epoch, until_ms })
+    }
+
+    /// Judges a call that does its work at once.
     ///
     /// # Errors
-    /// The refusal, on record: the security officer administers the token.
-    pub fn login(&self, session: &Session, user: u64) -> Result<Permit, Denial> {
-        const USER: u64 = 1;
-        const CONTEXT_SPECIFIC: u64 = 2;
-        match user {
-            USER | CONTEXT_SPECIFIC => Ok(Permit::new(Function::C_Login)),
-            _ => {
-                let refusal = Refusal::NoRule(operation(Use::Administer));
-                Err(self.refuse(Some(session), Function::C_Login, None, refusal))
+    /// The refusal, on record.
+    pub fn permit(&self, place: Option<&Place>, demands: &Demands) -> Result<(Permit, Spending), Denial> {
+        match self.judge(demands, None) {
+            Ok((_, spending)) => Ok((Permit::new(demands.function), spending)),
+            Err(refusal) => {
+                // What is refused is named by what the refusal is about; the first demand stands for the others.
+                let subject = demands.iter().map(|demand| &demand.subject).next();
+                Err(self.refuse(place, demands.function, subject, refusal))
             }
         }
     }
 
-    /// The refusal of a function that nothing can permit in this version.
-    pub fn refuse_outright(&self, session: Option<&Session>, function: Function) -> Denial {
-        let refusal = match function.class() {
-            Class::Begin(of) | Class::Continue(of) | Class::Use(of) | Class::Conditional(of) => {
-                Refusal::NoRule(operation(of))
-            }
-            Class::Dual(..) => Refusal::DualFunction,
-            Class::Library | Class::Open => Refusal::WrongClass,
+    /// Judges a call that uses no key: it takes a trust token only where everything is gated.
+    ///
+    /// # Errors
+    /// The refusal, on record.
+    pub fn keyless(&self, place: &Place, function: Function) -> Result<Open, Denial> {
+        if self.settings.scope == Scope::Everything {
+            let judged = match function.class() {
+                Class::Keyless => self.judge(&Demands::none(function), None).map(drop),
+                _ => Err(Refusal::WrongClass),
+            };
+            judged.map_err(|refusal| self.refuse(Some(place), function, None, refusal))?;
+        }
+        Ok(Open::judged())
+    }
+
+    /// Judges a login by its user type. Logging in a user makes no use of a key, and refusing it breaks clients; the security
+    /// officer administers `token`.
+    ///
+    /// # Errors
+    /// The refusal, on record.
+    pub fn login(&self, place: &Place, user: u64, token: &Arc<Subject>) -> Result<Permit, Denial> {
+        const USER: u64 = 1;
+        const CONTEXT_SPECIFIC: u64 = 2;
+        let demands = match user {
+            USER | CONTEXT_SPECIFIC => Demands::none(Function::C_Login),
+            _ => rules::administer(Function::C_Login, [token]),
         };
-        self.refuse(session, function, None, refusal)
+        let (permit, spending) = self.permit(Some(place), &demands)?;
+        spending.complete();
+        Ok(permit)
+    }
+
+    /// Takes in a trust token that the application hands over.
+    ///
+    /// # Errors
+    /// Why it does not count, on record.
+    pub fn hand_in(&self, place: &Place, function: Function, jwt: &str) -> Result<(), Denial> {
+        let taken = match self.now(None) {
+            Ok(now_ms) => self
+                .attester
+                .examine(jwt)
+                .map(|token| self.holder.take_in(token, now_ms))
+                .map_err(Refusal::HandedIn),
+            Err(refusal) => Err(refusal),
+        };
+        taken.map_err(|refusal| self.refuse(Some(place), function, None, refusal))
+    }
+
+    /// Delivers what was refused since the last attestation, before the process ends; within half a second or not at all.
+    pub fn say_farewell(&self) {
+        if let Ok(now_ms) = self.now(None) {
+            self.holder.say_farewell(now_ms, &*self.attester, &self.reports);
+        }
+    }
+
+    /// Nothing has to be granted, and no trust token is needed.
+    fn is_free(&self, demands: &Demands) -> bool {
+        demands.all.is_empty() && self.settings.scope == Scope::Keys
+    }
+
+    fn judge(&self, demands: &Demands, session: Option<&mut Session>) -> Result<(Judged, Spending), Refusal> {
+        if self.is_free(demands) {
+            let judged = Judged { token_epoch: self.holder.epoch(), until_ms: u64::MAX };
+            return Ok((judged, Spending(Vec::new())));
+        }
+        let Held { token, epoch } = self.token()?;
+        // The attestation may have taken seconds.
+        let now_ms = self.now(session)?;
+        let grounds = authorize(&token, &demands.all, now_ms)?;
+        let reserve = |limits: &Vec<_>| self.limits.reserve(limits, now_ms).map_err(Refusal::RateExceeded);
+        let reservations = grounds.rates.iter().map(reserve).collect::<Result<_, _>>()?;
+        Ok((Judged { token_epoch: epoch, until_ms: grounds.until_ms }, Spending(reservations)))
+    }
+
+    fn token(&self) -> Result<Held, Refusal> {
+        let now_ms = self.now(None)?;
+        self.holder
+            .obtain(now_ms, &*self.attester, &self.reports)
+            .map_err(|failure: AttestationFailure| Refusal::Attestation(failure))
+    }
+
+    fn now(&self, session: Option<&mut Session>) -> Result<u64, Refusal> {
+        let now_ms = (self.settings.clock)().ok_or(Refusal::ClockUnreadable)?;
+        if session.is_none_or(|session| session.at(now_ms)) {
+            Ok(now_ms)
+        } else {
+            Err(Refusal::ClockBackwards)
+        }
     }
 
     /// Puts a refusal on record: one log line, one report to the policy server.
@@ -160,33 +354,32 @@ impl Gate {
     /// A refusal that the policy server itself made keeps the server's id and is not reported back to it.
     pub fn refuse(
         &self,
-        session: Option<&Session>,
+        place: Option<&Place>,
         function: Function,
-        key: Option<&ObjectIdentity>,
+        subject: Option<&Arc<Subject>>,
         refusal: Refusal,
     ) -> Denial {
-        let made_by_server = match &refusal {
-            Refusal::Attestation(failure) => failure.decision,
-            _ => None,
-        };
+        let made_by_server = refusal.decision();
         // Without randomness the id is 0: the refusal stands all the same.
-        let id = made_by_server.unwrap_or_else(|| DecisionId::from_random((self.random)().unwrap_or(0)));
-        let token = (self.clock)().and_then(|now_ms| self.holder.current(now_ms));
+        let id =
+            made_by_server.unwrap_or_else(|| DecisionId::from_random((self.settings.random)().unwrap_or(0)));
+        let held = (self.settings.clock)().and_then(|now_ms| self.holder.current(now_ms));
+        let claims = held.as_ref().map(|held| held.token.claims());
         let decision = LocalDecision {
             id,
             at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             function: function.name().to_owned(),
             operation: class_name(function).to_owned(),
-            key: key.map(ObjectIdentity::uri),
+            key: subject.map(|subject| subject.named().uri()),
             reason: refusal.reason(),
-            measurement: token.as_ref().map(|token| token.claims().measurement),
+            measurement: claims.map(|claims| claims.measurement),
         };
-        self.recorder.denied(&decision, token.as_ref().map(|token| token.claims().component.as_str()));
+        self.recorder.denied(&decision, claims.map(|claims| claims.component.as_str()));
         if made_by_server.is_none() {
             self.reports.push(decision);
         }
-        if let Some(session) = session {
-            session.note_denial(id);
+        if let Some(place) = place {
+            place.note_denial(id);
         }
         Denial { id, refusal }
     }
@@ -209,6 +402,6 @@ fn class_name(function: Function) -> &'static str {
         | Class::Dual(of, _)
         | Class::Use(of)
         | Class::Conditional(of) => operation(of).name(),
-        Class::Library | Class::Open => "unknown",
+        Class::Keyless | Class::Library | Class::Open => "unknown",
     }
 }

@@ -1,6 +1,7 @@
 //! The trust token in hand: obtained at the first need, renewed in time, by one caller at a time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use attestation::decision::DecisionId;
 use attestation::token::VerifiedToken;
@@ -10,6 +11,8 @@ use crate::report::{Report, Reports};
 
 /// How long a renewal may hold up a call that has a valid token already, in milliseconds.
 pub const RENEWAL_BUDGET_MS: u64 = 500;
+/// How long the last report may hold up `C_Finalize`, in milliseconds.
+const FAREWELL_BUDGET_MS: u64 = 500;
 /// For how long a failed attestation is the answer to calls that have no token, in milliseconds.
 const FAILURE_STANDS_MS: u64 = 1_000;
 const BACKOFF_FIRST_MS: u64 = 1_000;
@@ -37,31 +40,49 @@ pub struct AttestationFailure {
     pub decision: Option<DecisionId>,
 }
 
-/// Measures, has the evidence signed and appraised, and verifies the trust token that comes back.
-pub trait Attester: Send + Sync {
-    /// One attestation, on the caller's thread. `within_ms` bounds the time it may take, beyond the configured
-    /// bounds. Where the server was not reached, `report` must come back in the error.
-    ///
-    /// # Errors
-    /// The failure, and the report if it was not delivered.
-    fn attest(
-        &self,
-        report: Report,
-        within_ms: Option<u64>,
-    ) -> Result<VerifiedToken, (AttestationFailure, Option<Report>)>;
+/// What is asked of an attester.
+#[derive(Debug, Default)]
+pub struct AttestationRequest {
+    /// Goes along to the policy server.
+    pub report: Report,
+    /// Bounds the whole attestation, in milliseconds, beyond the configured bounds.
+    pub within_ms: Option<u64>,
+    /// A token that was handed in by a file will do if it counts beyond this `CLOCK_BOOTTIME` in milliseconds.
+    pub beyond_ms: u64,
 }
 
+/// What came of it.
 #[derive(Debug)]
-struct Held {
-    token: Arc<VerifiedToken>,
-    renew_at_ms: u64,
+pub struct AttestationOutcome {
+    /// The token, or why there is none.
+    pub result: Result<VerifiedToken, AttestationFailure>,
+    /// The report, where it did not reach the policy server.
+    pub undelivered: Option<Report>,
+}
+
+/// Measures, has the evidence signed and appraised, and verifies the trust token that comes back.
+pub trait Attester: Send + Sync {
+    /// One attestation, on the caller's thread.
+    fn attest(&self, request: AttestationRequest) -> AttestationOutcome;
+
+    /// Verifies a token that somebody hands in, against a fresh measurement.
+    ///
+    /// # Errors
+    /// Why it does not count.
+    fn examine(&self, jwt: &str) -> Result<VerifiedToken, AttestationFailure>;
+}
+
+/// A token in hand. The epoch tells it from those before and after it.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) token: Arc<VerifiedToken>,
+    pub(crate) epoch: u64,
 }
 
 #[derive(Debug, Default)]
 struct Attempts {
     failed_at_ms: u64,
     failure: Option<AttestationFailure>,
-    retry_at_ms: u64,
     backoff_ms: u64,
 }
 
@@ -69,17 +90,28 @@ struct Attempts {
 #[derive(Debug, Default)]
 pub(crate) struct Holder {
     held: RwLock<Option<Held>>,
+    /// Of the token in hand; raised whenever that changes or goes, so that what rests on it is judged anew.
+    epoch: AtomicU64,
+    /// When a renewal falls due, `CLOCK_BOOTTIME` in milliseconds.
+    due_ms: AtomicU64,
     // Locked for the time of an attestation: whoever has it, attests.
     attempts: Mutex<Attempts>,
 }
 
 impl Holder {
+    /// The epoch of the token in hand.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing has to be done about the token at `now_ms`, if it counts.
+    pub(crate) fn is_fresh(&self, now_ms: u64) -> bool {
+        now_ms < self.due_ms.load(Ordering::Relaxed)
+    }
+
     /// The token in hand, if it counts at `now_ms`.
-    pub(crate) fn current(&self, now_ms: u64) -> Option<Arc<VerifiedToken>> {
-        let held = self.held.read();
-        held.as_ref()
-            .filter(|held| now_ms < held.token.deadline_boottime_ms())
-            .map(|held| Arc::clone(&held.token))
+    pub(crate) fn current(&self, now_ms: u64) -> Option<Held> {
+        self.held.read().as_ref().filter(|held| now_ms < held.token.deadline_boottime_ms()).cloned()
     }
 
     /// A token that counts at `now_ms`: the one in hand, renewed if it is time, or a new one.
@@ -88,54 +120,74 @@ impl Holder {
         now_ms: u64,
         attester: &dyn Attester,
         reports: &Reports,
-    ) -> Result<Arc<VerifiedToken>, AttestationFailure> {
-        match self.in_hand(now_ms) {
-            Some((token, false)) => Ok(token),
-            Some((token, true)) => Ok(self.renew(token, now_ms, attester, reports)?),
+    ) -> Result<Held, AttestationFailure> {
+        match self.current(now_ms) {
+            Some(held) if self.is_fresh(now_ms) => Ok(held),
+            Some(held) => self.renew(held, now_ms, attester, reports),
             None => {
                 let mut attempts = self.attempts.lock();
                 // Another thread may have obtained one while this one waited.
-                if let Some(token) = self.current(now_ms) {
-                    return Ok(token);
+                if let Some(held) = self.current(now_ms) {
+                    return Ok(held);
                 }
                 if let Some(failure) = &attempts.failure
                     && now_ms < attempts.failed_at_ms.saturating_add(FAILURE_STANDS_MS)
                 {
                     return Err(failure.clone());
                 }
-                self.attempt(&mut attempts, now_ms, None, attester, reports)
+                let request = AttestationRequest { beyond_ms: now_ms, ..AttestationRequest::default() };
+                self.attempt(&mut attempts, now_ms, request, attester, reports)
             }
         }
-    }
-
-    fn in_hand(&self, now_ms: u64) -> Option<(Arc<VerifiedToken>, bool)> {
-        let held = self.held.read();
-        held.as_ref()
-            .filter(|held| now_ms < held.token.deadline_boottime_ms())
-            .map(|held| (Arc::clone(&held.token), now_ms >= held.renew_at_ms))
     }
 
     /// Tries to renew, if nobody else does and the last failure is long enough ago.
     fn renew(
         &self,
-        token: Arc<VerifiedToken>,
+        held: Held,
         now_ms: u64,
         attester: &dyn Attester,
         reports: &Reports,
-    ) -> Result<Arc<VerifiedToken>, AttestationFailure> {
+    ) -> Result<Held, AttestationFailure> {
         let Some(mut attempts) = self.attempts.try_lock() else {
-            return Ok(token);
+            return Ok(held);
         };
-        if let Some((renewed, false)) = self.in_hand(now_ms) {
+        if self.is_fresh(now_ms)
+            && let Some(renewed) = self.current(now_ms)
+        {
             return Ok(renewed);
         }
-        if now_ms < attempts.retry_at_ms {
-            return Ok(token);
+        let request = AttestationRequest {
+            within_ms: Some(RENEWAL_BUDGET_MS),
+            beyond_ms: held.token.deadline_boottime_ms(),
+            report: Report::default(),
+        };
+        match self.attempt(&mut attempts, now_ms, request, attester, reports) {
+            Err(failure) if failure.kind == FailureKind::Unavailable => Ok(held),
+            result => result,
         }
-        match self.attempt(&mut attempts, now_ms, Some(RENEWAL_BUDGET_MS), attester, reports) {
-            Ok(renewed) => Ok(renewed),
-            Err(failure) if failure.kind == FailureKind::Unavailable => Ok(token),
-            Err(failure) => Err(failure),
+    }
+
+    /// Takes in a token that was handed in.
+    pub(crate) fn take_in(&self, token: VerifiedToken, now_ms: u64) {
+        let mut attempts = self.attempts.lock();
+        *attempts = Attempts::default();
+        self.hold(token, now_ms);
+    }
+
+    /// Gives the policy server what was refused since the last attestation, before the process ends.
+    pub(crate) fn say_farewell(&self, now_ms: u64, attester: &dyn Attester, reports: &Reports) {
+        if !reports.is_empty()
+            && let Some(mut attempts) = self.attempts.try_lock()
+        {
+            let request = AttestationRequest {
+                within_ms: Some(FAREWELL_BUDGET_MS),
+                // No file will do: it would deliver nothing.
+                beyond_ms: u64::MAX,
+                report: Report::default(),
+            };
+            // Whether there is a token afterwards is of no concern any more; what was not delivered stays in the log.
+            drop(self.attempt(&mut attempts, now_ms, request, attester, reports));
         }
     }
 
@@ -143,33 +195,47 @@ impl Holder {
         &self,
         attempts: &mut Attempts,
         now_ms: u64,
-        within_ms: Option<u64>,
+        request: AttestationRequest,
         attester: &dyn Attester,
         reports: &Reports,
-    ) -> Result<Arc<VerifiedToken>, AttestationFailure> {
-        match attester.attest(reports.take(), within_ms) {
+    ) -> Result<Held, AttestationFailure> {
+        let outcome = attester.attest(AttestationRequest { report: reports.take(), ..request });
+        if let Some(report) = outcome.undelivered {
+            reports.put_back(report);
+        }
+        match outcome.result {
             Ok(token) => {
-                let token = Arc::new(token);
-                let left_ms = token.deadline_boottime_ms().saturating_sub(now_ms);
-                let renew_at_ms = token.deadline_boottime_ms().saturating_sub(left_ms / 3);
                 *attempts = Attempts::default();
-                *self.held.write() = Some(Held { token: Arc::clone(&token), renew_at_ms });
-                Ok(token)
+                Ok(self.hold(token, now_ms))
             }
-            Err((failure, undelivered)) => {
-                if let Some(report) = undelivered {
-                    reports.put_back(report);
-                }
+            Err(failure) => {
                 if failure.kind == FailureKind::Refused {
-                    *self.held.write() = None;
+                    self.drop_token();
                 }
                 attempts.backoff_ms =
                     attempts.backoff_ms.saturating_mul(2).clamp(BACKOFF_FIRST_MS, BACKOFF_MOST_MS);
-                attempts.retry_at_ms = now_ms.saturating_add(attempts.backoff_ms);
                 attempts.failed_at_ms = now_ms;
                 attempts.failure = Some(failure.clone());
+                self.due_ms.store(now_ms.saturating_add(attempts.backoff_ms), Ordering::Relaxed);
                 Err(failure)
             }
         }
+    }
+
+    fn hold(&self, token: VerifiedToken, now_ms: u64) -> Held {
+        let left_ms = token.deadline_boottime_ms().saturating_sub(now_ms);
+        let due_ms = token.deadline_boottime_ms().saturating_sub(left_ms / 3);
+        let mut held = self.held.write();
+        let epoch = self.epoch.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
+        self.due_ms.store(due_ms, Ordering::Relaxed);
+        let new = Held { token: Arc::new(token), epoch };
+        *held = Some(new.clone());
+        new
+    }
+
+    fn drop_token(&self) {
+        let mut held = self.held.write();
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        *held = None;
     }
 }

@@ -1,4 +1,4 @@
-//! The gate: whether a call may reach the token. Permits, the pure decision, the trust token in hand and its
+//! The gate: whether a call may reach the token. Permits, the rules and the pure decision, the trust token in hand and its
 //! renewal, sessions with their running operations, and the refusals that still have to be reported.
 
 #![forbid(unsafe_code)]
@@ -7,16 +7,25 @@ mod authorize;
 mod denial;
 mod gate;
 mod holder;
-mod objects;
+mod limits;
 mod permit;
+mod provenance;
 mod report;
+pub mod rules;
+mod session;
 mod sessions;
+mod subject;
 
-pub use authorize::{KeyUse, authorize};
+pub use authorize::{Demand, Grounds, authorize};
 pub use denial::{Denial, Refusal};
-pub use gate::{Begun, Gate};
-pub use holder::{AttestationFailure, Attester, FailureKind, RENEWAL_BUDGET_MS};
-pub use objects::{AttributeRequest, ObjectKind, judge_attributes, judge_object};
+pub use gate::{Begun, Gate, Look, Scope, Settings, Spending};
+pub use holder::{
+    AttestationFailure, AttestationOutcome, AttestationRequest, Attester, FailureKind, RENEWAL_BUDGET_MS,
+};
 pub use permit::{Open, Permit};
+pub use provenance::{Provenance, Unaccounted};
 pub use report::{Recorder, Report, Reports};
-pub use sessions::{Running, Session, Sessions};
+pub use rules::{AttributeRequest, Demands, Mechanism, ObjectKind};
+pub use session::{Running, Session};
+pub use sessions::{Place, Sessions};
+pub use subject::{Named, NewObject, Subject};

@@ -22,16 +22,22 @@ impl Permit {
     }
 }
 
-/// Lets calls through that never use a key. Costs nothing.
+/// Lets calls through that use no key. Costs nothing.
 #[derive(Debug)]
 pub struct Open(());
 
 impl Open {
+    /// The permit of a call that the gate has judged, though it uses no key.
+    pub(crate) const fn judged() -> Self {
+        Self(())
+    }
+
     /// The permit of a function whose row in the table is open or belongs to the library's life cycle.
     pub const fn of(function: Function) -> Option<Self> {
         match function.class() {
             Class::Library | Class::Open => Some(Self(())),
-            Class::Begin(_)
+            Class::Keyless
+            | Class::Begin(_)
             | Class::Continue(_)
             | Class::Dual(..)
             | Class::Use(_)

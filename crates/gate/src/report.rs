@@ -23,6 +23,13 @@ pub struct Report {
     pub lost: u64,
 }
 
+impl Report {
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.decisions.is_empty() && self.lost == 0
+    }
+}
+
 /// The queue.
 #[derive(Debug, Default)]
 pub struct Reports {
@@ -38,6 +45,12 @@ impl Reports {
             *lost = lost.saturating_add(1);
         }
         queue.push_back(decision);
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        let (queue, lost) = &*self.waiting.lock();
+        queue.is_empty() && *lost == 0
     }
 
     /// Takes all that waits.

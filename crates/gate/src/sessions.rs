@@ -1,53 +1,59 @@
-//! The application's sessions and the operations that run on them.
+//! The application's sessions, found by their handles without a lock: threads that work on sessions of their own share
+//! nothing here that is written to.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use attestation::decision::DecisionId;
-use parking_lot::{Mutex, MutexGuard, RwLock};
-use pkcs11_table::Use;
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::authorize::KeyUse;
+use crate::session::Session;
 
-const SHARDS: usize = 16;
+/// Places with the same hash, on one level.
+const WAYS: usize = 8;
+/// Buckets of the first level; each further level has twice as many.
+const FIRST: usize = 16;
+/// 128 places on the first level, 16 million on all.
+const LEVELS: usize = 17;
 
-/// An operation that the real module has accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Running {
-    pub(crate) key_use: KeyUse,
-    pub(crate) recover: bool,
-}
-
-impl Running {
-    /// The use that was begun.
-    pub const fn used(&self) -> Use {
-        self.key_use.begun()
-    }
-
-    /// Whether it is one of the recover functions.
-    pub const fn recover(&self) -> bool {
-        self.recover
-    }
-}
-
-/// One session that the application has opened.
-#[derive(Debug)]
-pub struct Session {
-    slot: u64,
-    running: Mutex<HashMap<Use, Running>>,
+/// One place for a session. It is used again after the session in it was closed, and never freed.
+///
+/// On cache lines of its own, so that a thread that uses its session does not slow down the others.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Place {
+    /// 0 is no session's handle (PKCS#11 2.40 section 3.4): the place is free.
+    handle: AtomicU64,
+    slot: AtomicU64,
     last_denial: AtomicU64,
+    session: Mutex<Session>,
 }
 
-impl Session {
+type Bucket = [Place; WAYS];
+
+/// All sessions of the application. Whatever is not in here is not the application's to use: the attester's own
+/// sessions are not.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    levels: [OnceLock<Box<[Bucket]>>; LEVELS],
+    /// Held to change which handles there are.
+    changing: Mutex<()>,
+}
+
+impl Place {
     /// The slot it was opened on.
-    pub const fn slot(&self) -> u64 {
-        self.slot
+    pub fn slot(&self) -> u64 {
+        self.slot.load(Ordering::Relaxed)
     }
 
-    /// The operations that run, at most one of a use. Held while a call that could change them is under way.
-    pub fn running(&self) -> MutexGuard<'_, HashMap<Use, Running>> {
-        self.running.lock()
+    /// What runs on the session; held while a call that could change it is under way.
+    pub fn lock(&self) -> MutexGuard<'_, Session> {
+        self.session.lock()
+    }
+
+    /// Whether it (still) is the session of that handle. To be asked once the lock is held.
+    pub fn is(&self, handle: u64) -> bool {
+        handle != 0 && self.handle.load(Ordering::Acquire) == handle
     }
 
     /// Notes the last refusal, for `CK_SESSION_INFO.ulDeviceError`.
@@ -59,53 +65,80 @@ impl Session {
     pub fn last_denial(&self) -> u64 {
         self.last_denial.load(Ordering::Relaxed)
     }
-}
 
-/// All sessions of the application. Whatever is not in here is not the application's to use: the attester's own
-/// sessions are not.
-#[derive(Debug, Default)]
-pub struct Sessions {
-    shards: [RwLock<HashMap<u64, Arc<Session>>>; SHARDS],
+    fn close(&self) {
+        self.handle.store(0, Ordering::Release);
+        // Waits for a call that is still under way on the session.
+        *self.session.lock() = Session::default();
+    }
 }
 
 impl Sessions {
-    fn shard(&self, handle: u64) -> &RwLock<HashMap<u64, Arc<Session>>> {
-        let [first, rest @ ..] = &self.shards;
-        match handle.checked_rem(SHARDS as u64).and_then(|index| usize::try_from(index).ok()) {
-            Some(index) if index > 0 => rest.get(index - 1).unwrap_or(first),
-            _ => first,
+    /// Takes in a session that the real module has opened on `slot`; false where there is no room left.
+    pub fn opened(&self, handle: u64, slot: u64) -> bool {
+        if handle == 0 {
+            return false;
         }
-    }
-
-    /// Takes in a session that the real module has opened on `slot`.
-    pub fn opened(&self, handle: u64, slot: u64) {
-        let session = Session { slot, running: Mutex::default(), last_denial: AtomicU64::new(0) };
-        self.shard(handle).write().insert(handle, Arc::new(session));
+        let _changing = self.changing.lock();
+        if let Some(place) = self.get(handle) {
+            // The real module has given the handle out again: the session that had it is gone.
+            place.close();
+        }
+        let free = self.levels.iter().enumerate().find_map(|(level, buckets)| {
+            let buckets = buckets.get_or_init(|| (0..FIRST << level).map(|_| Bucket::default()).collect());
+            bucket(buckets, handle)?.iter().find(|place| place.handle.load(Ordering::Acquire) == 0)
+        });
+        let Some(place) = free else { return false };
+        place.slot.store(slot, Ordering::Relaxed);
+        place.last_denial.store(0, Ordering::Relaxed);
+        place.handle.store(handle, Ordering::Release);
+        true
     }
 
     /// The session of that handle, if the application opened it.
-    pub fn get(&self, handle: u64) -> Option<Arc<Session>> {
-        self.shard(handle).read().get(&handle).map(Arc::clone)
+    pub fn get(&self, handle: u64) -> Option<&Place> {
+        if handle == 0 {
+            return None;
+        }
+        self.levels
+            .iter()
+            .map_while(OnceLock::get)
+            .find_map(|buckets| bucket(buckets, handle)?.iter().find(|place| place.is(handle)))
     }
 
     /// Forgets a session that was closed.
     pub fn closed(&self, handle: u64) {
-        self.shard(handle).write().remove(&handle);
+        let _changing = self.changing.lock();
+        if let Some(place) = self.get(handle) {
+            place.close();
+        }
     }
 
     /// Forgets all sessions of a slot.
     pub fn all_closed(&self, slot: u64) {
-        for shard in &self.shards {
-            shard.write().retain(|_, session| session.slot != slot);
-        }
+        self.close_where(|place| place.slot() == slot);
     }
 
     /// Forgets everything, as `C_Finalize` does.
     pub fn clear(&self) {
-        for shard in &self.shards {
-            shard.write().clear();
+        self.close_where(|_| true);
+    }
+
+    fn close_where(&self, chosen: impl Fn(&Place) -> bool) {
+        let _changing = self.changing.lock();
+        let places = self.levels.iter().map_while(OnceLock::get).flat_map(|buckets| buckets.iter().flatten());
+        for place in places.filter(|place| place.handle.load(Ordering::Acquire) != 0 && chosen(place)) {
+            place.close();
         }
     }
+}
+
+/// The bucket of a handle; the number of buckets is a power of two.
+fn bucket(buckets: &[Bucket], handle: u64) -> Option<&Bucket> {
+    // Fibonacci hashing: handles are often small numbers that follow each other, or addresses.
+    let hash = handle.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let mask = (buckets.len() as u64).wrapping_sub(1);
+    buckets.get(usize::try_from(hash & mask).ok()?)
 }
 
 #[cfg(test)]
@@ -115,17 +148,76 @@ mod tests {
     #[test]
     fn sessions_are_found_until_they_are_closed() {
         let sessions = Sessions::default();
-        for handle in 0..64 {
-            sessions.opened(handle, handle % 2);
+        for handle in 1..2_000 {
+            assert!(sessions.opened(handle, handle % 2));
         }
         assert!(
-            (0..64).all(|handle| sessions.get(handle).is_some_and(|session| session.slot() == handle % 2))
+            (1..2_000).all(|handle| sessions.get(handle).is_some_and(|place| place.slot() == handle % 2))
         );
+        assert!(sessions.get(2_000).is_none());
         sessions.closed(7);
-        assert!(sessions.get(7).is_none());
+        assert!(sessions.get(7).is_none() && sessions.get(8).is_some());
         sessions.all_closed(0);
         assert!(sessions.get(8).is_none() && sessions.get(9).is_some());
         sessions.clear();
         assert!(sessions.get(9).is_none());
+    }
+
+    #[test]
+    fn zero_is_no_session() {
+        let sessions = Sessions::default();
+        assert!(!sessions.opened(0, 1));
+        assert!(sessions.get(0).is_none());
+        sessions.closed(0);
+        let place = Place::default();
+        assert!(!place.is(0), "a free place is no session");
+    }
+
+    #[test]
+    fn places_are_used_again_and_nothing_of_the_old_session_is_left() {
+        let sessions = Sessions::default();
+        // Far more sessions than there is room for at once.
+        for handle in 1..100_000 {
+            assert!(sessions.opened(handle, 3));
+            let place = sessions.get(handle).unwrap();
+            assert_eq!(place.last_denial(), 0);
+            place.note_denial(DecisionId::from_random(handle << 4));
+            sessions.closed(handle);
+        }
+        assert!(sessions.levels.get(1).unwrap().get().is_none(), "one session at a time needs one level");
+    }
+
+    #[test]
+    fn a_handle_that_is_given_out_again_is_a_new_session() {
+        let sessions = Sessions::default();
+        assert!(sessions.opened(5, 1));
+        sessions.get(5).unwrap().note_denial(DecisionId::from_random(1 << 4));
+        assert!(sessions.opened(5, 2));
+        let place = sessions.get(5).unwrap();
+        assert_eq!((place.slot(), place.last_denial()), (2, 0));
+        sessions.closed(5);
+        assert!(sessions.get(5).is_none(), "it was taken in once");
+    }
+
+    #[test]
+    fn threads_find_their_own_sessions_while_others_come_and_go() {
+        let sessions = Sessions::default();
+        std::thread::scope(|scope| {
+            for thread in 1..=4_u64 {
+                let sessions = &sessions;
+                scope.spawn(move || {
+                    for round in 0..2_000 {
+                        let handle = thread << 32 | round;
+                        assert!(sessions.opened(handle, thread));
+                        let place = sessions.get(handle).unwrap();
+                        let guard = place.lock();
+                        assert!(place.is(handle) && place.slot() == thread);
+                        drop(guard);
+                        sessions.closed(handle);
+                        assert!(sessions.get(handle).is_none() && !place.is(handle));
+                    }
+                });
+            }
+        });
     }
 }

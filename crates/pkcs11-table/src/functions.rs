@@ -32,10 +32,10 @@ macro_rules! pkcs11_functions {
             C_CreateObject: V2_40, Conditional(Import), (session: CK_SESSION_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG, object: *mut CK_OBJECT_HANDLE);
             C_CopyObject: V2_40, Conditional(Modify), (session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG, new_object: *mut CK_OBJECT_HANDLE);
             C_DestroyObject: V2_40, Conditional(Destroy), (session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE);
-            C_GetObjectSize: V2_40, Open, (session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, size: *mut CK_ULONG);
+            C_GetObjectSize: V2_40, Keyless, (session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, size: *mut CK_ULONG);
             C_GetAttributeValue: V2_40, Conditional(Reveal), (session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG);
             C_SetAttributeValue: V2_40, Conditional(Modify), (session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG);
-            C_FindObjectsInit: V2_40, Open, (session: CK_SESSION_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG);
+            C_FindObjectsInit: V2_40, Keyless, (session: CK_SESSION_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG);
             C_FindObjects: V2_40, Open, (session: CK_SESSION_HANDLE, objects: *mut CK_OBJECT_HANDLE, max_count: CK_ULONG, count: *mut CK_ULONG);
             C_FindObjectsFinal: V2_40, Open, (session: CK_SESSION_HANDLE);
             C_EncryptInit: V2_40, Begin(Encrypt), (session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, key: CK_OBJECT_HANDLE);
@@ -46,7 +46,7 @@ macro_rules! pkcs11_functions {
             C_Decrypt: V2_40, Continue(Decrypt), (session: CK_SESSION_HANDLE, input: *mut CK_BYTE, input_len: CK_ULONG, output: *mut CK_BYTE, output_len: *mut CK_ULONG);
             C_DecryptUpdate: V2_40, Continue(Decrypt), (session: CK_SESSION_HANDLE, input: *mut CK_BYTE, input_len: CK_ULONG, output: *mut CK_BYTE, output_len: *mut CK_ULONG);
             C_DecryptFinal: V2_40, Continue(Decrypt), (session: CK_SESSION_HANDLE, output: *mut CK_BYTE, output_len: *mut CK_ULONG);
-            C_DigestInit: V2_40, Open, (session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM);
+            C_DigestInit: V2_40, Keyless, (session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM);
             C_Digest: V2_40, Open, (session: CK_SESSION_HANDLE, input: *mut CK_BYTE, input_len: CK_ULONG, output: *mut CK_BYTE, output_len: *mut CK_ULONG);
             C_DigestUpdate: V2_40, Open, (session: CK_SESSION_HANDLE, part: *mut CK_BYTE, part_len: CK_ULONG);
             C_DigestKey: V2_40, Use(Reveal), (session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE);
@@ -72,8 +72,8 @@ macro_rules! pkcs11_functions {
             C_WrapKey: V2_40, Use(Wrap), (session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, wrapping_key: CK_OBJECT_HANDLE, key: CK_OBJECT_HANDLE, wrapped: *mut CK_BYTE, wrapped_len: *mut CK_ULONG);
             C_UnwrapKey: V2_40, Use(Unwrap), (session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, unwrapping_key: CK_OBJECT_HANDLE, wrapped: *mut CK_BYTE, wrapped_len: CK_ULONG, template: *mut CK_ATTRIBUTE, count: CK_ULONG, key: *mut CK_OBJECT_HANDLE);
             C_DeriveKey: V2_40, Use(Derive), (session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, base_key: CK_OBJECT_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG, key: *mut CK_OBJECT_HANDLE);
-            C_SeedRandom: V2_40, Open, (session: CK_SESSION_HANDLE, seed: *mut CK_BYTE, seed_len: CK_ULONG);
-            C_GenerateRandom: V2_40, Open, (session: CK_SESSION_HANDLE, data: *mut CK_BYTE, data_len: CK_ULONG);
+            C_SeedRandom: V2_40, Keyless, (session: CK_SESSION_HANDLE, seed: *mut CK_BYTE, seed_len: CK_ULONG);
+            C_GenerateRandom: V2_40, Keyless, (session: CK_SESSION_HANDLE, data: *mut CK_BYTE, data_len: CK_ULONG);
             C_GetFunctionStatus: V2_40, Open, (session: CK_SESSION_HANDLE);
             C_CancelFunction: V2_40, Open, (session: CK_SESSION_HANDLE);
             C_WaitForSlotEvent: V2_40, Open, (flags: CK_FLAGS, slot: *mut CK_SLOT_ID, reserved: CK_VOID_PTR);

@@ -6,7 +6,10 @@
 mod functions;
 mod mechanisms;
 
-pub use mechanisms::mechanism_uses;
+pub use mechanisms::{
+    HandleField, Parameter, When, effective_use, generates_from_input, is_known, is_raw_rsa,
+    mechanism_by_name, mechanism_name, parameter,
+};
 
 use core::fmt;
 
@@ -53,8 +56,11 @@ pub enum Use {
 pub enum Class {
     /// The library's own life cycle; answered by the shim.
     Library,
-    /// Never makes use of a key.
+    /// Never makes use of a key, and is answered to anybody.
     Open,
+    /// Has the HSM do something without a key: searching, digests, random numbers. Takes a trust token where the scope is
+    /// `everything`.
+    Keyless,
     /// Begins an operation with a key.
     Begin(Use),
     /// Goes on with an operation that was begun.
@@ -140,20 +146,23 @@ mod tests {
             "C_CloseAllSessions",
             "C_GetSessionInfo",
             "C_Logout",
-            "C_GetObjectSize",
-            "C_FindObjectsInit",
             "C_FindObjects",
             "C_FindObjectsFinal",
-            "C_DigestInit",
             "C_Digest",
             "C_DigestUpdate",
             "C_DigestFinal",
-            "C_SeedRandom",
-            "C_GenerateRandom",
             "C_GetFunctionStatus",
             "C_CancelFunction",
             "C_WaitForSlotEvent",
         ];
         assert_eq!(open, expected);
+        let keyless: Vec<_> = Function::ALL
+            .iter()
+            .filter(|function| function.class() == Class::Keyless)
+            .map(|f| f.name())
+            .collect();
+        let expected =
+            ["C_GetObjectSize", "C_FindObjectsInit", "C_DigestInit", "C_SeedRandom", "C_GenerateRandom"];
+        assert_eq!(keyless, expected);
     }
 }

@@ -58,6 +58,11 @@ impl Client {
         })
     }
 
+    /// The same with another timeout.
+    pub fn within(&self, timeout: Duration) -> Self {
+        Self { exchange: Exchange { timeout, ..self.exchange.clone() } }
+    }
+
     /// Sends an operator's credential with every request (RFC 6750).
     ///
     /// # Errors

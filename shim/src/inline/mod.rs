@@ -1,23 +1,32 @@
 //! Inline mode: the gate in the application's own process, in front of the real module in the same process.
 
+mod administration;
+mod attributes;
+mod creation;
+mod digests;
+mod lookup;
 mod objects;
 mod open;
 mod operations;
-mod refused;
 mod sessions;
 mod slots;
+mod state;
+mod trust_token;
+mod wrapping;
 
 use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use attestation::key_uri::TokenIdentity;
 use configuration::Configuration;
 use cryptoki_ffi::calls;
-use cryptoki_ffi::{CK_RV, DenyCode, RealModule, TokenName, denial_rv};
+use cryptoki_ffi::{CK_RV, DenyCode, ModuleError, RealModule, denial_rv};
 use cryptoki_sys::{
     CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_GENERAL_ERROR, CKR_OK,
+    CKR_SESSION_HANDLE_INVALID,
 };
-use gate::{Denial, Gate, Open, Session, Sessions};
+use gate::{Denial, Gate, Open, Place, Scope, Sessions, Settings};
 use linux_ffi::ForkGuard;
 
 use crate::attester::{AttestationPlace, InlineAttester};
@@ -46,7 +55,11 @@ impl Inline {
         let log = Log::of(&configuration.log.target);
         let place = Arc::new(AttestationPlace::new(&configuration.attestation, module)?);
         let attester = InlineAttester::new(&configuration, Arc::clone(&place), module)?;
-        let gate = Gate::new(clock, random, Box::new(attester), Box::new(log));
+        let scope = match configuration.gate.scope {
+            configuration::Scope::Everything => Scope::Everything,
+            configuration::Scope::Keys => Scope::Keys,
+        };
+        let gate = Gate::new(Settings { clock, random, scope }, Box::new(attester), Box::new(log));
         let deny_code = match configuration.gate.deny_code {
             configuration::DenyCode::FunctionRejected => DenyCode::FunctionRejected,
             configuration::DenyCode::KeyFunctionNotPermitted => DenyCode::KeyFunctionNotPermitted,
@@ -92,12 +105,15 @@ impl Inline {
         }
     }
 
-    /// `C_Finalize`: the real module's answer; what the gate holds is dropped where that was `CKR_OK`.
+    /// `C_Finalize`: the real module's answer; what the gate holds is dropped where that was `CKR_OK`. Refusals that the
+    /// policy server has not heard of are delivered before, while the attestation key can still sign.
     pub(crate) fn finalize(&self, call: calls::C_Finalize) -> CK_RV {
+        self.gate.say_farewell();
         let rv = self.forward_open(call);
         if rv == CKR_OK {
             self.open.store(false, Ordering::Release);
             self.sessions.clear();
+            self.gate.provenance().clear();
         }
         rv
     }
@@ -110,18 +126,29 @@ impl Inline {
         }
     }
 
+    /// Forwards a call that has the HSM do something without a key.
+    fn forward_keyless<C: calls::Call<Permit = Open>>(&self, call: C, place: &Place) -> CK_RV {
+        match self.gate.keyless(place, C::FUNCTION) {
+            Ok(permit) => self.module.invoke(permit, call),
+            Err(denial) => self.deny(&denial),
+        }
+    }
+
     /// The application's session of that handle.
-    fn session(&self, handle: u64) -> Result<Arc<Session>, CK_RV> {
-        self.sessions.get(handle).ok_or(cryptoki_sys::CKR_SESSION_HANDLE_INVALID)
+    fn session(&self, handle: u64) -> Result<&Place, CK_RV> {
+        self.sessions.get(handle).ok_or(CKR_SESSION_HANDLE_INVALID)
     }
 
     fn deny(&self, denial: &Denial) -> CK_RV {
         denial_rv(denial.refusal(), self.deny_code)
     }
 
-    /// The names of the token that a session is on.
-    fn token_of(&self, session: &Session) -> Result<TokenName, CK_RV> {
-        self.module.token(session.slot()).map_err(|_| CKR_GENERAL_ERROR)
+    /// The names of the token in a slot.
+    fn token(&self, slot: u64) -> Result<TokenIdentity, CK_RV> {
+        self.module.token(slot).map(|token| token.identity).map_err(|error| match error {
+            ModuleError::Failed { rv, .. } => rv,
+            _ => CKR_GENERAL_ERROR,
+        })
     }
 }
 

@@ -1,40 +1,17 @@
-//! Objects: searches and attributes without the attestation key, and no secret material out.
+//! Objects: searches without the attestation key; creating, copying, changing and destroying by grant.
 
+use std::sync::Arc;
+
+use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
-use cryptoki_ffi::{CK_RV, ObjectFacts, is_public_attribute};
-use cryptoki_sys::{
-    CK_OBJECT_HANDLE, CKO_CERTIFICATE, CKO_DATA, CKR_ARGUMENTS_BAD, CKR_OBJECT_HANDLE_INVALID, CKR_OK,
-};
-use gate::{AttributeRequest, ObjectKind, judge_attributes, judge_object};
+use cryptoki_sys::{CK_OBJECT_HANDLE, CKR_ARGUMENTS_BAD, CKR_OBJECT_HANDLE_INVALID, CKR_OK};
+use gate::{NewObject, ObjectKind, Subject, rules};
 use pkcs11_table::Function;
 
 use super::Inline;
+use super::creation::Caller;
+use super::lookup::Found;
 use crate::layer::Layer;
-
-impl Inline {
-    /// What the object is; the attestation key is no object at all.
-    pub(super) fn visible_object(&self, handle: u64, object: CK_OBJECT_HANDLE) -> Result<ObjectFacts, CK_RV> {
-        let facts = self.module.object(handle, object)?;
-        if self.place.is_attestation_key(&facts) {
-            return Err(CKR_OBJECT_HANDLE_INVALID);
-        }
-        Ok(facts)
-    }
-
-    fn judge_change(
-        &self,
-        function: Function,
-        handle: u64,
-        object: CK_OBJECT_HANDLE,
-    ) -> Result<gate::Permit, CK_RV> {
-        let session = self.session(handle)?;
-        let facts = self.visible_object(handle, object)?;
-        judge_object(function, facts.kind).map_err(|refusal| {
-            let key = self.token_of(&session).ok().and_then(|token| facts.key(&token));
-            self.deny(&self.gate.refuse(Some(&session), function, key.as_ref(), refusal))
-        })
-    }
-}
 
 impl Layer<calls::C_FindObjects> for Inline {
     fn call(&self, call: calls::C_FindObjects) -> CK_RV {
@@ -53,78 +30,140 @@ impl Layer<calls::C_FindObjects> for Inline {
 
 impl Layer<calls::C_GetObjectSize> for Inline {
     fn call(&self, call: calls::C_GetObjectSize) -> CK_RV {
-        let visible =
-            self.session(call.session()).and_then(|_| self.visible_object(call.session(), call.object()));
+        let visible = self
+            .session(call.session())
+            .and_then(|place| self.visible_object(call.session(), call.object()).map(|_| place));
         match visible {
-            Ok(_) => self.forward_open(call),
+            Ok(place) => self.forward_keyless(call, place),
             Err(rv) => rv,
         }
     }
 }
 
-impl Layer<calls::C_GetAttributeValue> for Inline {
-    fn call(&self, call: calls::C_GetAttributeValue) -> CK_RV {
-        let session = match self.session(call.session()) {
-            Ok(session) => session,
-            Err(rv) => return rv,
-        };
-        let facts = match self.visible_object(call.session(), call.object()) {
-            Ok(facts) => facts,
-            Err(rv) => return rv,
-        };
-        call.pinned(|types, call| {
-            let request = AttributeRequest {
-                kind: facts.kind,
-                only_public_attributes: types.iter().all(|kind| is_public_attribute(*kind)),
-                sensitive: facts.sensitive,
-            };
-            match judge_attributes(request) {
-                Ok(permit) => self.module.invoke(permit, call),
-                Err(refusal) => {
-                    let key = self.token_of(&session).ok().and_then(|token| facts.key(&token));
-                    let function = Function::C_GetAttributeValue;
-                    self.deny(&self.gate.refuse(Some(&session), function, key.as_ref(), refusal))
-                }
-            }
-        })
-        .unwrap_or(CKR_ARGUMENTS_BAD)
-    }
-}
-
 impl Layer<calls::C_CreateObject> for Inline {
     fn call(&self, call: calls::C_CreateObject) -> CK_RV {
-        let session = match self.session(call.session()) {
-            Ok(session) => session,
-            Err(rv) => return rv,
-        };
-        call.pinned(|class, call| {
-            let kind = match class {
-                Some(CKO_CERTIFICATE) => ObjectKind::Certificate,
-                Some(CKO_DATA) => ObjectKind::PrivateData,
-                _ => ObjectKind::Unknown,
-            };
-            match judge_object(Function::C_CreateObject, kind) {
-                Ok(permit) => self.module.invoke(permit, call),
-                Err(refusal) => {
-                    self.deny(&self.gate.refuse(Some(&session), Function::C_CreateObject, None, refusal))
+        call.pinned(|template, pinned| {
+            let function = Function::C_CreateObject;
+            let result = self.session(call.session()).and_then(|place| {
+                let caller = Caller { function, place, session: call.session() };
+                if let Some(handed_in) = self.hand_in(caller, &call, template) {
+                    return handed_in;
                 }
+                // An object without a class is what the real module makes of it: it has no name that could be granted.
+                let kind = self.planned_kind(caller, template, ObjectKind::Unknown)?;
+                if kind.is_key() {
+                    self.gate.prepare();
+                }
+                let planned = self.planned(caller, template, kind, None)?;
+                let judge = |new: &NewObject| rules::create(function, kind, new);
+                self.make(caller, &[], &planned, judge, |permit| {
+                    pinned.with_own_place(|call| self.module.invoke(permit, call))
+                })
+            });
+            match result {
+                Ok(object) => {
+                    call.deliver(object);
+                    CKR_OK
+                }
+                Err(rv) => rv,
             }
         })
         .unwrap_or(CKR_ARGUMENTS_BAD)
     }
 }
 
-macro_rules! change {
-    ($($call:ident),*) => {$(
-        impl Layer<calls::$call> for Inline {
-            fn call(&self, call: calls::$call) -> CK_RV {
-                match self.judge_change(Function::$call, call.session(), call.object()) {
-                    Ok(permit) => self.module.invoke(permit, call),
-                    Err(rv) => rv,
+impl Layer<calls::C_CopyObject> for Inline {
+    fn call(&self, call: calls::C_CopyObject) -> CK_RV {
+        call.pinned(|template, pinned| {
+            let function = Function::C_CopyObject;
+            let result = self.session(call.session()).and_then(|place| {
+                let caller = Caller { function, place, session: call.session() };
+                let Found { facts, subject } = self.find_to_change(caller, call.object())?;
+                let original = NewObject { named: subject.named().clone(), lasting: facts.lasting };
+                let planned = self.planned(caller, template, facts.kind, Some(&original))?;
+                let judge = |new: &NewObject| rules::copy(function, facts.kind, &subject, new);
+                let parents = [Arc::clone(&subject)];
+                self.make(caller, &parents, &planned, judge, |permit| {
+                    pinned.with_own_place(|call| self.module.invoke(permit, call))
+                })
+            });
+            match result {
+                Ok(object) => {
+                    call.deliver(object);
+                    CKR_OK
                 }
+                Err(rv) => rv,
             }
-        }
-    )*};
+        })
+        .unwrap_or(CKR_ARGUMENTS_BAD)
+    }
 }
 
-change!(C_CopyObject, C_DestroyObject, C_SetAttributeValue);
+impl Layer<calls::C_SetAttributeValue> for Inline {
+    fn call(&self, call: calls::C_SetAttributeValue) -> CK_RV {
+        call.pinned(|template, pinned| {
+            let function = Function::C_SetAttributeValue;
+            let result = self.session(call.session()).and_then(|place| {
+                let caller = Caller { function, place, session: call.session() };
+                let Found { facts, subject } = self.find_to_change(caller, call.object())?;
+                let original = NewObject { named: subject.named().clone(), lasting: facts.lasting };
+                let changed = self.planned(caller, template, facts.kind, Some(&original))?;
+                // Nothing becomes an object of another class: if that is asked, the real module refuses.
+                self.planned_kind(caller, template, facts.kind)?;
+                let differs = changed.named != original.named || changed.lasting != original.lasting;
+                let renamed = differs.then(|| Arc::new(Subject::of(changed.named)));
+                let demands = rules::change(function, facts.kind, &subject, renamed.as_ref());
+                self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))
+            });
+            match result {
+                Ok((permit, spending)) => {
+                    let rv = self.module.invoke(permit, pinned);
+                    self.gate.objects_changed();
+                    if rv == CKR_OK {
+                        spending.complete();
+                    }
+                    rv
+                }
+                Err(rv) => rv,
+            }
+        })
+        .unwrap_or(CKR_ARGUMENTS_BAD)
+    }
+}
+
+impl Layer<calls::C_DestroyObject> for Inline {
+    fn call(&self, call: calls::C_DestroyObject) -> CK_RV {
+        let function = Function::C_DestroyObject;
+        let result = self.session(call.session()).and_then(|place| {
+            let caller = Caller { function, place, session: call.session() };
+            let Found { facts, subject } = self.find_to_change(caller, call.object())?;
+            let demands = rules::destroy(function, facts.kind, &subject);
+            let permitted = self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))?;
+            Ok((place, permitted))
+        });
+        match result {
+            Ok((place, (permit, spending))) => {
+                let rv = self.module.invoke(permit, call);
+                self.gate.objects_changed();
+                if rv == CKR_OK {
+                    spending.complete();
+                    self.gate.provenance().destroyed(place.slot(), call.object());
+                }
+                rv
+            }
+            Err(rv) => rv,
+        }
+    }
+}
+
+impl Inline {
+    /// An object that is to be changed, looked at once a trust token is at hand where it takes one.
+    fn find_to_change(&self, caller: Caller<'_>, object: CK_OBJECT_HANDLE) -> Result<Found, CK_RV> {
+        let of = (caller.place, caller.session);
+        let kind = self.visible_object(caller.session, object)?.kind;
+        if kind != ObjectKind::PublicData {
+            self.gate.prepare();
+        }
+        self.find(caller.function, of, object)
+    }
+}

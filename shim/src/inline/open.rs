@@ -1,4 +1,4 @@
-//! Functions that never use a key and need no look: forwarded untouched, the session being the application's own.
+//! Functions that use no key and need no look: forwarded untouched, the session being the application's own.
 
 use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
@@ -35,12 +35,22 @@ forward_on_session!(
     C_CancelFunction,
     C_Digest,
     C_DigestFinal,
-    C_DigestInit,
     C_DigestUpdate,
     C_FindObjectsFinal,
-    C_FindObjectsInit,
-    C_GenerateRandom,
-    C_GetFunctionStatus,
-    C_Logout,
-    C_SeedRandom
+    C_GetFunctionStatus
 );
+
+macro_rules! forward_keyless {
+    ($($call:ident),*) => {$(
+        impl Layer<calls::$call> for Inline {
+            fn call(&self, call: calls::$call) -> CK_RV {
+                match self.session(call.session()) {
+                    Ok(place) => self.forward_keyless(call, place),
+                    Err(rv) => rv,
+                }
+            }
+        }
+    )*};
+}
+
+forward_keyless!(C_FindObjectsInit, C_GenerateRandom, C_SeedRandom);

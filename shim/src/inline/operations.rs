@@ -1,49 +1,67 @@
 //! Operations with a key: judged when they begin and again at every continuation.
 
-use cryptoki_ffi::CK_RV;
-use cryptoki_ffi::Cancelled;
+use attestation::key_uri::ObjectClass;
 use cryptoki_ffi::calls::{self, Call};
-use cryptoki_sys::{
-    CKR_ARGUMENTS_BAD, CKR_FUNCTION_CANCELED, CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID, CKR_OK,
-    CKR_OPERATION_NOT_INITIALIZED,
-};
-use gate::Permit;
-use pkcs11_table::Class;
+use cryptoki_ffi::{CK_RV, Cancelled, MechanismView, ParameterNames};
+use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_OK, CKR_OPERATION_NOT_INITIALIZED, CKR_SESSION_HANDLE_INVALID};
+use gate::{Begun, Mechanism, Permit, Session};
+use pkcs11_table::{Class, Use};
 
 use super::Inline;
 use crate::layer::Layer;
 
 impl Inline {
-    fn begin<C: Call<Permit = Permit>>(&self, call: C, handle: u64, mechanism: u64, object: u64) -> CK_RV {
-        let session = match self.session(handle) {
-            Ok(session) => session,
+    fn begin<C: Call<Permit = Permit>>(
+        &self,
+        call: C,
+        handle: u64,
+        mechanism: &MechanismView,
+        object: u64,
+    ) -> CK_RV {
+        let place = match self.session(handle) {
+            Ok(place) => place,
             Err(rv) => return rv,
         };
         // Held until the real module has answered, so that no other thread's continuation slips in between.
-        let mut running = session.running();
-        self.gate.prepare(C::FUNCTION);
-        let facts = match self.visible_object(handle, object) {
-            Ok(facts) => facts,
-            Err(CKR_OBJECT_HANDLE_INVALID) => return CKR_KEY_HANDLE_INVALID,
+        let mut session = place.lock();
+        if !place.is(handle) {
+            return CKR_SESSION_HANDLE_INVALID;
+        }
+        let names_nothing = matches!(&mechanism.names, ParameterNames::Objects(names) if names.is_empty());
+        if names_nothing
+            && let Some(begun) = self.gate.begin_again(&mut session, C::FUNCTION, mechanism.kind, object)
+        {
+            return self.forward_begun(call, &mut session, begun);
+        }
+        let looked = self.recall_key(C::FUNCTION, (place, handle, &mut session), object).and_then(|key| {
+            // A public key needs no trust token for what is done with public keys. For any other, one is obtained before the
+            // key is looked at for good: an attestation takes seconds, in which the handle could come to mean another key.
+            let key = if key.1.is(ObjectClass::Public) {
+                key
+            } else {
+                self.gate.prepare();
+                self.recall_key(C::FUNCTION, (place, handle, &mut session), object)?
+            };
+            let names = (mechanism.kind, &mechanism.names);
+            Ok((key, self.find_named(C::FUNCTION, (place, handle), names)?))
+        });
+        let ((look, key), names) = match looked {
+            Ok(looked) => looked,
             Err(rv) => return rv,
         };
-        let token = match self.token_of(&session) {
-            Ok(token) => token,
-            Err(rv) => return rv,
-        };
-        let Some(key) = facts.key(&token) else {
-            return CKR_KEY_HANDLE_INVALID;
-        };
-        match self.gate.begin(&session, C::FUNCTION, mechanism, key) {
-            Ok(begun) => {
-                let rv = self.module.invoke(begun.permit, call);
-                if rv == CKR_OK {
-                    running.insert(begun.running.used(), begun.running);
-                }
-                rv
-            }
+        let mechanism = Mechanism { kind: mechanism.kind, names: &names };
+        match self.gate.begin((place, &mut session), C::FUNCTION, mechanism, object, (look, &key)) {
+            Ok(begun) => self.forward_begun(call, &mut session, begun),
             Err(denial) => self.deny(&denial),
         }
+    }
+
+    fn forward_begun<C: Call<Permit = Permit>>(&self, call: C, session: &mut Session, begun: Begun) -> CK_RV {
+        let rv = self.module.invoke(begun.permit, call);
+        if rv == CKR_OK {
+            session.begun(begun.running);
+        }
+        rv
     }
 
     /// `completes` says of a return value whether it ended the operation.
@@ -53,36 +71,55 @@ impl Inline {
         handle: u64,
         completes: impl FnOnce(CK_RV) -> bool,
     ) -> CK_RV {
-        let session = match self.session(handle) {
-            Ok(session) => session,
+        let place = match self.session(handle) {
+            Ok(place) => place,
             Err(rv) => return rv,
         };
-        let Class::Continue(used) = C::FUNCTION.class() else {
-            return CKR_FUNCTION_CANCELED;
-        };
-        let mut running = session.running();
-        let Some(operation) = running.get(&used) else {
-            return CKR_OPERATION_NOT_INITIALIZED;
-        };
-        match self.gate.resume(&session, C::FUNCTION, operation) {
+        let mut session = place.lock();
+        if !place.is(handle) {
+            return CKR_SESSION_HANDLE_INVALID;
+        }
+        match self.gate.resume((place, &mut session), C::FUNCTION) {
             None => CKR_OPERATION_NOT_INITIALIZED,
             Some(Ok(permit)) => {
                 let rv = self.module.invoke(permit, call);
                 // An error may or may not have ended it. What stays noted here without need is harmless: the real
                 // module knows of no operation then, and a new one takes its place.
-                if completes(rv) {
-                    running.remove(&used);
+                if completes(rv)
+                    && let Class::Continue(used) = C::FUNCTION.class()
+                    && let Some(running) = session.ended(used)
+                {
+                    running.complete();
                 }
                 rv
             }
             Some(Err(denial)) => {
-                if self.module.cancel(handle, operation) == Cancelled::Yes {
-                    running.remove(&used);
+                for used in uses(C::FUNCTION.class()) {
+                    self.end(&mut session, handle, used);
                 }
                 self.deny(&denial)
             }
         }
     }
+
+    /// Ends an operation that may not go on, in the real module and here.
+    fn end(&self, session: &mut Session, handle: u64, used: Use) {
+        if let Some(running) = session.running(used)
+            && self.module.cancel(handle, running) == Cancelled::Yes
+        {
+            drop(session.ended(used));
+        }
+    }
+}
+
+/// The operations that a continuation goes on with.
+fn uses(class: Class) -> impl Iterator<Item = Use> {
+    let (first, second) = match class {
+        Class::Continue(used) => (Some(used), None),
+        Class::Dual(first, second) => (Some(first), Some(second)),
+        _ => (None, None),
+    };
+    first.into_iter().chain(second)
 }
 
 macro_rules! begin {
@@ -111,12 +148,16 @@ macro_rules! resume {
 
 resume!(
     C_Decrypt,
+    C_DecryptDigestUpdate,
     C_DecryptFinal,
     C_DecryptUpdate,
+    C_DecryptVerifyUpdate,
+    C_DigestEncryptUpdate,
     C_Encrypt,
     C_EncryptFinal,
     C_EncryptUpdate,
     C_Sign,
+    C_SignEncryptUpdate,
     C_SignFinal,
     C_SignRecover,
     C_SignUpdate,

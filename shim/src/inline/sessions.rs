@@ -2,7 +2,7 @@
 
 use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
-use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_OK, CKR_SLOT_ID_INVALID};
+use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_COUNT, CKR_SLOT_ID_INVALID};
 
 use super::Inline;
 use crate::layer::Layer;
@@ -12,9 +12,12 @@ impl Layer<calls::C_OpenSession> for Inline {
         if self.place.hides_slot(call.slot()) {
             return CKR_SLOT_ID_INVALID;
         }
-        match call.pinned(|call| self.forward_open(call)) {
+        match call.with_own_place(|call| self.forward_open(call)) {
             (CKR_OK, Some(handle)) => {
-                self.sessions.opened(handle, call.slot());
+                if !self.sessions.opened(handle, call.slot()) {
+                    // Never delivered: nobody can use it, and it ends with the others.
+                    return CKR_SESSION_COUNT;
+                }
                 call.deliver(handle);
                 CKR_OK
             }
@@ -32,6 +35,9 @@ impl Layer<calls::C_CloseSession> for Inline {
         let rv = self.forward_open(call);
         if rv == CKR_OK {
             self.sessions.closed(call.session());
+            if self.gate.provenance().session_closed(call.session()) {
+                self.gate.objects_changed();
+            }
         }
         rv
     }
@@ -45,6 +51,8 @@ impl Layer<calls::C_CloseAllSessions> for Inline {
         let rv = self.forward_open(call);
         if rv == CKR_OK {
             self.sessions.all_closed(call.slot());
+            self.gate.provenance().slot_closed(call.slot());
+            self.gate.objects_changed();
         }
         rv
     }
@@ -52,27 +60,14 @@ impl Layer<calls::C_CloseAllSessions> for Inline {
 
 impl Layer<calls::C_GetSessionInfo> for Inline {
     fn call(&self, call: calls::C_GetSessionInfo) -> CK_RV {
-        let session = match self.session(call.session()) {
-            Ok(session) => session,
+        let place = match self.session(call.session()) {
+            Ok(place) => place,
             Err(rv) => return rv,
         };
         let rv = self.forward_open(call);
-        if rv == CKR_OK && session.last_denial() != 0 {
-            call.set_device_error(session.last_denial());
+        if rv == CKR_OK && place.last_denial() != 0 {
+            call.set_device_error(place.last_denial());
         }
         rv
-    }
-}
-
-impl Layer<calls::C_Login> for Inline {
-    fn call(&self, call: calls::C_Login) -> CK_RV {
-        let session = match self.session(call.session()) {
-            Ok(session) => session,
-            Err(rv) => return rv,
-        };
-        match self.gate.login(&session, call.user()) {
-            Ok(permit) => self.module.invoke(permit, call),
-            Err(denial) => self.deny(&denial),
-        }
     }
 }

@@ -38,7 +38,7 @@ forward_on_slot!(C_GetMechanismInfo, C_GetMechanismList, C_GetSlotInfo, C_GetTok
 impl Layer<calls::C_WaitForSlotEvent> for Inline {
     fn call(&self, call: calls::C_WaitForSlotEvent) -> CK_RV {
         loop {
-            match call.pinned(|call| self.forward_open(call)) {
+            match call.with_own_place(|call| self.forward_open(call)) {
                 (CKR_OK, Some(slot)) if !self.place.hides_slot(slot) => {
                     call.deliver(slot);
                     return CKR_OK;

@@ -1,0 +1,223 @@
+//! The mechanism of a call, with the object handles inside its parameter.
+
+use cryptoki_sys::*;
+use pkcs11_table::{HandleField, Parameter, When, parameter};
+
+/// What was read of a mechanism.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MechanismView {
+    /// `CKM_` number.
+    pub kind: CK_MECHANISM_TYPE,
+    /// The objects that its parameter names.
+    pub names: ParameterNames,
+}
+
+/// The objects that the parameter of a mechanism names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParameterNames {
+    /// These, often none.
+    Objects(Vec<CK_OBJECT_HANDLE>),
+    /// It may name some, and nobody can tell which.
+    Unclear,
+}
+
+/// A mechanism in memory of our own. A parameter that names objects is copied, too; any other stays where it is, since some
+/// mechanisms write to it.
+pub(super) struct PinnedMechanism {
+    mechanism: CK_MECHANISM,
+    view: MechanismView,
+    /// What `mechanism.pParameter` points to, where it was copied. In words, so that it is aligned.
+    _parameter: Option<Box<[u64]>>,
+}
+
+impl PinnedMechanism {
+    /// # Safety
+    /// `mechanism` is NULL or points to a mechanism, whose parameter is NULL or as long as it says.
+    pub(super) unsafe fn read(mechanism: *const CK_MECHANISM) -> Option<Self> {
+        if mechanism.is_null() {
+            return None;
+        }
+        // SAFETY: not NULL, hence a mechanism, by the promise above; it may be unaligned where the caller packs it.
+        let mut mechanism = unsafe { mechanism.read_unaligned() };
+        let kind = mechanism.mechanism;
+        let length = usize::try_from(mechanism.ulParameterLen).unwrap_or(usize::MAX);
+        let is_empty = mechanism.pParameter.is_null() || length == 0;
+        let none = ParameterNames::Objects(Vec::new());
+        let (names, copy) = match parameter(kind) {
+            Parameter::Plain => (none, None),
+            Parameter::Opaque => (ParameterNames::Unclear, None),
+            Parameter::Unknown if is_empty || length < size_of::<CK_OBJECT_HANDLE>() => (none, None),
+            Parameter::Unknown => (ParameterNames::Unclear, None),
+            Parameter::Handles { .. } if is_empty => (none, None),
+            Parameter::Handles { size, fields } if length == size => {
+                let mut words = vec![0_u64; size.div_ceil(size_of::<u64>())].into_boxed_slice();
+                // SAFETY: the caller says that the parameter has `size` bytes, and the words have room for as many.
+                unsafe {
+                    words
+                        .as_mut_ptr()
+                        .cast::<u8>()
+                        .copy_from_nonoverlapping(mechanism.pParameter.cast::<u8>(), size);
+                }
+                mechanism.pParameter = words.as_mut_ptr().cast();
+                let objects = fields.iter().filter_map(|field| handle(&words, *field)).collect();
+                (ParameterNames::Objects(objects), Some(words))
+            }
+            // Of another version of the structure, perhaps: where the handles are then, nobody can tell.
+            Parameter::Handles { .. } => (ParameterNames::Unclear, None),
+        };
+        Some(Self { mechanism, view: MechanismView { kind, names }, _parameter: copy })
+    }
+
+    pub(super) const fn as_mut_ptr(&mut self) -> *mut CK_MECHANISM {
+        &raw mut self.mechanism
+    }
+
+    pub(super) const fn view(&self) -> &MechanismView {
+        &self.view
+    }
+}
+
+/// The handle in a structure, if it counts; all handles and numbers lie at multiples of eight.
+fn handle(words: &[u64], field: HandleField) -> Option<CK_OBJECT_HANDLE> {
+    let word = |offset: usize| words.get(offset / 8).copied().unwrap_or_default();
+    let byte = |offset: usize| word(offset).to_ne_bytes().get(offset % 8).copied().unwrap_or_default();
+    let counts = match field.when {
+        When::Always => true,
+        When::Flag(offset) => byte(offset) != CK_FALSE,
+        When::Number(offset, value) => word(offset) == value,
+    };
+    Some(word(field.offset)).filter(|handle| counts && *handle != CK_INVALID_HANDLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use core::mem::{offset_of, size_of, zeroed};
+
+    use super::*;
+
+    fn view<T>(kind: CK_MECHANISM_TYPE, parameter: &mut T) -> MechanismView {
+        let mechanism = CK_MECHANISM {
+            mechanism: kind,
+            pParameter: (&raw mut *parameter).cast(),
+            ulParameterLen: size_of::<T>() as CK_ULONG,
+        };
+        // SAFETY: the parameter is as long as the mechanism says.
+        unsafe { PinnedMechanism::read(&raw const mechanism) }.unwrap().view.clone()
+    }
+
+    /// Every place of a handle, by another's generation of the structures from the header.
+    #[test]
+    fn handles_are_where_the_header_has_them() {
+        let layouts: [(CK_MECHANISM_TYPE, usize, &[usize]); 11] = [
+            (CKM_CONCATENATE_BASE_AND_KEY, size_of::<CK_OBJECT_HANDLE>(), &[0]),
+            (
+                CKM_X9_42_DH_HYBRID_DERIVE,
+                size_of::<CK_X9_42_DH2_DERIVE_PARAMS>(),
+                &[offset_of!(CK_X9_42_DH2_DERIVE_PARAMS, hPrivateData)],
+            ),
+            (
+                CKM_X9_42_MQV_DERIVE,
+                size_of::<CK_X9_42_MQV_DERIVE_PARAMS>(),
+                &[
+                    offset_of!(CK_X9_42_MQV_DERIVE_PARAMS, hPrivateData),
+                    offset_of!(CK_X9_42_MQV_DERIVE_PARAMS, publicKey),
+                ],
+            ),
+            (
+                CKM_ECMQV_DERIVE,
+                size_of::<CK_ECMQV_DERIVE_PARAMS>(),
+                &[
+                    offset_of!(CK_ECMQV_DERIVE_PARAMS, hPrivateData),
+                    offset_of!(CK_ECMQV_DERIVE_PARAMS, publicKey),
+                ],
+            ),
+            (
+                CKM_GOSTR3410_KEY_WRAP,
+                size_of::<CK_GOSTR3410_KEY_WRAP_PARAMS>(),
+                &[offset_of!(CK_GOSTR3410_KEY_WRAP_PARAMS, hKey)],
+            ),
+            (CKM_HKDF_DERIVE, size_of::<CK_HKDF_PARAMS>(), &[offset_of!(CK_HKDF_PARAMS, hSaltKey)]),
+            (CKM_HKDF_DATA, size_of::<CK_HKDF_PARAMS>(), &[offset_of!(CK_HKDF_PARAMS, hSaltKey)]),
+            (
+                CKM_IKE2_PRF_PLUS_DERIVE,
+                size_of::<CK_IKE2_PRF_PLUS_DERIVE_PARAMS>(),
+                &[offset_of!(CK_IKE2_PRF_PLUS_DERIVE_PARAMS, hSeedKey)],
+            ),
+            (
+                CKM_IKE_PRF_DERIVE,
+                size_of::<CK_IKE_PRF_DERIVE_PARAMS>(),
+                &[offset_of!(CK_IKE_PRF_DERIVE_PARAMS, hNewKey)],
+            ),
+            (
+                CKM_IKE1_PRF_DERIVE,
+                size_of::<CK_IKE1_PRF_DERIVE_PARAMS>(),
+                &[
+                    offset_of!(CK_IKE1_PRF_DERIVE_PARAMS, hKeygxy),
+                    offset_of!(CK_IKE1_PRF_DERIVE_PARAMS, hPrevKey),
+                ],
+            ),
+            (
+                CKM_IKE1_EXTENDED_DERIVE,
+                size_of::<CK_IKE1_EXTENDED_DERIVE_PARAMS>(),
+                &[offset_of!(CK_IKE1_EXTENDED_DERIVE_PARAMS, hKeygxy)],
+            ),
+        ];
+        for (kind, expected_size, expected_offsets) in layouts {
+            let Parameter::Handles { size, fields } = parameter(kind) else { panic!("{kind:#x}") };
+            let offsets: Vec<_> = fields.iter().map(|field| field.offset).collect();
+            assert_eq!((size, offsets.as_slice()), (expected_size, expected_offsets), "{kind:#x}");
+        }
+    }
+
+    #[test]
+    fn a_handle_counts_when_the_structure_says_so() {
+        // SAFETY: numbers and null pointers, for all of which zero is a value.
+        let mut hkdf: CK_HKDF_PARAMS = unsafe { zeroed() };
+        hkdf.hSaltKey = 7;
+        for (salt, expected) in
+            [(CKF_HKDF_SALT_NULL, vec![]), (CKF_HKDF_SALT_DATA, vec![]), (CKF_HKDF_SALT_KEY, vec![7])]
+        {
+            hkdf.ulSaltType = salt;
+            assert_eq!(view(CKM_HKDF_DERIVE, &mut hkdf).names, ParameterNames::Objects(expected));
+        }
+        // SAFETY: as above.
+        let mut ike: CK_IKE_PRF_DERIVE_PARAMS = unsafe { zeroed() };
+        ike.hNewKey = 8;
+        assert_eq!(view(CKM_IKE_PRF_DERIVE, &mut ike).names, ParameterNames::Objects(vec![]));
+        ike.bRekey = CK_TRUE;
+        assert_eq!(view(CKM_IKE_PRF_DERIVE, &mut ike).names, ParameterNames::Objects(vec![8]));
+        // SAFETY: as above.
+        let mut ike1: CK_IKE1_PRF_DERIVE_PARAMS = unsafe { zeroed() };
+        (ike1.hKeygxy, ike1.hPrevKey, ike1.bHasPrevKey) = (9, 10, CK_TRUE);
+        assert_eq!(view(CKM_IKE1_PRF_DERIVE, &mut ike1).names, ParameterNames::Objects(vec![9, 10]));
+    }
+
+    #[test]
+    fn parameters_that_cannot_be_read_for_certain_are_unclear() {
+        assert_eq!(view(CKM_CONCATENATE_BASE_AND_KEY, &mut [5_u64; 2]).names, ParameterNames::Unclear);
+        assert_eq!(view(CKM_CONCATENATE_BASE_AND_KEY, &mut [5_u8; 4]).names, ParameterNames::Unclear);
+        assert_eq!(view(CKM_KIP_DERIVE, &mut 0_u8).names, ParameterNames::Unclear);
+        assert_eq!(view(CKM_VENDOR_DEFINED | 1, &mut 5_u64).names, ParameterNames::Unclear);
+        assert_eq!(view(CKM_VENDOR_DEFINED | 1, &mut 5_u32).names, ParameterNames::Objects(vec![]));
+        assert_eq!(view(CKM_AES_CBC, &mut [5_u64; 2]).names, ParameterNames::Objects(vec![]));
+    }
+
+    #[test]
+    fn a_handle_that_changes_after_the_judgement_is_forwarded_as_judged() {
+        let mut inside: CK_OBJECT_HANDLE = 5;
+        let place = &raw mut inside;
+        let mechanism = CK_MECHANISM {
+            mechanism: CKM_CONCATENATE_BASE_AND_KEY,
+            pParameter: place.cast(),
+            ulParameterLen: size_of::<CK_OBJECT_HANDLE>() as CK_ULONG,
+        };
+        // SAFETY: the parameter is as long as the mechanism says.
+        let mut pinned = unsafe { PinnedMechanism::read(&raw const mechanism) }.unwrap();
+        // SAFETY: nobody else uses the handle.
+        unsafe { *place = 6 };
+        assert_eq!(pinned.view().names, ParameterNames::Objects(vec![5]));
+        // SAFETY: the pinned mechanism points to its own copy.
+        let forwarded = unsafe { *(*pinned.as_mut_ptr()).pParameter.cast::<CK_OBJECT_HANDLE>() };
+        assert_eq!(forwarded, 5);
+    }
+}

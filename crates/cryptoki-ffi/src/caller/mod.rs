@@ -1,0 +1,149 @@
+//! Views of the caller's memory: each thing is read once, into memory of our own, and judged there.
+
+mod answers;
+mod completion;
+mod mechanism;
+mod template;
+
+use cryptoki_sys::*;
+
+use crate::calls;
+
+pub use mechanism::{MechanismView, ParameterNames};
+pub use template::{Stated, TemplateView};
+
+use mechanism::PinnedMechanism;
+use template::PinnedTemplate;
+
+macro_rules! with_mechanism {
+    ($($call:ident),*) => {$(
+        impl calls::$call {
+            /// Gives `judge` the mechanism and this call with a mechanism that the caller can no longer change; `None`
+            /// where the caller gave none.
+            ///
+            /// What was judged is what is forwarded: another thread may write to the caller's structures meanwhile.
+            pub fn pinned(self, judge: impl FnOnce(&MechanismView, Self) -> CK_RV) -> Option<CK_RV> {
+                // SAFETY: NULL or a mechanism, by the caller's promise.
+                let mut mechanism = unsafe { PinnedMechanism::read(self.mechanism) }?;
+                let pointer = mechanism.as_mut_ptr();
+                Some(judge(mechanism.view(), Self { mechanism: pointer, ..self }))
+            }
+        }
+    )*};
+}
+
+with_mechanism!(
+    C_DecryptInit,
+    C_EncryptInit,
+    C_SignInit,
+    C_SignRecoverInit,
+    C_VerifyInit,
+    C_VerifyRecoverInit,
+    C_WrapKey
+);
+
+macro_rules! with_template {
+    ($($call:ident),*) => {$(
+        impl calls::$call {
+            /// Gives `judge` what the template states and this call with a template of which the caller can no longer
+            /// change what was judged; `None` where the template is NULL or absurdly long.
+            pub fn pinned(self, judge: impl FnOnce(&TemplateView, Self) -> CK_RV) -> Option<CK_RV> {
+                // SAFETY: NULL or a template of `count` attributes, by the caller's promise.
+                let mut template = unsafe { PinnedTemplate::read(self.template, self.count) }?;
+                let pointer = template.as_mut_ptr();
+                Some(judge(template.view(), Self { template: pointer, ..self }))
+            }
+        }
+    )*};
+}
+
+with_template!(C_CopyObject, C_CreateObject, C_SetAttributeValue);
+
+macro_rules! with_mechanism_and_template {
+    ($($call:ident),*) => {$(
+        impl calls::$call {
+            /// Gives `judge` mechanism and template, and this call with copies of which the caller can no longer change
+            /// what was judged; `None` where one of them is NULL or absurdly long.
+            pub fn pinned(
+                self,
+                judge: impl FnOnce(&MechanismView, &TemplateView, Self) -> CK_RV,
+            ) -> Option<CK_RV> {
+                // SAFETY: NULL or a mechanism, by the caller's promise.
+                let mut mechanism = unsafe { PinnedMechanism::read(self.mechanism) }?;
+                // SAFETY: NULL or a template of `count` attributes, by the caller's promise.
+                let mut template = unsafe { PinnedTemplate::read(self.template, self.count) }?;
+                let pinned = Self { mechanism: mechanism.as_mut_ptr(), template: template.as_mut_ptr(), ..self };
+                Some(judge(mechanism.view(), template.view(), pinned))
+            }
+        }
+    )*};
+}
+
+with_mechanism_and_template!(C_DeriveKey, C_GenerateKey, C_UnwrapKey);
+
+impl calls::C_GenerateKeyPair {
+    /// Gives `judge` the mechanism and the templates of the public and of the private key, and this call with copies of
+    /// which the caller can no longer change what was judged; `None` where one of them is NULL or absurdly long.
+    pub fn pinned(
+        self,
+        judge: impl FnOnce(&MechanismView, &TemplateView, &TemplateView, Self) -> CK_RV,
+    ) -> Option<CK_RV> {
+        // SAFETY: NULL or a mechanism, by the caller's promise.
+        let mut mechanism = unsafe { PinnedMechanism::read(self.mechanism) }?;
+        // SAFETY: NULL or a template of `public_count` attributes, by the caller's promise.
+        let mut public = unsafe { PinnedTemplate::read(self.public_template, self.public_count) }?;
+        // SAFETY: as above, with `private_count`.
+        let mut private = unsafe { PinnedTemplate::read(self.private_template, self.private_count) }?;
+        let pinned = Self {
+            mechanism: mechanism.as_mut_ptr(),
+            public_template: public.as_mut_ptr(),
+            private_template: private.as_mut_ptr(),
+            ..self
+        };
+        Some(judge(mechanism.view(), public.view(), private.view(), pinned))
+    }
+}
+
+impl calls::C_GetAttributeValue {
+    /// Gives `judge` the attribute types and this call with a template that the caller, or a value that lies in the
+    /// template itself, can no longer change; the lengths go back afterwards. `None` where the template is NULL or
+    /// absurdly long.
+    pub fn pinned(self, judge: impl FnOnce(&[CK_ATTRIBUTE_TYPE], Self) -> CK_RV) -> Option<CK_RV> {
+        // SAFETY: the template is the caller's (`from_caller`).
+        let mut own = unsafe { template::attributes(self.template, self.count) }?;
+        let types: Vec<_> = own.iter().map(|attribute| attribute.type_).collect();
+        let rv = judge(&types, Self { template: own.as_mut_ptr(), ..self });
+        for (index, attribute) in own.iter().enumerate() {
+            // SAFETY: the caller's template has as many attributes as the copy that was made of it.
+            unsafe {
+                (&raw mut (*self.template.add(index)).ulValueLen).write_unaligned(attribute.ulValueLen)
+            };
+        }
+        Some(rv)
+    }
+}
+
+impl calls::C_CreateObject {
+    /// `CKA_VALUE`, of up to `most` bytes, where the call is answered here and not forwarded.
+    pub fn value(&self, most: usize) -> Option<Vec<u8>> {
+        // SAFETY: NULL or a template of `count` attributes, by the caller's promise.
+        unsafe { template::value(self.template, self.count, CKA_VALUE, most) }
+    }
+}
+
+impl calls::C_InitToken {
+    /// Gives `judge` the new label of the token, without its padding, and this call with a label that the caller can no
+    /// longer change; `None` where there is none.
+    pub fn pinned(self, judge: impl FnOnce(String, Self) -> CK_RV) -> Option<CK_RV> {
+        if self.label.is_null() {
+            return None;
+        }
+        // SAFETY: not NULL, hence 32 bytes (PKCS#11 2.40 section 5.5, `C_InitToken`).
+        let mut label = unsafe { self.label.cast::<[u8; 32]>().read_unaligned() };
+        let text = crate::object::unpadded(&label);
+        Some(judge(text, Self { label: label.as_mut_ptr(), ..self }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! Tests of the views of the caller's memory: what was judged is what is forwarded.
+
+use super::*;
+
+#[test]
+fn a_mechanism_that_changes_after_the_judgement_is_forwarded_as_judged() {
+    let mut callers =
+        CK_MECHANISM { mechanism: CKM_RSA_PKCS, pParameter: core::ptr::null_mut(), ulParameterLen: 0 };
+    let mechanism = &raw mut callers;
+    // SAFETY: `mechanism` points to a mechanism that outlives the call.
+    let call = unsafe { calls::C_SignInit::from_caller(1, mechanism, 2) };
+    let rv = call.pinned(|view, pinned| {
+        // SAFETY: nobody else uses the mechanism.
+        unsafe { (*mechanism).mechanism = CKM_RSA_X_509 };
+        assert_eq!(view.kind, CKM_RSA_PKCS);
+        // SAFETY: the pinned call points to a copy that lives through this closure.
+        assert_eq!(unsafe { (*pinned.mechanism()).mechanism }, CKM_RSA_PKCS);
+        CKR_OK
+    });
+    assert_eq!(rv, Some(CKR_OK));
+    // SAFETY: NULL is a legal argument to judge.
+    let none = unsafe { calls::C_SignInit::from_caller(1, core::ptr::null_mut(), 2) };
+    assert_eq!(none.pinned(|_, _| CKR_OK), None);
+}
+
+#[test]
+fn a_value_inside_the_template_cannot_change_what_was_judged() {
+    let mut flag = [0_u8; 1];
+    let mut value = [0_u8; 4];
+    let mut callers = [
+        CK_ATTRIBUTE { type_: CKA_SENSITIVE, pValue: flag.as_mut_ptr().cast(), ulValueLen: 1 },
+        CK_ATTRIBUTE { type_: CKA_END_DATE, pValue: value.as_mut_ptr().cast(), ulValueLen: 4 },
+    ];
+    let template = callers.as_mut_ptr();
+    // SAFETY: `template` points to two attributes that outlive the call.
+    let call = unsafe { calls::C_GetAttributeValue::from_caller(1, 2, template, 2) };
+    let rv = call.pinned(|types, pinned| {
+        assert_eq!(types, [CKA_SENSITIVE, CKA_END_DATE]);
+        // SAFETY: what a module does to the caller's memory while it answers.
+        unsafe { (*template.add(1)).type_ = CKA_VALUE };
+        // SAFETY: the pinned call points to a copy that lives through this closure.
+        let second = unsafe { &mut *pinned.template().add(1) };
+        assert_eq!(second.type_, CKA_END_DATE);
+        second.ulValueLen = CK_UNAVAILABLE_INFORMATION;
+        CKR_ATTRIBUTE_TYPE_INVALID
+    });
+    assert_eq!(rv, Some(CKR_ATTRIBUTE_TYPE_INVALID));
+    let [_, second] = callers;
+    assert_eq!(second.ulValueLen, CK_UNAVAILABLE_INFORMATION, "the lengths go back to the caller");
+}
+
+/// A template that states one attribute.
+fn attribute(kind: CK_ATTRIBUTE_TYPE, value: &mut [u8]) -> CK_ATTRIBUTE {
+    CK_ATTRIBUTE { type_: kind, pValue: value.as_mut_ptr().cast(), ulValueLen: value.len() as CK_ULONG }
+}
+
+fn view_of(template: &mut [CK_ATTRIBUTE]) -> Option<TemplateView> {
+    let (first, count) = (template.as_mut_ptr(), template.len() as CK_ULONG);
+    // SAFETY: the template outlives the call.
+    let call = unsafe { calls::C_CreateObject::from_caller(1, first, count, core::ptr::null_mut()) };
+    let mut seen = None;
+    call.pinned(|view, _| {
+        seen = Some(view.clone());
+        CKR_OK
+    });
+    seen
+}
+
+#[test]
+fn what_a_template_states_is_what_was_judged() {
+    let mut class = CKO_DATA.to_ne_bytes();
+    let mut label = *b"tame";
+    let (class_place, label_place) = (class.as_mut_ptr(), label.as_mut_ptr());
+    let mut template = [attribute(CKA_CLASS, &mut class), attribute(CKA_LABEL, &mut label)];
+    let first = template.as_mut_ptr();
+    // SAFETY: the template outlives the call.
+    let call = unsafe { calls::C_CreateObject::from_caller(1, first, 2, core::ptr::null_mut()) };
+    let rv = call.pinned(|view, pinned| {
+        assert_eq!(view.class, Stated::Once(CKO_DATA));
+        assert_eq!(view.label, Stated::Once(b"tame".to_vec()));
+        // SAFETY: nobody else uses class, label and template.
+        unsafe {
+            class_place.cast::<[u8; 8]>().write(CKO_SECRET_KEY.to_ne_bytes());
+            label_place.cast::<[u8; 4]>().write(*b"evil");
+            (*first).type_ = CKA_ID;
+        }
+        // SAFETY: the pinned call points to copies that live through this closure.
+        let (class, label) = unsafe { (&*pinned.template(), &*pinned.template().add(1)) };
+        // SAFETY: as above; the values have these lengths.
+        unsafe {
+            assert_eq!((class.type_, *class.pValue.cast::<CK_OBJECT_CLASS>()), (CKA_CLASS, CKO_DATA));
+            assert_eq!(&*label.pValue.cast::<[u8; 4]>(), b"tame");
+        }
+        CKR_OK
+    });
+    assert_eq!(rv, Some(CKR_OK));
+}
+
+#[test]
+fn a_template_that_states_a_thing_twice_or_unreadably_is_unclear() {
+    let mut class = CKO_DATA.to_ne_bytes();
+    let twice = [attribute(CKA_CLASS, &mut class.clone()), attribute(CKA_CLASS, &mut class)];
+    assert_eq!(view_of(&mut twice.clone()).unwrap().class, Stated::Unclear);
+    assert_eq!(view_of(&mut [attribute(CKA_CLASS, &mut [0; 4])]).unwrap().class, Stated::Unclear);
+    assert_eq!(view_of(&mut [attribute(CKA_LABEL, &mut [0; 513])]).unwrap().label, Stated::Unclear);
+    assert_eq!(view_of(&mut [attribute(CKA_TOKEN, &mut [1, 1])]).unwrap().token, Stated::Unclear);
+    let mut nowhere = attribute(CKA_ID, &mut []);
+    nowhere.pValue = core::ptr::null_mut();
+    assert_eq!(view_of(&mut [nowhere]).unwrap().id, Stated::Once(Vec::new()));
+    nowhere.ulValueLen = 4;
+    assert_eq!(view_of(&mut [nowhere]).unwrap().id, Stated::Unclear);
+    nowhere.ulValueLen = CK_UNAVAILABLE_INFORMATION;
+    assert_eq!(view_of(&mut [nowhere]).unwrap().id, Stated::Unclear);
+    assert_eq!(view_of(&mut []).unwrap().class, Stated::Absent);
+}
+
+#[test]
+fn flags_are_read_as_modules_read_them() {
+    let token = |byte: u8| view_of(&mut [attribute(CKA_TOKEN, &mut [byte])]).unwrap().token;
+    assert_eq!(token(CK_FALSE), Stated::Once(false));
+    assert_eq!(token(CK_TRUE), Stated::Once(true));
+    assert_eq!(token(7), Stated::Once(true));
+}
+
+#[test]
+fn a_template_that_is_null_or_absurdly_long_is_none() {
+    let mut one = [attribute(CKA_ID, &mut [])];
+    for (first, count) in
+        [(core::ptr::null_mut(), 1), (one.as_mut_ptr(), 1025), (one.as_mut_ptr(), CK_UNAVAILABLE_INFORMATION)]
+    {
+        // SAFETY: a template that is refused for its length is not read.
+        let call = unsafe { calls::C_CreateObject::from_caller(1, first, count, core::ptr::null_mut()) };
+        assert_eq!(call.pinned(|_, _| CKR_OK), None);
+    }
+}
+
+#[test]
+fn attributes_are_answered_by_the_rules_for_lengths() {
+    let attributes: [(CK_ATTRIBUTE_TYPE, &[u8]); 1] = [(CKA_LABEL, b"name")];
+    let ask = |kind, room: Option<usize>| {
+        let mut buffer = vec![0_u8; room.unwrap_or_default()];
+        let mut template = [attribute(kind, &mut buffer)];
+        if room.is_none() {
+            template[0].pValue = core::ptr::null_mut();
+        }
+        // SAFETY: the template outlives the call.
+        let call = unsafe { calls::C_GetAttributeValue::from_caller(1, 2, template.as_mut_ptr(), 1) };
+        let rv = call.answer(&attributes);
+        let [attribute] = template;
+        (rv, attribute.ulValueLen, buffer)
+    };
+    assert_eq!(ask(CKA_LABEL, Some(6)), (CKR_OK, 4, b"name\0\0".to_vec()));
+    assert_eq!(ask(CKA_LABEL, None), (CKR_OK, 4, vec![]));
+    assert_eq!(ask(CKA_LABEL, Some(3)), (CKR_BUFFER_TOO_SMALL, CK_UNAVAILABLE_INFORMATION, vec![0; 3]));
+    assert_eq!(ask(CKA_VALUE, Some(9)), (CKR_ATTRIBUTE_TYPE_INVALID, CK_UNAVAILABLE_INFORMATION, vec![0; 9]));
+}
+
+#[test]
+fn the_callers_place_is_written_only_on_delivery() {
+    let mut session = 7;
+    let place = &raw mut session;
+    // SAFETY: `place` outlives the call.
+    let call = unsafe { calls::C_OpenSession::from_caller(0, 4, core::ptr::null_mut(), None, place) };
+    let (rv, handle) = call.with_own_place(|pinned| {
+        // SAFETY: the pinned call has a place of its own.
+        unsafe { *pinned.session() = 42 };
+        CKR_OK
+    });
+    assert_eq!((rv, handle, session), (CKR_OK, Some(42), 7));
+    call.deliver(42);
+    assert_eq!(session, 42);
+}

@@ -1,0 +1,153 @@
+//! Rates: a permission is reserved when an operation begins, used up when it completes, and given back when it does not.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::authorize::Limit;
+
+/// The span of `Rate::per_second`, in milliseconds.
+const SECOND_MS: u64 = 1_000;
+
+/// What was begun and completed under one grant. Kept by the grant's id, so that a new trust token does not start anew.
+#[derive(Debug, Default)]
+struct Count {
+    /// `CLOCK_BOOTTIME` of the operations that began within the last second, oldest first.
+    recent_ms: VecDeque<u64>,
+    /// Completed, and reserved by operations that run.
+    used: u64,
+}
+
+/// The counts of one gate.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Limits {
+    counts: Arc<Mutex<HashMap<String, Count>>>,
+}
+
+/// Room for one operation under a grant with a rate; given back when dropped without [`Self::complete`].
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    counts: Arc<Mutex<HashMap<String, Count>>>,
+    grant: Option<String>,
+}
+
+impl Limits {
+    /// Reserves one operation under the first of `limits` that has room.
+    ///
+    /// # Errors
+    /// The last grant that had none.
+    pub(crate) fn reserve(&self, limits: &[Limit], now_ms: u64) -> Result<Reservation, String> {
+        let mut counts = self.counts.lock();
+        for limit in limits {
+            let count = counts.entry(limit.grant.clone()).or_default();
+            if count.take(limit, now_ms) {
+                return Ok(Reservation {
+                    counts: Arc::clone(&self.counts),
+                    grant: Some(limit.grant.clone()),
+                });
+            }
+        }
+        Err(limits.last().map_or_else(String::new, |limit| limit.grant.clone()))
+    }
+}
+
+impl Count {
+    fn take(&mut self, limit: &Limit, now_ms: u64) -> bool {
+        while self.recent_ms.front().is_some_and(|begun_ms| now_ms.saturating_sub(*begun_ms) >= SECOND_MS) {
+            self.recent_ms.pop_front();
+        }
+        let begun = u32::try_from(self.recent_ms.len()).unwrap_or(u32::MAX);
+        if limit.rate.per_second.is_some_and(|most| begun >= most)
+            || limit.rate.total.is_some_and(|most| self.used >= most)
+        {
+            return false;
+        }
+        if limit.rate.per_second.is_some() {
+            self.recent_ms.push_back(now_ms);
+        }
+        self.used = self.used.saturating_add(1);
+        true
+    }
+}
+
+impl Reservation {
+    /// The operation has completed: what was reserved is used up.
+    pub(crate) fn complete(mut self) {
+        self.grant = None;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(grant) = self.grant.take()
+            && let Some(count) = self.counts.lock().get_mut(&grant)
+        {
+            count.used = count.used.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use attestation::grant::Rate;
+
+    use super::*;
+
+    fn limit(grant: &str, per_second: Option<u32>, total: Option<u64>) -> Limit {
+        Limit { grant: grant.into(), rate: Rate { per_second, total } }
+    }
+
+    #[test]
+    fn completed_operations_use_up_the_total_and_others_do_not() {
+        let limits = Limits::default();
+        let two = [limit("G-1", None, Some(2))];
+        let first = limits.reserve(&two, 0).unwrap();
+        let second = limits.reserve(&two, 0).unwrap();
+        assert_eq!(limits.reserve(&two, 0).unwrap_err(), "G-1", "reserved is as good as used");
+        drop(second);
+        first.complete();
+        limits.reserve(&two, 0).unwrap().complete();
+        assert!(limits.reserve(&two, u64::MAX).is_err());
+    }
+
+    #[test]
+    fn no_second_has_more_than_the_rate() {
+        let limits = Limits::default();
+        let rate = [limit("G-1", Some(2), None)];
+        for (now_ms, permitted) in [
+            (0, true),
+            (900, true),
+            (950, false),
+            (999, false),
+            (1_000, true),
+            (1_001, false),
+            (1_899, false),
+            (1_900, true),
+        ] {
+            let reserved = limits.reserve(&rate, now_ms);
+            assert_eq!(reserved.is_ok(), permitted, "{now_ms}");
+            reserved.into_iter().for_each(Reservation::complete);
+        }
+    }
+
+    #[test]
+    fn an_operation_that_fails_counts_in_its_second() {
+        let limits = Limits::default();
+        let rate = [limit("G-1", Some(1), Some(5))];
+        drop(limits.reserve(&rate, 0).unwrap());
+        assert!(limits.reserve(&rate, 1).is_err());
+        assert!(limits.reserve(&rate, 1_000).is_ok());
+    }
+
+    #[test]
+    fn grants_are_counted_apart_and_one_of_several_is_enough() {
+        let limits = Limits::default();
+        let either = [limit("G-1", None, Some(1)), limit("G-2", None, Some(1))];
+        limits.reserve(&either, 0).unwrap().complete();
+        limits.reserve(&either, 0).unwrap().complete();
+        assert_eq!(limits.reserve(&either, 0).unwrap_err(), "G-2");
+        limits.reserve(&[limit("G-3", None, Some(1))], 0).unwrap().complete();
+        assert!(limits.reserve(&[limit("G-3", None, Some(0))], 0).is_err(), "a new token may state less");
+    }
+}

@@ -1,0 +1,319 @@
+//! Uses of keys: operations, and the making of keys from keys.
+
+use std::sync::Arc;
+
+use attestation::grant::Operation;
+use attestation::key_uri::ObjectClass;
+use pkcs11_table::{Function, Use, effective_use, generates_from_input, is_raw_rsa};
+
+use super::{Demands, demand, operation};
+use crate::authorize::Demand;
+use crate::subject::{NewObject, Subject};
+
+/// A mechanism with the objects that its parameter names.
+#[derive(Clone, Copy, Debug)]
+pub struct Mechanism<'a> {
+    /// `CKM_` number.
+    pub kind: u64,
+    /// What the handles in the parameter lead to.
+    pub names: &'a [Arc<Subject>],
+}
+
+impl Mechanism<'_> {
+    /// A demand on `subject`, and the same on everything that the parameter names.
+    fn demands(self, operation: Operation, subject: &Arc<Subject>) -> Vec<Demand> {
+        core::iter::once(subject)
+            .chain(self.names)
+            .map(|subject| demand(operation, subject, Some(self.kind)))
+            .collect()
+    }
+
+    /// What it takes for `new` to come to be by `operation` from `parents`.
+    ///
+    /// An object that ends with its session is judged by its parents for as long as it lives (`Provenance`), whatever it is
+    /// called; one that lasts will be judged by its name, elsewhere and later, so that name must be granted. So must the
+    /// name of what has no parents.
+    fn new_object(self, operation: Operation, parents: &[&Arc<Subject>], new: &NewObject) -> Option<Demand> {
+        let needed = new.lasting || parents.is_empty();
+        needed.then(|| demand(operation, &Arc::new(Subject::of(new.named.clone())), Some(self.kind)))
+    }
+}
+
+/// To begin `begun` with `key`. Public keys keep nothing secret (PKCS#11 2.40 section 4.8): to encrypt and verify with
+/// them is free.
+pub fn begin(function: Function, begun: Use, mechanism: Mechanism<'_>, key: &Arc<Subject>) -> Demands {
+    if key.is(ObjectClass::Public)
+        && matches!(begun, Use::Encrypt | Use::Verify)
+        && mechanism.names.is_empty()
+    {
+        return Demands::none(function);
+    }
+    let used = effective_use(begun, key.is(ObjectClass::Private));
+    let mut all = mechanism.demands(operation(used), key);
+    if is_raw_rsa(mechanism.kind) {
+        for also in [Operation::Sign, Operation::Decrypt] {
+            if operation(used) != also {
+                all.push(demand(also, key, Some(mechanism.kind)));
+            }
+        }
+    }
+    Demands { function, all }
+}
+
+/// To restore an operation state with these keys, the first for encryption or decryption, the second for signing or
+/// verifying. The state does not say which of the two it is, so both are needed.
+pub fn set_operation_state(
+    function: Function,
+    encryption: Option<&Arc<Subject>>,
+    authentication: Option<&Arc<Subject>>,
+) -> Demands {
+    let ciphers = [Operation::Reveal, Operation::Encrypt, Operation::Decrypt];
+    let signatures = [Operation::Reveal, Operation::Sign, Operation::Verify];
+    let all =
+        encryption.into_iter().flat_map(|key| ciphers.map(|operation| demand(operation, key, None))).chain(
+            authentication
+                .into_iter()
+                .flat_map(|key| signatures.map(|operation| demand(operation, key, None))),
+        );
+    Demands { function, all: all.collect() }
+}
+
+/// To wrap `key` with `wrapping`: `wrap` on the one, `extract` on the other.
+pub fn wrap(
+    function: Function,
+    mechanism: Mechanism<'_>,
+    wrapping: &Arc<Subject>,
+    key: &Arc<Subject>,
+) -> Demands {
+    let mut all = mechanism.demands(Operation::Wrap, wrapping);
+    all.push(demand(Operation::Extract, key, Some(mechanism.kind)));
+    Demands { function, all }
+}
+
+/// To unwrap a key with `unwrapping`.
+pub fn unwrap(
+    function: Function,
+    mechanism: Mechanism<'_>,
+    unwrapping: &Arc<Subject>,
+    new: &NewObject,
+) -> Demands {
+    let mut all = mechanism.demands(Operation::Unwrap, unwrapping);
+    all.extend(mechanism.new_object(Operation::Unwrap, &[unwrapping], new));
+    Demands { function, all }
+}
+
+/// To derive a key from `base`, and from every key that the mechanism's parameter names.
+pub fn derive(function: Function, mechanism: Mechanism<'_>, base: &Arc<Subject>, new: &NewObject) -> Demands {
+    let mut all = mechanism.demands(Operation::Derive, base);
+    all.extend(mechanism.new_object(Operation::Derive, &[base], new));
+    Demands { function, all }
+}
+
+/// To generate `new` (of a pair: both halves).
+pub fn generate(function: Function, mechanism: Mechanism<'_>, new: &[NewObject]) -> Demands {
+    let mut all: Vec<_> = mechanism
+        .names
+        .iter()
+        .map(|subject| demand(Operation::Generate, subject, Some(mechanism.kind)))
+        .collect();
+    for object in new {
+        all.extend(mechanism.new_object(Operation::Generate, &[], object));
+        if generates_from_input(mechanism.kind) {
+            all.extend(mechanism.new_object(Operation::Import, &[], object));
+        }
+    }
+    Demands { function, all }
+}
+
+#[cfg(test)]
+mod tests {
+    use attestation::key_uri::{ObjectIdentity, TokenIdentity};
+
+    use super::*;
+    use crate::subject::Named;
+
+    const ECDSA: u64 = 0x1041;
+    const RAW_RSA: u64 = 0x3;
+    const CONCATENATE: u64 = 0x360;
+    const PBKD2: u64 = 0x3b0;
+
+    fn named(class: ObjectClass, label: &str) -> Named {
+        let token = TokenIdentity {
+            label: "t".into(),
+            serial: "1".into(),
+            model: "m".into(),
+            manufacturer: "v".into(),
+        };
+        Named::Object(ObjectIdentity { token, class, id: vec![1], label: label.into() })
+    }
+
+    fn key(class: ObjectClass, label: &str) -> Arc<Subject> {
+        Arc::new(Subject::of(named(class, label)))
+    }
+
+    fn new(label: &str, lasting: bool) -> NewObject {
+        NewObject { named: named(ObjectClass::Secret, label), lasting }
+    }
+
+    fn plain<'a>(kind: u64) -> Mechanism<'a> {
+        Mechanism { kind, names: &[] }
+    }
+
+    /// Operation and label of each demand; all of them must carry the mechanism.
+    fn shown(demands: &Demands) -> Vec<(Operation, String)> {
+        demands
+            .iter()
+            .map(|demand| {
+                let Named::Object(identity) = demand.subject.named() else { panic!("a token") };
+                (demand.operation, String::from_utf8(identity.label.clone()).unwrap())
+            })
+            .collect()
+    }
+
+    fn operations(class: ObjectClass, begun: Use, mechanism: u64) -> Vec<Operation> {
+        let demands = begin(Function::C_SignInit, begun, plain(mechanism), &key(class, "k"));
+        assert!(demands.iter().all(|demand| demand.mechanism == Some(mechanism)));
+        shown(&demands).into_iter().map(|(operation, _)| operation).collect()
+    }
+
+    #[test]
+    fn a_use_of_a_key_needs_that_use() {
+        for class in [ObjectClass::Private, ObjectClass::Secret] {
+            assert_eq!(operations(class, Use::Sign, ECDSA), [Operation::Sign]);
+            assert_eq!(operations(class, Use::Decrypt, ECDSA), [Operation::Decrypt]);
+            assert_eq!(operations(class, Use::Verify, ECDSA), [Operation::Verify]);
+        }
+        assert_eq!(operations(ObjectClass::Secret, Use::Encrypt, ECDSA), [Operation::Encrypt]);
+    }
+
+    #[test]
+    fn encryption_with_a_private_key_needs_sign() {
+        assert_eq!(operations(ObjectClass::Private, Use::Encrypt, ECDSA), [Operation::Sign]);
+    }
+
+    #[test]
+    fn public_keys_are_free_to_encrypt_and_verify_and_no_more() {
+        for mechanism in [ECDSA, RAW_RSA] {
+            assert_eq!(operations(ObjectClass::Public, Use::Encrypt, mechanism), []);
+            assert_eq!(operations(ObjectClass::Public, Use::Verify, mechanism), []);
+        }
+        assert_eq!(operations(ObjectClass::Public, Use::Sign, ECDSA), [Operation::Sign]);
+        assert_eq!(operations(ObjectClass::Public, Use::Decrypt, ECDSA), [Operation::Decrypt]);
+    }
+
+    #[test]
+    fn raw_rsa_needs_sign_and_decrypt_whatever_was_begun() {
+        let needs = |begun| operations(ObjectClass::Private, begun, RAW_RSA);
+        assert_eq!(needs(Use::Sign), [Operation::Sign, Operation::Decrypt]);
+        assert_eq!(needs(Use::Decrypt), [Operation::Decrypt, Operation::Sign]);
+        assert_eq!(needs(Use::Encrypt), [Operation::Sign, Operation::Decrypt]);
+        assert_eq!(needs(Use::Verify), [Operation::Verify, Operation::Sign, Operation::Decrypt]);
+    }
+
+    #[test]
+    fn a_key_inside_the_parameter_is_used_like_the_one_in_the_argument() {
+        let names = [key(ObjectClass::Secret, "inside")];
+        let mechanism = Mechanism { kind: CONCATENATE, names: &names };
+        let base = key(ObjectClass::Secret, "base");
+        let derived = derive(Function::C_DeriveKey, mechanism, &base, &new("new", false));
+        assert_eq!(
+            shown(&derived),
+            [(Operation::Derive, "base".into()), (Operation::Derive, "inside".into())]
+        );
+        let public = key(ObjectClass::Public, "public");
+        let verified = begin(Function::C_VerifyInit, Use::Verify, mechanism, &public);
+        assert_eq!(
+            shown(&verified),
+            [(Operation::Verify, "public".into()), (Operation::Verify, "inside".into())]
+        );
+        let wrapped = wrap(Function::C_WrapKey, mechanism, &base, &key(ObjectClass::Secret, "k"));
+        assert_eq!(
+            shown(&wrapped),
+            [
+                (Operation::Wrap, "base".into()),
+                (Operation::Wrap, "inside".into()),
+                (Operation::Extract, "k".into())
+            ]
+        );
+        let generated = generate(Function::C_GenerateKey, mechanism, &[]);
+        assert_eq!(shown(&generated), [(Operation::Generate, "inside".into())]);
+    }
+
+    #[test]
+    fn wrapping_needs_extract_on_the_wrapped_key() {
+        let demands = wrap(
+            Function::C_WrapKey,
+            plain(ECDSA),
+            &key(ObjectClass::Secret, "wrapping"),
+            &key(ObjectClass::Private, "wrapped"),
+        );
+        assert_eq!(
+            shown(&demands),
+            [(Operation::Wrap, "wrapping".into()), (Operation::Extract, "wrapped".into())]
+        );
+        assert!(demands.iter().all(|demand| demand.mechanism == Some(ECDSA)));
+        // Also with a public key, which anybody may have made.
+        let public = key(ObjectClass::Public, "public");
+        let demands = wrap(Function::C_WrapKey, plain(ECDSA), &public, &public);
+        assert_eq!(
+            shown(&demands),
+            [(Operation::Wrap, "public".into()), (Operation::Extract, "public".into())]
+        );
+    }
+
+    #[test]
+    fn a_key_that_lasts_needs_the_identity_after_and_one_of_the_session_is_its_parents() {
+        let base = key(ObjectClass::Private, "base");
+        let of = |lasting| {
+            let derived = derive(Function::C_DeriveKey, plain(ECDSA), &base, &new("after", lasting));
+            let unwrapped = unwrap(Function::C_UnwrapKey, plain(ECDSA), &base, &new("after", lasting));
+            (shown(&derived), shown(&unwrapped))
+        };
+        let (derive, unwrap) = (Operation::Derive, Operation::Unwrap);
+        assert_eq!(of(false), (vec![(derive, "base".into())], vec![(unwrap, "base".into())]));
+        assert_eq!(
+            of(true),
+            (
+                vec![(derive, "base".into()), (derive, "after".into())],
+                vec![(unwrap, "base".into()), (unwrap, "after".into())]
+            )
+        );
+    }
+
+    #[test]
+    fn a_generated_key_needs_its_identity() {
+        for lasting in [false, true] {
+            let pair = [new("public", lasting), new("private", lasting)];
+            assert_eq!(
+                shown(&generate(Function::C_GenerateKeyPair, plain(ECDSA), &pair)),
+                [(Operation::Generate, "public".into()), (Operation::Generate, "private".into())]
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_made_of_a_password_needs_import_as_well() {
+        assert_eq!(
+            shown(&generate(Function::C_GenerateKey, plain(PBKD2), &[new("k", false)])),
+            [(Operation::Generate, "k".into()), (Operation::Import, "k".into())]
+        );
+    }
+
+    #[test]
+    fn an_operation_state_needs_every_use_that_it_may_hold() {
+        let (one, other) = (key(ObjectClass::Secret, "one"), key(ObjectClass::Secret, "other"));
+        let state = |one, other| shown(&set_operation_state(Function::C_SetOperationState, one, other));
+        assert_eq!(state(None, None), []);
+        assert_eq!(
+            state(Some(&one), Some(&other)),
+            [
+                (Operation::Reveal, "one".into()),
+                (Operation::Encrypt, "one".into()),
+                (Operation::Decrypt, "one".into()),
+                (Operation::Reveal, "other".into()),
+                (Operation::Sign, "other".into()),
+                (Operation::Verify, "other".into()),
+            ]
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! What the gate knows about one session: the operations that run on it, and what was lately judged and looked at there.
+
+use std::sync::Arc;
+
+use pkcs11_table::{Function, Use};
+
+use crate::limits::Reservation;
+use crate::rules::Demands;
+use crate::subject::Subject;
+
+/// How long an object's identity is believed without another look, in milliseconds.
+const BELIEVED_MS: u64 = 1_000;
+/// Objects and inits that a session remembers.
+const REMEMBERED: usize = 8;
+
+/// An operation that the real module has accepted.
+#[derive(Debug)]
+pub struct Running {
+    pub(crate) demands: Arc<Demands>,
+    pub(crate) begun: Use,
+    pub(crate) recover: bool,
+    pub(crate) judged: Judged,
+    pub(crate) reservations: Vec<Reservation>,
+}
+
+/// A judgement, and for how long it stands without another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Judged {
+    /// Of the trust token that it rests on.
+    pub(crate) token_epoch: u64,
+    /// `CLOCK_BOOTTIME` in milliseconds.
+    pub(crate) until_ms: u64,
+}
+
+impl Running {
+    /// The use that was begun.
+    pub const fn used(&self) -> Use {
+        self.begun
+    }
+
+    /// Whether it is one of the recover functions.
+    pub const fn recover(&self) -> bool {
+        self.recover
+    }
+
+    /// The objects that it uses.
+    pub fn subjects(&self) -> impl Iterator<Item = &Arc<Subject>> {
+        self.demands.iter().map(|demand| &demand.subject)
+    }
+
+    /// The operation has completed: a rate is used up.
+    pub fn complete(self) {
+        self.reservations.into_iter().for_each(Reservation::complete);
+    }
+}
+
+/// An object as it was when the gate looked at it.
+#[derive(Debug)]
+struct Known {
+    object: u64,
+    subject: Arc<Subject>,
+    objects_epoch: u64,
+    read_at_ms: u64,
+}
+
+/// An init that was permitted.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    pub(crate) function: Function,
+    pub(crate) mechanism: u64,
+    pub(crate) object: u64,
+    pub(crate) demands: Arc<Demands>,
+    pub(crate) judged: Judged,
+    pub(crate) objects_epoch: u64,
+    pub(crate) read_at_ms: u64,
+}
+
+/// The state of one session.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// By use: encrypt, decrypt, sign, verify. The standard lets one of each run.
+    running: [Option<Running>; 4],
+    known: Vec<Known>,
+    recent: Vec<Recent>,
+    /// The keys whose values went into the digest that runs.
+    digested: Vec<Arc<Subject>>,
+    last_ms: u64,
+}
+
+impl Session {
+    /// The operation that was begun by `used`, if it runs.
+    pub fn running(&self, used: Use) -> Option<&Running> {
+        self.running.get(place(used)?)?.as_ref()
+    }
+
+    pub(crate) fn running_mut(&mut self, used: Use) -> Option<&mut Running> {
+        self.running.get_mut(place(used)?)?.as_mut()
+    }
+
+    /// Every operation that runs.
+    pub fn all_running(&self) -> impl Iterator<Item = &Running> {
+        self.running.iter().flatten()
+    }
+
+    /// Notes that the real module has accepted an operation.
+    pub fn begun(&mut self, running: Running) {
+        if let Some(slot) = place(running.begun).and_then(|place| self.running.get_mut(place)) {
+            *slot = Some(running);
+        }
+    }
+
+    /// Notes that the operation is over, and gives what ran.
+    pub fn ended(&mut self, used: Use) -> Option<Running> {
+        self.running.get_mut(place(used)?)?.take()
+    }
+
+    /// Forgets all operations: what runs in the real module by now was not begun through the gate.
+    pub fn all_ended(&mut self) {
+        self.running = Default::default();
+    }
+
+    /// A key's value goes into the digest that runs.
+    pub fn digests(&mut self, key: Arc<Subject>) {
+        self.digested.push(key);
+    }
+
+    /// A digest begins.
+    pub fn digest_begun(&mut self) {
+        self.digested.clear();
+    }
+
+    /// The keys whose values went into the digest that runs.
+    pub fn digested(&self) -> &[Arc<Subject>] {
+        &self.digested
+    }
+
+    /// Whether the clock has not gone backwards between two calls of this session.
+    pub(crate) fn at(&mut self, now_ms: u64) -> bool {
+        let forwards = now_ms >= self.last_ms;
+        if forwards {
+            self.last_ms = now_ms;
+        }
+        forwards
+    }
+
+    /// The object, if it was looked at lately and nothing has changed any object since.
+    pub(crate) fn known(&self, object: u64, objects_epoch: u64, now_ms: u64) -> Option<(&Arc<Subject>, u64)> {
+        let is_it = |known: &&Known| known.object == object && known.objects_epoch == objects_epoch;
+        let known = self.known.iter().find(is_it)?;
+        is_believed(known.read_at_ms, now_ms).then_some((&known.subject, known.read_at_ms))
+    }
+
+    pub(crate) fn learn(&mut self, object: u64, subject: Arc<Subject>, objects_epoch: u64, read_at_ms: u64) {
+        self.known.retain(|known| known.object != object && known.objects_epoch == objects_epoch);
+        push(&mut self.known, Known { object, subject, objects_epoch, read_at_ms });
+    }
+
+    /// A permitted init of the same kind on the same object, while nothing of what it rests on has changed.
+    pub(crate) fn recent(
+        &self,
+        (function, mechanism, object): (Function, u64, u64),
+        objects_epoch: u64,
+        token_epoch: u64,
+        now_ms: u64,
+    ) -> Option<&Recent> {
+        self.recent.iter().find(|recent| {
+            recent.object == object
+                && recent.mechanism == mechanism
+                && recent.function == function
+                && recent.objects_epoch == objects_epoch
+                && recent.judged.stands(token_epoch, now_ms)
+                && is_believed(recent.read_at_ms, now_ms)
+        })
+    }
+
+    pub(crate) fn remember(&mut self, recent: Recent) {
+        self.recent.retain(|old| {
+            (old.function, old.mechanism, old.object) != (recent.function, recent.mechanism, recent.object)
+        });
+        push(&mut self.recent, recent);
+    }
+}
+
+impl Judged {
+    pub(crate) const fn stands(&self, token_epoch: u64, now_ms: u64) -> bool {
+        self.token_epoch == token_epoch && now_ms < self.until_ms
+    }
+}
+
+fn is_believed(read_at_ms: u64, now_ms: u64) -> bool {
+    now_ms.checked_sub(read_at_ms).is_some_and(|age_ms| age_ms < BELIEVED_MS)
+}
+
+/// Adds one; the oldest goes where there is no room.
+fn push<T>(list: &mut Vec<T>, new: T) {
+    if list.len() >= REMEMBERED {
+        list.remove(0);
+    }
+    list.push(new);
+}
+
+const fn place(used: Use) -> Option<usize> {
+    match used {
+        Use::Encrypt => Some(0),
+        Use::Decrypt => Some(1),
+        Use::Sign => Some(2),
+        Use::Verify => Some(3),
+        Use::Administer
+        | Use::Derive
+        | Use::Destroy
+        | Use::Generate
+        | Use::Import
+        | Use::Modify
+        | Use::Reveal
+        | Use::Unwrap
+        | Use::Wrap => None,
+    }
+}

@@ -1,0 +1,111 @@
+//! Administering the token: initialisation, PINs, and logging in.
+
+use std::sync::Arc;
+
+use attestation::key_uri::TokenIdentity;
+use cryptoki_ffi::CK_RV;
+use cryptoki_ffi::calls::{self, Call};
+use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_OK, CKR_SLOT_ID_INVALID};
+use gate::{Named, Permit, Place, Subject, rules};
+use pkcs11_table::Function;
+
+use super::Inline;
+use crate::layer::Layer;
+
+impl Inline {
+    /// The token of a session as something to be administered.
+    fn token_subject(&self, place: &Place) -> Result<Arc<Subject>, CK_RV> {
+        self.token(place.slot()).map(subject)
+    }
+
+    fn administer<C: Call<Permit = Permit>>(&self, call: C, session: u64) -> CK_RV {
+        let judged = self.session(session).and_then(|place| {
+            let demands = rules::administer(C::FUNCTION, [&self.token_subject(place)?]);
+            self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))
+        });
+        match judged {
+            Ok((permit, spending)) => {
+                let rv = self.module.invoke(permit, call);
+                if rv == CKR_OK {
+                    spending.complete();
+                }
+                rv
+            }
+            Err(rv) => rv,
+        }
+    }
+}
+
+fn subject(token: TokenIdentity) -> Arc<Subject> {
+    Arc::new(Subject::of(Named::Token(token)))
+}
+
+impl Layer<calls::C_InitPIN> for Inline {
+    fn call(&self, call: calls::C_InitPIN) -> CK_RV {
+        self.administer(call, call.session())
+    }
+}
+
+impl Layer<calls::C_SetPIN> for Inline {
+    fn call(&self, call: calls::C_SetPIN) -> CK_RV {
+        self.administer(call, call.session())
+    }
+}
+
+impl Layer<calls::C_InitToken> for Inline {
+    fn call(&self, call: calls::C_InitToken) -> CK_RV {
+        if self.place.hides_slot(call.slot()) {
+            return CKR_SLOT_ID_INVALID;
+        }
+        call.pinned(|label, pinned| {
+            let function = Function::C_InitToken;
+            let judged = self.token(call.slot()).and_then(|before| {
+                // Under its new name it could pass for a token that others have grants on.
+                let after = subject(TokenIdentity { label, ..before.clone() });
+                let demands = rules::administer(function, [&subject(before), &after]);
+                self.gate.permit(None, &demands).map_err(|denial| self.deny(&denial))
+            });
+            match judged {
+                Ok((permit, spending)) => {
+                    let rv = self.module.invoke(permit, pinned);
+                    self.gate.objects_changed();
+                    if rv == CKR_OK {
+                        spending.complete();
+                        self.gate.provenance().slot_closed(call.slot());
+                    }
+                    rv
+                }
+                Err(rv) => rv,
+            }
+        })
+        .unwrap_or(CKR_ARGUMENTS_BAD)
+    }
+}
+
+impl Layer<calls::C_Login> for Inline {
+    fn call(&self, call: calls::C_Login) -> CK_RV {
+        let judged = self.session(call.session()).and_then(|place| {
+            let token = self.token_subject(place)?;
+            self.gate.login(place, call.user(), &token).map_err(|denial| self.deny(&denial))
+        });
+        match judged {
+            Ok(permit) => self.module.invoke(permit, call),
+            Err(rv) => rv,
+        }
+    }
+}
+
+impl Layer<calls::C_Logout> for Inline {
+    fn call(&self, call: calls::C_Logout) -> CK_RV {
+        let place = match self.session(call.session()) {
+            Ok(place) => place,
+            Err(rv) => return rv,
+        };
+        let rv = self.forward_open(call);
+        self.gate.objects_changed();
+        if rv == CKR_OK {
+            self.gate.provenance().logged_out(place.slot());
+        }
+        rv
+    }
+}

@@ -1,0 +1,61 @@
+//! Digests: free, but for a key's value that goes into one.
+
+use std::sync::Arc;
+
+use cryptoki_ffi::CK_RV;
+use cryptoki_ffi::calls;
+use cryptoki_sys::{CKR_OK, CKR_SESSION_HANDLE_INVALID};
+use gate::rules;
+use pkcs11_table::Function;
+
+use super::Inline;
+use crate::layer::Layer;
+
+impl Layer<calls::C_DigestInit> for Inline {
+    fn call(&self, call: calls::C_DigestInit) -> CK_RV {
+        let place = match self.session(call.session()) {
+            Ok(place) => place,
+            Err(rv) => return rv,
+        };
+        let mut session = place.lock();
+        if !place.is(call.session()) {
+            return CKR_SESSION_HANDLE_INVALID;
+        }
+        let rv = self.forward_keyless(call, place);
+        if rv == CKR_OK {
+            session.digest_begun();
+        }
+        rv
+    }
+}
+
+impl Layer<calls::C_DigestKey> for Inline {
+    fn call(&self, call: calls::C_DigestKey) -> CK_RV {
+        let function = Function::C_DigestKey;
+        let place = match self.session(call.session()) {
+            Ok(place) => place,
+            Err(rv) => return rv,
+        };
+        let mut session = place.lock();
+        if !place.is(call.session()) {
+            return CKR_SESSION_HANDLE_INVALID;
+        }
+        self.gate.prepare();
+        let judged = self.find_key(function, (place, call.session()), call.key()).and_then(|key| {
+            let demands = rules::reveal(function, [&key]);
+            let permitted = self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))?;
+            Ok((key, permitted))
+        });
+        match judged {
+            Ok((key, (permit, spending))) => {
+                let rv = self.module.invoke(permit, call);
+                if rv == CKR_OK {
+                    spending.complete();
+                    session.digests(Arc::clone(&key));
+                }
+                rv
+            }
+            Err(rv) => rv,
+        }
+    }
+}
