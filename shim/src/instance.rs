@@ -10,6 +10,7 @@ use cryptoki_sys::{
 };
 use parking_lot::Mutex;
 
+use crate::error::StartError;
 use crate::exports;
 use crate::inline::Inline;
 use crate::layer::Layer;
@@ -60,6 +61,14 @@ impl Dispatch for calls::C_GetFunctionList {
     }
 }
 
+/// An instance by the configuration, or why there is none, with the log that it belongs into.
+fn start(secure: bool) -> Result<Inline, (Log, StartError)> {
+    let configuration =
+        configuration::load(secure).map_err(|error| (Log::before_configuration(), error.into()))?;
+    let log = Log::of(&configuration.log.target);
+    Inline::start(configuration).map_err(|error| (log, error))
+}
+
 impl Dispatch for calls::C_Initialize {
     fn dispatch(self) -> CK_RV {
         let _serial = LIFE_CYCLE.lock();
@@ -68,10 +77,10 @@ impl Dispatch for calls::C_Initialize {
         }
         let forked = CURRENT.get().is_some_and(Inline::is_of_parent);
         let secure = linux_ffi::is_secure_execution();
-        let inline = match configuration::load(secure).map_err(Into::into).and_then(Inline::start) {
+        let inline = match start(secure) {
             Ok(inline) => inline,
-            Err(error) => {
-                Log::before_configuration().failed_to_start(&error);
+            Err((log, error)) => {
+                log.failed_to_start(&error);
                 return CKR_GENERAL_ERROR;
             }
         };
