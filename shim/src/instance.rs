@@ -66,7 +66,7 @@ fn start(secure: bool) -> Result<Inline, (Log, StartError)> {
     let configuration =
         configuration::load(secure).map_err(|error| (Log::before_configuration(), error.into()))?;
     let log = Log::of(&configuration.log.target);
-    Inline::start(configuration).map_err(|error| (log, error))
+    Inline::start(configuration, CURRENT.get()).map_err(|error| (log, error))
 }
 
 impl Dispatch for calls::C_Initialize {

@@ -95,6 +95,13 @@ impl Gate {
         }
     }
 
+    /// Counts on where `former` stopped: the gate that this process had before `C_Finalize`. A rate is the process's, and
+    /// would not be one if initialising again began it anew.
+    #[must_use]
+    pub fn with_rates_of(self, former: &Self) -> Self {
+        Self { limits: former.limits.clone(), ..self }
+    }
+
     /// Which objects were made in this process, and from what.
     pub const fn provenance(&self) -> &Provenance {
         &self.provenance
@@ -405,3 +412,7 @@ fn class_name(function: Function) -> &'static str {
         Class::Keyless | Class::Library | Class::Open => "unknown",
     }
 }
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;

@@ -48,9 +48,14 @@ impl Running {
         self.demands.iter().map(|demand| &demand.subject)
     }
 
+    /// The operation has given something out: a rate is used up, however the operation ends.
+    pub(crate) fn spend(&mut self) {
+        self.reservations.drain(..).for_each(Reservation::complete);
+    }
+
     /// The operation has completed: a rate is used up.
-    pub fn complete(self) {
-        self.reservations.into_iter().for_each(Reservation::complete);
+    pub fn complete(mut self) {
+        self.spend();
     }
 }
 
@@ -112,6 +117,14 @@ impl Session {
     /// Notes that the operation is over, and gives what ran.
     pub fn ended(&mut self, used: Use) -> Option<Running> {
         self.running.get_mut(place(used)?)?.take()
+    }
+
+    /// Notes that an operation in parts has given out a part of its result. Whoever has that need not end the operation
+    /// properly, so its rate is used up from here on.
+    pub fn yielded(&mut self, used: Use) {
+        if let Some(running) = self.running_mut(used) {
+            running.spend();
+        }
     }
 
     /// Forgets all operations: what runs in the real module by now was not begun through the gate.
@@ -214,5 +227,57 @@ const fn place(used: Use) -> Option<usize> {
         | Use::Reveal
         | Use::Unwrap
         | Use::Wrap => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use attestation::grant::Rate;
+
+    use super::*;
+    use crate::authorize::Limit;
+    use crate::limits::Limits;
+
+    const ONCE: Rate = Rate { per_second: None, total: Some(1) };
+
+    fn decrypting(limits: &Limits) -> Option<Running> {
+        let limit = Limit { grant: "G-1".to_owned(), rate: ONCE };
+        Some(Running {
+            demands: Arc::new(Demands::none(Function::C_DecryptInit)),
+            begun: Use::Decrypt,
+            recover: false,
+            judged: Judged { token_epoch: 1, until_ms: u64::MAX },
+            reservations: vec![limits.reserve(&[limit], 0).ok()?],
+        })
+    }
+
+    #[test]
+    fn an_operation_that_has_given_something_out_is_paid_for_however_it_ends() {
+        type End = fn(&mut Session);
+        let ends: [End; 4] = [
+            |session| *session = Session::default(),
+            Session::all_ended,
+            |session| drop(session.ended(Use::Decrypt)),
+            |session| session.ended(Use::Decrypt).unwrap().complete(),
+        ];
+        for (index, end) in ends.into_iter().enumerate() {
+            let limits = Limits::default();
+            let mut session = Session::default();
+            session.begun(decrypting(&limits).unwrap());
+            session.yielded(Use::Decrypt);
+            assert!(session.running(Use::Decrypt).is_some(), "it still runs");
+            end(&mut session);
+            assert!(decrypting(&limits).is_none(), "{index}");
+        }
+    }
+
+    #[test]
+    fn an_operation_that_gave_nothing_out_costs_nothing() {
+        let limits = Limits::default();
+        let mut session = Session::default();
+        session.begun(decrypting(&limits).unwrap());
+        session.yielded(Use::Encrypt);
+        session.all_ended();
+        assert!(decrypting(&limits).is_some());
     }
 }

@@ -47,8 +47,8 @@ pub(crate) struct Inline {
 }
 
 impl Inline {
-    /// Loads the real module and sets up gate and attester; nothing is forwarded yet.
-    pub(crate) fn start(configuration: Configuration) -> Result<Self, StartError> {
+    /// Loads the real module and sets up gate and attester; nothing is forwarded yet. `former` is what was there before.
+    pub(crate) fn start(configuration: Configuration, former: Option<&Self>) -> Result<Self, StartError> {
         let module = RealModule::load(&configuration.real_module.path, exports::own_address())?;
         let alive = ForkGuard::new()?;
         alive.mark();
@@ -60,6 +60,11 @@ impl Inline {
             configuration::Scope::Keys => Scope::Keys,
         };
         let gate = Gate::new(Settings { clock, random, scope }, Box::new(attester), Box::new(log));
+        // A parent's locks may be held by threads that a forked child does not have.
+        let gate = match former.filter(|former| former.alive.is_marked()) {
+            Some(former) => gate.with_rates_of(&former.gate),
+            None => gate,
+        };
         let deny_code = match configuration.gate.deny_code {
             configuration::DenyCode::FunctionRejected => DenyCode::FunctionRejected,
             configuration::DenyCode::KeyFunctionNotPermitted => DenyCode::KeyFunctionNotPermitted,

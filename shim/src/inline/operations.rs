@@ -64,12 +64,13 @@ impl Inline {
         rv
     }
 
-    /// `completes` says of a return value whether it ended the operation.
+    /// `completes` says of a return value whether it ended the operation, `yields` of which operation a part of the result
+    /// was given out.
     fn resume<C: Call<Permit = Permit>>(
         &self,
         call: C,
         handle: u64,
-        completes: impl FnOnce(CK_RV) -> bool,
+        (completes, yields): (impl FnOnce(CK_RV) -> bool, impl FnOnce(CK_RV) -> Option<Use>),
     ) -> CK_RV {
         let place = match self.session(handle) {
             Ok(place) => place,
@@ -83,6 +84,9 @@ impl Inline {
             None => CKR_OPERATION_NOT_INITIALIZED,
             Some(Ok(permit)) => {
                 let rv = self.module.invoke(permit, call);
+                if let Some(used) = yields(rv) {
+                    session.yielded(used);
+                }
                 // An error may or may not have ended it. What stays noted here without need is harmless: the real
                 // module knows of no operation then, and a new one takes its place.
                 if completes(rv)
@@ -140,7 +144,7 @@ macro_rules! resume {
     ($($call:ident),*) => {$(
         impl Layer<calls::$call> for Inline {
             fn call(&self, call: calls::$call) -> CK_RV {
-                self.resume(call, call.session(), |rv| call.completes(rv))
+                self.resume(call, call.session(), (|rv| call.completes(rv), |rv| call.yields(rv)))
             }
         }
     )*};
