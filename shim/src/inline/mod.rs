@@ -12,19 +12,20 @@ mod sessions;
 mod slots;
 mod state;
 mod trust_token;
+mod under_way;
 mod wrapping;
 
 use std::ffi::CStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use attestation::key_uri::TokenIdentity;
 use configuration::Configuration;
 use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, DenyCode, ModuleError, RealModule, denial_rv};
 use cryptoki_sys::{
-    CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_GENERAL_ERROR, CKR_OK,
-    CKR_SESSION_HANDLE_INVALID,
+    CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_FUNCTION_FAILED, CKR_GENERAL_ERROR,
+    CKR_OK, CKR_SESSION_HANDLE_INVALID,
 };
 use gate::{Denial, Gate, Open, Place, Scope, Sessions, Settings};
 use linux_ffi::ForkGuard;
@@ -34,10 +35,15 @@ use crate::error::StartError;
 use crate::exports;
 use crate::log::Log;
 
+use under_way::{Entered, UnderWay};
+
+/// How long `C_Finalize` waits for calls that are under way: longer than an attestation, or generating a large key.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The layer of inline mode.
 pub(crate) struct Inline {
     alive: ForkGuard,
-    open: AtomicBool,
+    under_way: UnderWay,
     configuration: Configuration,
     module: RealModule,
     gate: Gate,
@@ -71,22 +77,27 @@ impl Inline {
             configuration::DenyCode::Vendor => DenyCode::Vendor,
         };
         let sessions = Sessions::default();
-        let open = AtomicBool::new(false);
-        Ok(Self { alive, open, configuration, module, gate, sessions, place, deny_code })
+        let under_way = UnderWay::new();
+        Ok(Self { alive, under_way, configuration, module, gate, sessions, place, deny_code })
     }
 
     /// Initialised, and not a copy in a forked child.
     pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire) && self.alive.is_marked()
+        self.under_way.is_open() && self.alive.is_marked()
     }
 
     /// This is the copy, in a forked child, of what the parent had initialised.
     pub(crate) fn is_of_parent(&self) -> bool {
-        self.open.load(Ordering::Acquire) && !self.alive.is_marked()
+        self.under_way.is_open() && !self.alive.is_marked()
     }
 
     pub(crate) fn open(&self) {
-        self.open.store(true, Ordering::Release);
+        self.under_way.open();
+    }
+
+    /// Lets a call in: until what it gives is dropped, the library stays initialised.
+    pub(crate) fn enter(&self) -> Option<Entered<'_>> {
+        self.alive.is_marked().then(|| self.under_way.enter()).flatten()
     }
 
     /// `[real_module] init_args`, where set.
@@ -112,13 +123,20 @@ impl Inline {
 
     /// `C_Finalize`: the real module's answer; what the gate holds is dropped where that was `CKR_OK`. Refusals that the
     /// policy server has not heard of are delivered before, while the attestation key can still sign.
+    ///
+    /// The real module is asked once no call is under way. The standard has the application see to that (PKCS#11 2.40
+    /// section 5.4), but one that does not must gain nothing by it.
     pub(crate) fn finalize(&self, call: calls::C_Finalize) -> CK_RV {
         self.gate.say_farewell();
+        if !self.under_way.close(PATIENCE) {
+            return CKR_FUNCTION_FAILED;
+        }
         let rv = self.forward_open(call);
         if rv == CKR_OK {
-            self.open.store(false, Ordering::Release);
             self.sessions.clear();
             self.gate.provenance().clear();
+        } else {
+            self.under_way.open();
         }
         rv
     }
