@@ -194,6 +194,7 @@ impl InlineAttester {
         let boottime_ms = now_ms()?;
         let slot = self.place.slot().map_err(module_error)?;
         let hsm = self.module.token(slot).map_err(module_error)?;
+        let _at_work = self.place.at_work();
         let (session, key) = self.key(slot)?;
         let hsm_id = key.public.thumbprint();
         let challenge = client
@@ -310,6 +311,7 @@ impl Attester for InlineAttester {
 
     fn examine(&self, jwt: &str) -> Result<VerifiedToken, AttestationFailure> {
         let slot = self.place.slot().map_err(module_error)?;
+        let _at_work = self.place.at_work();
         let (_session, key) = self.key(slot)?;
         let component = self.measure(&Hashing::cached(&self.digests))?;
         let hsm_id = key.public.thumbprint();

@@ -6,7 +6,7 @@ use attestation::key_uri::KeyUri;
 use configuration::Attestation;
 use cryptoki_ffi::{ModuleError, ObjectFacts, RealModule};
 use gate::ObjectKind;
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
 use zeroize::Zeroizing;
 
 use super::AttesterError;
@@ -19,6 +19,8 @@ pub(crate) struct AttestationPlace {
     /// The attester's own PIN: then the token is its own too, and the slot is hidden.
     pin_file: Option<PathBuf>,
     slot: RwLock<Option<u64>>,
+    /// Read for as long as the attester has a session.
+    at_work: RwLock<()>,
 }
 
 impl AttestationPlace {
@@ -29,7 +31,20 @@ impl AttestationPlace {
             return Err(AttesterError::KeyVague);
         }
         let slot = RwLock::new(None);
-        Ok(Self { module, uri, name: settings.key.clone(), pin_file: settings.pin_file.clone(), slot })
+        let (name, pin_file) = (settings.key.clone(), settings.pin_file.clone());
+        Ok(Self { module, uri, name, pin_file, slot, at_work: RwLock::new(()) })
+    }
+
+    /// To be held for as long as the attester has a session.
+    pub(super) fn at_work(&self) -> RwLockReadGuard<'_, ()> {
+        self.at_work.read()
+    }
+
+    /// Does what would end the attester's sessions, if it has none. Some modules give the handle of a session that was
+    /// ended out anew: the attester would go on, and sign, on a session of the application's.
+    pub(crate) fn while_at_rest<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let _at_rest = self.at_work.try_write()?;
+        Some(work())
     }
 
     /// `CKA_LABEL` of the key, where the URI says it.
