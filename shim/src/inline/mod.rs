@@ -47,7 +47,7 @@ pub(crate) struct Inline {
     configuration: Configuration,
     module: RealModule,
     gate: Gate,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     place: Arc<AttestationPlace>,
     deny_code: DenyCode,
 }
@@ -59,7 +59,9 @@ impl Inline {
         let alive = ForkGuard::new()?;
         alive.mark();
         let log = Log::of(&configuration.log.target);
-        let place = Arc::new(AttestationPlace::new(&configuration.attestation, module)?);
+        let sessions = Arc::new(Sessions::default());
+        let place =
+            Arc::new(AttestationPlace::new(&configuration.attestation, module, Arc::clone(&sessions))?);
         let attester = InlineAttester::new(&configuration, Arc::clone(&place), module)?;
         let scope = match configuration.gate.scope {
             configuration::Scope::Everything => Scope::Everything,
@@ -76,7 +78,6 @@ impl Inline {
             configuration::DenyCode::KeyFunctionNotPermitted => DenyCode::KeyFunctionNotPermitted,
             configuration::DenyCode::Vendor => DenyCode::Vendor,
         };
-        let sessions = Sessions::default();
         let under_way = UnderWay::new();
         Ok(Self { alive, under_way, configuration, module, gate, sessions, place, deny_code })
     }

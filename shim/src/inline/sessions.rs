@@ -14,6 +14,7 @@ impl Layer<calls::C_OpenSession> for Inline {
         if self.place.hides_slot(call.slot()) {
             return CKR_SLOT_ID_INVALID;
         }
+        let _at_work = self.place.at_work();
         match call.with_own_place(|call| self.forward_open(call)) {
             (CKR_OK, Some(handle)) => {
                 if !self.sessions.opened(handle, call.slot()) {
