@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use attestation::decision::{DecisionId, LocalDecision};
 use pkcs11_table::{Class, Function, Use};
 
 use crate::authorize::{Grounds, authorize};
@@ -13,8 +11,9 @@ use crate::holder::{AttestationFailure, Attester, Held, Holder};
 use crate::limits::{Limits, Reservation};
 use crate::permit::{Open, Permit};
 use crate::provenance::Provenance;
-use crate::report::{Recorder, Reports};
-use crate::rules::{self, Demands, Mechanism, operation};
+use crate::records::Records;
+use crate::report::Recorder;
+use crate::rules::{self, Demands, Mechanism};
 use crate::session::{Judged, Recent, Running, Session};
 use crate::sessions::Place;
 use crate::subject::Subject;
@@ -73,11 +72,10 @@ pub struct Gate {
     settings: Settings,
     holder: Holder,
     limits: Limits,
-    reports: Reports,
+    records: Records,
     provenance: Provenance,
     objects_epoch: AtomicU64,
     attester: Box<dyn Attester>,
-    recorder: Box<dyn Recorder>,
 }
 
 impl Gate {
@@ -87,11 +85,10 @@ impl Gate {
             settings,
             holder: Holder::default(),
             limits: Limits::default(),
-            reports: Reports::default(),
+            records: Records::new(settings.random, recorder),
             provenance: Provenance::default(),
             objects_epoch: AtomicU64::new(0),
             attester,
-            recorder,
         }
     }
 
@@ -110,7 +107,7 @@ impl Gate {
     pub fn prepare(&self) {
         if let Some(now_ms) = (self.settings.clock)() {
             // A failure is for the judgement: it stands for a while and is found there again.
-            drop(self.holder.obtain(now_ms, &*self.attester, &self.reports));
+            drop(self.holder.obtain(now_ms, &*self.attester, self.records.reports()));
         }
     }
 
@@ -310,7 +307,7 @@ impl Gate {
     /// Delivers what was refused since the last attestation, before the process ends; within half a second or not at all.
     pub fn say_farewell(&self) {
         if let Ok(now_ms) = self.now(None) {
-            self.holder.say_farewell(now_ms, &*self.attester, &self.reports);
+            self.holder.say_farewell(now_ms, &*self.attester, self.records.reports());
         }
     }
 
@@ -336,7 +333,7 @@ impl Gate {
     fn token(&self) -> Result<Held, Refusal> {
         let now_ms = self.now(None)?;
         self.holder
-            .obtain(now_ms, &*self.attester, &self.reports)
+            .obtain(now_ms, &*self.attester, self.records.reports())
             .map_err(|failure: AttestationFailure| Refusal::Attestation(failure))
     }
 
@@ -359,29 +356,13 @@ impl Gate {
         subject: Option<&Arc<Subject>>,
         refusal: Refusal,
     ) -> Denial {
-        let made_by_server = refusal.decision();
-        // Without randomness the id is 0: the refusal stands all the same.
-        let id =
-            made_by_server.unwrap_or_else(|| DecisionId::from_random((self.settings.random)().unwrap_or(0)));
         let held = (self.settings.clock)().and_then(|now_ms| self.holder.current(now_ms));
         let claims = held.as_ref().map(|held| held.token.claims());
-        let decision = LocalDecision {
-            id,
-            at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-            function: function.name().to_owned(),
-            operation: class_name(function).to_owned(),
-            key: subject.map(|subject| subject.named().uri()),
-            reason: refusal.reason(),
-            measurement: claims.map(|claims| claims.measurement),
-        };
-        self.recorder.denied(&decision, claims.map(|claims| claims.component.as_str()));
-        if made_by_server.is_none() {
-            self.reports.push(decision);
-        }
+        let denial = self.records.refuse(function, subject.map(Arc::as_ref), refusal, claims);
         if let Some(place) = place {
-            place.note_denial(id);
+            place.note_denial(denial.id);
         }
-        Denial { id, refusal }
+        denial
     }
 }
 
@@ -393,15 +374,4 @@ fn is_recover(function: Function) -> bool {
             | Function::C_VerifyRecoverInit
             | Function::C_VerifyRecover
     )
-}
-
-fn class_name(function: Function) -> &'static str {
-    match function.class() {
-        Class::Begin(of)
-        | Class::Continue(of)
-        | Class::Dual(of, _)
-        | Class::Use(of)
-        | Class::Conditional(of) => operation(of).name(),
-        Class::Keyless | Class::Library | Class::Open => "unknown",
-    }
 }
