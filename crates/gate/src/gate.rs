@@ -249,7 +249,7 @@ impl Gate {
         match self.judge(demands, None) {
             Ok((_, spending)) => Ok((Permit::new(demands.function), spending)),
             Err(refusal) => {
-                // What is refused is named by what the refusal is about; the first demand stands for the others.
+                // Where the refusal itself names nothing, the first demand stands for the others.
                 let subject = demands.iter().map(|demand| &demand.subject).next();
                 Err(self.refuse(place, demands.function, subject, refusal))
             }

@@ -44,7 +44,7 @@ impl Records {
             at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             function: function.name().to_owned(),
             operation: class_name(function).to_owned(),
-            key: subject.map(|subject| subject.named().uri()),
+            key: refusal.key().map(str::to_owned).or_else(|| subject.map(|subject| subject.named().uri())),
             reason: refusal.reason(),
             measurement: claims.map(|claims| claims.measurement),
         };
