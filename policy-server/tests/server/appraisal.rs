@@ -10,7 +10,7 @@ use policy_server::appraisal::{Appraised, Circumstances, NonceState, Occasion, R
 
 use crate::host::{Host, file, hsm};
 
-const NOW: u64 = 1_800_000_000;
+pub const NOW: u64 = 1_800_000_000;
 
 struct Case {
     host: Host,
@@ -24,11 +24,8 @@ fn nonce() -> String {
     attestation::base64url::encode(&[9; 32])
 }
 
-/// The program of `host.rs`, approved as signer 1.0 with a grant, on an approved host.
-fn case() -> Case {
-    let host = Host::new("build-1");
-    let claims = host.claims(&nonce());
-    let record = HsmRecord {
+pub fn record(host: &Host) -> HsmRecord {
+    HsmRecord {
         fingerprint: host.fingerprint(),
         state: HsmState::Approved,
         host: host.name.clone(),
@@ -36,15 +33,29 @@ fn case() -> Case {
         hsm: hsm(),
         enrolled_at: 1,
         approved_at: Some(2),
-    };
-    let mut case = Case { host, record, policy: Policy::default(), nonce: NonceState::Fresh, claims };
-    case.approve("1.0", Latitude::default());
-    case.policy.grants.push(ComponentGrant {
+    }
+}
+
+/// What is measured, approved as signer 1.0 with a grant.
+pub fn policy_for(claims: &EvidenceClaims, latitude: &Latitude) -> Policy {
+    let mut policy = Policy::default();
+    let reference = approve(None, claims, latitude, &policy).unwrap();
+    let name = VersionName { component: "signer".to_owned(), version: "1.0".to_owned() };
+    policy.versions.push(ApprovedVersion { name, standing: Standing::Current, reference });
+    policy.grants.push(ComponentGrant {
         id: "G-1".to_owned(),
         component: "signer".to_owned(),
         terms: GrantTerms::new("pkcs11:token=t;object=k;type=private".to_owned(), vec![Operation::Sign]),
     });
-    case
+    policy
+}
+
+/// The program of `host.rs`, approved as signer 1.0 with a grant, on an approved host.
+fn case() -> Case {
+    let host = Host::new("build-1");
+    let claims = host.claims(&nonce());
+    let policy = policy_for(&claims, &Latitude::default());
+    Case { record: record(&host), host, policy, nonce: NonceState::Fresh, claims }
 }
 
 impl Case {
