@@ -15,7 +15,7 @@ use attestation::evidence::{
 };
 use clap::Args;
 use configuration::Configuration;
-use measurement::{Request, measure_file, measure_self};
+use measurement::{Hashing, Request, measure_file, measure_self};
 use policy_client::{Client, ClientError, Settings};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -96,8 +96,8 @@ pub fn attest(
             attester: AttesterClaims {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 // This program measures and sends here, as the shim does elsewhere.
-                shim: measure_file(&program)?,
-                real_module: measure_file(&configuration.real_module.path)?,
+                shim: measure_file(&program, &Hashing::afresh())?,
+                real_module: measure_file(&configuration.real_module.path, &Hashing::afresh())?,
                 configuration: MeasuredFile {
                     path: escape(configuration.path.as_os_str().as_bytes()),
                     // Of the bytes that this process has read and goes by.
@@ -105,10 +105,13 @@ pub fn attest(
                     build_id: None,
                 },
             },
-            component: measure_self(&Request {
-                name: &configuration.component.name,
-                configuration: &configuration.component.files,
-            })?,
+            component: measure_self(
+                &Request {
+                    name: &configuration.component.name,
+                    configuration: &configuration.component.files,
+                },
+                &Hashing::afresh(),
+            )?,
         },
     };
     let input = SigningInput::evidence(&claims, key.public())?;

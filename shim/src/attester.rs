@@ -16,6 +16,7 @@ use attestation::token::{Anchors, Expected, Mode, Presented, VerifiedToken, veri
 use configuration::Configuration;
 use cryptoki_ffi::{AttestationKey, AttesterSession, RealModule};
 use gate::{AttestationFailure, Attester, FailureKind, Report};
+use measurement::{DigestCache, Hashing};
 use policy_client::{Client, ClientError, Settings};
 
 use crate::exports;
@@ -63,6 +64,7 @@ pub(crate) struct InlineAttester {
     boot_id: String,
     component: String,
     declared: Vec<PathBuf>,
+    digests: DigestCache,
 }
 
 impl InlineAttester {
@@ -94,6 +96,7 @@ impl InlineAttester {
             boot_id: measurement::boot_id()?,
             component: configuration.component.name.clone(),
             declared: configuration.component.files.clone(),
+            digests: DigestCache::new(),
         })
     }
 
@@ -113,12 +116,11 @@ impl InlineAttester {
     ) -> Result<EvidenceClaims, AttestationFailure> {
         let unmeasured =
             |error: measurement::MeasurementError| local("measurement-failed", error.to_string());
-        let component = measurement::measure_self(&measurement::Request {
-            name: &self.component,
-            configuration: &self.declared,
-        })
-        .map_err(unmeasured)?;
-        let configuration = measurement::measure_file(&self.configuration_path).map_err(unmeasured)?;
+        let hashing = Hashing::cached(&self.digests);
+        let request = measurement::Request { name: &self.component, configuration: &self.declared };
+        let component = measurement::measure_self(&request, &hashing).map_err(unmeasured)?;
+        let configuration =
+            measurement::measure_file(&self.configuration_path, &hashing).map_err(unmeasured)?;
         if configuration.sha256 != self.configuration_digest {
             return Err(local(
                 "configuration-changed",
@@ -152,8 +154,10 @@ impl InlineAttester {
                 boot: BootClaims { boot_id: self.boot_id.clone() },
                 attester: AttesterClaims {
                     version: env!("CARGO_PKG_VERSION").to_owned(),
-                    shim: measurement::measure_object(exports::own_address().cast()).map_err(unmeasured)?,
-                    real_module: measurement::measure_file(&self.module_path).map_err(unmeasured)?,
+                    shim: measurement::measure_object(exports::own_address().cast(), &hashing)
+                        .map_err(unmeasured)?,
+                    real_module: measurement::measure_file(&self.module_path, &hashing)
+                        .map_err(unmeasured)?,
                     configuration,
                 },
                 component,

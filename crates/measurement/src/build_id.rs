@@ -4,9 +4,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
-const MAX_SEGMENTS: u16 = 128;
+use crate::elf::{Elf, Layout, part};
+
 const MAX_NOTES: usize = 64 * 1024;
 const MAX_ID: usize = 64;
 const PT_NOTE: u64 = 4;
@@ -14,103 +14,19 @@ const NT_GNU_BUILD_ID: u64 = 3;
 
 /// The build id in lower-case hexadecimal.
 pub(crate) fn read(file: &File) -> io::Result<Option<String>> {
-    let Some(header) = part(file, 0, 64)?.and_then(Header::parse) else { return Ok(None) };
-    for index in 0..u64::from(header.segments) {
-        let Some(at) = index.checked_mul(header.segment_size).and_then(|at| at.checked_add(header.table))
-        else {
-            return Ok(None);
-        };
-        let Some(segment) = part(file, at, header.layout.segment_length())? else { return Ok(None) };
-        let Some((offset, length)) = header.layout.notes(&segment) else { continue };
-        let Some(notes) = part(file, offset, length.min(MAX_NOTES))? else { continue };
-        if let Some(id) = build_id(&header.layout, &notes) {
+    let Some(elf) = Elf::read(file)? else { return Ok(None) };
+    for segment in elf.segments.iter().filter(|segment| segment.kind == PT_NOTE) {
+        let length = usize::try_from(segment.length).unwrap_or(usize::MAX).min(MAX_NOTES);
+        let Some(notes) = part(file, segment.offset, length)? else { continue };
+        if let Some(id) = build_id(elf.machine.layout, &notes) {
             return Ok(Some(hexadecimal(id)));
         }
     }
     Ok(None)
 }
 
-/// `length` bytes at `offset`; nothing where the file ends before.
-fn part(file: &File, offset: u64, length: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = vec![0; length];
-    match file.read_exact_at(&mut bytes, offset) {
-        Ok(()) => Ok(Some(bytes)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput) => {
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Width and byte order of the file's numbers.
-#[derive(Clone, Copy)]
-struct Layout {
-    wide: bool,
-    little_endian: bool,
-}
-
-impl Layout {
-    fn number(self, bytes: &[u8], at: usize, width: usize) -> Option<u64> {
-        let field = bytes.get(at..at.checked_add(width)?)?;
-        let join = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
-        Some(if self.little_endian { field.iter().rev().fold(0, join) } else { field.iter().fold(0, join) })
-    }
-
-    /// Bytes in a program header.
-    const fn segment_length(self) -> usize {
-        if self.wide { 56 } else { 32 }
-    }
-
-    /// Offset and length of the notes, where the program header is of notes.
-    fn notes(self, segment: &[u8]) -> Option<(u64, usize)> {
-        if self.number(segment, 0, 4)? != PT_NOTE {
-            return None;
-        }
-        let (offset, length) = if self.wide {
-            (self.number(segment, 8, 8)?, self.number(segment, 32, 8)?)
-        } else {
-            (self.number(segment, 4, 4)?, self.number(segment, 16, 4)?)
-        };
-        Some((offset, usize::try_from(length).unwrap_or(usize::MAX)))
-    }
-}
-
-struct Header {
-    layout: Layout,
-    /// Offset of the program headers.
-    table: u64,
-    /// Distance from one to the next.
-    segment_size: u64,
-    segments: u16,
-}
-
-impl Header {
-    fn parse(bytes: Vec<u8>) -> Option<Self> {
-        let rest = bytes.strip_prefix(b"\x7fELF")?;
-        let wide = match rest.first()? {
-            1 => false,
-            2 => true,
-            _ => return None,
-        };
-        let little_endian = match rest.get(1)? {
-            1 => true,
-            2 => false,
-            _ => return None,
-        };
-        let layout = Layout { wide, little_endian };
-        let (table, size, count) = if wide {
-            (layout.number(&bytes, 32, 8)?, 54, 56)
-        } else {
-            (layout.number(&bytes, 28, 4)?, 42, 44)
-        };
-        let segment_size = layout.number(&bytes, size, 2)?;
-        let segments = u16::try_from(layout.number(&bytes, count, 2)?).ok()?.min(MAX_SEGMENTS);
-        Some(Self { layout, table, segment_size, segments })
-    }
-}
-
 /// Goes through notes of one segment: three words, then name and description, each padded to four bytes.
-fn build_id<'a>(layout: &Layout, mut notes: &'a [u8]) -> Option<&'a [u8]> {
+fn build_id(layout: Layout, mut notes: &[u8]) -> Option<&[u8]> {
     loop {
         let name_length = usize::try_from(layout.number(notes, 0, 4)?).ok()?;
         let length = usize::try_from(layout.number(notes, 4, 4)?).ok()?;

@@ -77,7 +77,8 @@ pub(crate) fn read() -> Result<BTreeMap<String, String>, MeasurementError> {
     steering(&read_proc(ENVIRON, MAX_BLOCK)?)
 }
 
-fn steering(block: &[u8]) -> Result<BTreeMap<String, String>, MeasurementError> {
+/// Those of a block as the kernel hands it over, entries ended by NUL.
+pub(crate) fn steering(block: &[u8]) -> Result<BTreeMap<String, String>, MeasurementError> {
     let mut found = BTreeMap::new();
     let mut length = 0_usize;
     for entry in block.split(|byte| *byte == 0) {

@@ -23,6 +23,12 @@ pub enum MeasurementError {
     EnvironmentAmbiguous { name: String },
     #[error("the environment variables that steer code loading have more than {limit} bytes")]
     EnvironmentTooLong { limit: usize },
+    #[error("the library {name} that {needed_by} needs cannot be found")]
+    LibraryNotFound { name: String, needed_by: String },
+    #[error(
+        "which library {name} {needed_by} would load cannot be told: {reason}; measure the program while it runs"
+    )]
+    LibraryUndetermined { name: String, needed_by: String, reason: &'static str },
     #[error(transparent)]
     Linux(#[from] LinuxError),
     #[error("{path} is no longer the file that is mapped")]
@@ -35,10 +41,16 @@ pub enum MeasurementError {
     MapsMalformed { line: usize },
     #[error("no file is mapped at {address:#x}")]
     NoMapping { address: usize },
+    #[error(
+        "{path} is no ELF file for this machine: of a script, measure the interpreter with the script as its argument"
+    )]
+    NotAProgram { path: String },
     #[error("{path} is not on procfs")]
     NotProcfs { path: &'static str },
     #[error("{path} is not a regular file")]
     NotRegular { path: String },
+    #[error("the time that the measurement may take is over")]
+    OutOfTime,
     #[error(
         "the script that the interpreter runs cannot be told from its argument `{argument}`: give it by its absolute path"
     )]

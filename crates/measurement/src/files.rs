@@ -1,8 +1,10 @@
 //! Hashes files: what is opened is a regular file, and it is the same before and after it was read.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use attestation::component::MeasuredFile;
@@ -11,9 +13,12 @@ use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, major, minor, open};
 use sha2::{Digest as _, Sha256};
 
 use crate::build_id;
+use crate::digest_cache::{FileVersion, Known};
 use crate::error::MeasurementError;
+use crate::hashing::{Hasher, Hashing, wall_clock};
 use crate::proc_file::read_self_link;
 
+/// What is hashed between two looks at the clock.
 const BUFFER: usize = 128 * 1024;
 /// No program or configuration is larger; a sparse file can pretend to any size.
 const MAX_FILE: u64 = 4 << 30;
@@ -49,58 +54,92 @@ impl OpenedFile {
         Ok(Self { file: File::from(file), name, stat })
     }
 
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     pub(crate) fn identity(&self) -> FileIdentity {
         FileIdentity { device: (major(self.stat.st_dev), minor(self.stat.st_dev)), inode: self.stat.st_ino }
     }
 
     /// The path by which the kernel knows the opened file, without symbolic links.
-    fn kernel_path(&self) -> Result<Vec<u8>, MeasurementError> {
+    pub(crate) fn kernel_path(&self) -> Result<Vec<u8>, MeasurementError> {
         if self.stat.st_nlink == 0 {
             return Err(MeasurementError::Deleted { path: self.name.clone() });
         }
         read_self_link(&format!("fd/{}", self.file.as_raw_fd()))
     }
 
-    /// Hashes the whole file; `path` is shown for it, escaped.
+    /// The digest of the whole file at `path`, by which it is shown, escaped.
+    pub(crate) fn measure(
+        self,
+        path: &[u8],
+        hasher: &mut Hasher<'_>,
+    ) -> Result<MeasuredFile, MeasurementError> {
+        hasher.check_time()?;
+        let known = match hasher.cache {
+            None => self.hash(hasher)?,
+            Some(cache) => {
+                let version = FileVersion::of(&self.stat);
+                let place = Path::new(OsStr::from_bytes(path));
+                let is_kept = hasher.places.hold(&self.file, &self.stat, place);
+                match is_kept.then(|| cache.find(self.identity(), version)).flatten() {
+                    Some(known) => known,
+                    None => {
+                        cache.count_miss();
+                        let now = wall_clock();
+                        let known = self.hash(hasher)?;
+                        if is_kept {
+                            cache.keep(self.identity(), version, now, &known);
+                        }
+                        known
+                    }
+                }
+            }
+        };
+        Ok(MeasuredFile { path: escape(path), sha256: known.sha256, build_id: known.build_id })
+    }
+
+    /// Reads the whole file.
     ///
     /// A file that is written to in between is refused by its size and times. Writing through a mapping can
     /// change content without either (inode(7)): then the digest is of what was read.
-    pub(crate) fn measure(mut self, path: &[u8]) -> Result<MeasuredFile, MeasurementError> {
+    fn hash(&self, hasher: &Hasher<'_>) -> Result<Known, MeasurementError> {
         let size = u64::try_from(self.stat.st_size).unwrap_or(u64::MAX);
         if size > MAX_FILE {
-            return Err(MeasurementError::TooLarge { path: self.name, limit: MAX_FILE });
+            return Err(MeasurementError::TooLarge { path: self.name.clone(), limit: MAX_FILE });
         }
-        let build_id = build_id::read(&self.file).map_err(|source| unreadable(&self.name, source))?;
-        let (sha256, read) = self.hash(size).map_err(|source| unreadable(&self.name, source))?;
-        let after = fstat(&self.file).map_err(|errno| unreadable(&self.name, errno.into()))?;
-        if read != size || version(&after) != version(&self.stat) {
-            return Err(MeasurementError::Changed { path: self.name });
+        let failed = |source| unreadable(&self.name, source);
+        let build_id = build_id::read(&self.file).map_err(failed)?;
+        let (sha256, read) = self.digest(size, hasher)?;
+        let after = fstat(&self.file).map_err(|errno| failed(errno.into()))?;
+        if read != size || FileVersion::of(&after) != FileVersion::of(&self.stat) {
+            return Err(MeasurementError::Changed { path: self.name.clone() });
         }
-        Ok(MeasuredFile { path: escape(path), sha256, build_id })
+        Ok(Known { sha256, build_id })
     }
 
     /// Digest and number of the bytes read: at most one more than `size`, to see that the file has grown.
-    fn hash(&mut self, size: u64) -> io::Result<(Digest, u64)> {
-        let mut hasher = Sha256::new();
+    fn digest(&self, size: u64, hasher: &Hasher<'_>) -> Result<(Digest, u64), MeasurementError> {
+        let mut digest = Sha256::new();
         let mut buffer = vec![0; BUFFER.min(usize::try_from(size).unwrap_or(BUFFER) + 1)];
         let mut content = (&self.file).take(size + 1);
         let mut total = 0;
         loop {
+            hasher.check_time()?;
             let length = match content.read(&mut buffer) {
-                Ok(0) => return Ok((Digest::from_bytes(hasher.finalize().into()), total)),
+                Ok(0) => return Ok((Digest::from_bytes(digest.finalize().into()), total)),
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
+                Err(error) => return Err(unreadable(&self.name, error)),
             };
-            hasher.update(buffer.get(..length).unwrap_or_default());
+            digest.update(buffer.get(..length).unwrap_or_default());
             total += length as u64;
+            if let Some(cache) = hasher.cache {
+                cache.count_hashed(length as u64);
+            }
         }
     }
-}
-
-/// What changes when a file is written to.
-fn version(stat: &Stat) -> (i64, i64, u64, i64, u64) {
-    (stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec)
 }
 
 fn unreadable(name: &str, source: io::Error) -> MeasurementError {
@@ -112,19 +151,25 @@ fn unreadable(name: &str, source: io::Error) -> MeasurementError {
 ///
 /// # Errors
 /// [`MeasurementError`] where it cannot be read, is no regular file, or changes meanwhile.
-pub fn measure_file(path: &Path) -> Result<MeasuredFile, MeasurementError> {
+pub fn measure_file(path: &Path, hashing: &Hashing<'_>) -> Result<MeasuredFile, MeasurementError> {
+    measure_path(path, &mut Hasher::new(hashing))
+}
+
+pub(crate) fn measure_path(path: &Path, hasher: &mut Hasher<'_>) -> Result<MeasuredFile, MeasurementError> {
     let file = OpenedFile::open(path)?;
     let shown = file.kernel_path()?;
-    file.measure(&shown)
+    file.measure(&shown, hasher)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ffi::OsStr;
     use std::io::Write as _;
-    use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::symlink;
+
+    fn afresh(path: &Path) -> Result<MeasuredFile, MeasurementError> {
+        measure_file(path, &Hashing::afresh())
+    }
 
     fn in_a_directory() -> (tempfile::TempDir, std::path::PathBuf) {
         let directory = tempfile::tempdir().unwrap();
@@ -139,7 +184,7 @@ mod tests {
             let content: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
             let path = directory.join(size.to_string());
             std::fs::write(&path, &content).unwrap();
-            let measured = measure_file(&path).unwrap();
+            let measured = afresh(&path).unwrap();
             assert_eq!(measured.sha256, Digest::of(&content), "{size}");
             assert_eq!(measured.path, path.to_str().unwrap());
             assert_eq!(measured.build_id, None);
@@ -151,7 +196,7 @@ mod tests {
         let (_keep, directory) = in_a_directory();
         std::fs::write(directory.join("real"), "content").unwrap();
         symlink("real", directory.join("link")).unwrap();
-        let measured = measure_file(&directory.join("link")).unwrap();
+        let measured = afresh(&directory.join("link")).unwrap();
         assert_eq!(measured.path, directory.join("real").to_str().unwrap());
     }
 
@@ -160,7 +205,7 @@ mod tests {
         let (_keep, directory) = in_a_directory();
         let path = directory.join(OsStr::from_bytes(b"a\n\x1b[2J\xff"));
         std::fs::write(&path, "content").unwrap();
-        assert!(measure_file(&path).unwrap().path.ends_with(r"/a\x0a\x1b[2J\xff"));
+        assert!(afresh(&path).unwrap().path.ends_with(r"/a\x0a\x1b[2J\xff"));
     }
 
     #[test]
@@ -169,14 +214,14 @@ mod tests {
         let pipe = directory.join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, 0o600.into(), 0).unwrap();
         for path in [directory.as_path(), &pipe, Path::new("/dev/zero")] {
-            let error = measure_file(path).unwrap_err();
+            let error = afresh(path).unwrap_err();
             assert!(matches!(error, MeasurementError::NotRegular { .. }), "{}: {error}", path.display());
         }
     }
 
     #[test]
     fn a_missing_file_is_an_error() {
-        let error = measure_file(Path::new("/nonexistent/file")).unwrap_err();
+        let error = afresh(Path::new("/nonexistent/file")).unwrap_err();
         assert!(matches!(error, MeasurementError::Unreadable { .. }), "{error}");
     }
 
@@ -201,7 +246,7 @@ mod tests {
             // The clock of file times moves in steps of some milliseconds.
             std::thread::sleep(std::time::Duration::from_millis(30));
             change(&path);
-            let error = opened.measure(b"file").unwrap_err();
+            let error = opened.measure(b"file", &mut Hasher::new(&Hashing::afresh())).unwrap_err();
             assert!(matches!(error, MeasurementError::Changed { .. }), "{index}: {error}");
         }
     }
@@ -222,6 +267,6 @@ mod tests {
         let (_keep, directory) = in_a_directory();
         let path = directory.join("sparse");
         File::create(&path).unwrap().set_len(MAX_FILE + 1).unwrap();
-        assert!(matches!(measure_file(&path), Err(MeasurementError::TooLarge { .. })));
+        assert!(matches!(afresh(&path), Err(MeasurementError::TooLarge { .. })));
     }
 }

@@ -1,4 +1,5 @@
-//! Probes that measure the calling process: who runs it, which code is mapped, from which files, in which state.
+//! Probes that measure the calling process: who runs it, which code is mapped, from which files, in which state;
+//! and what a program that does not run yet would be measured as.
 //!
 //! A probe that fails is an error, never a gap in the measurement. Everything runs on the caller's thread inside
 //! other people's programs: no panic, no thread, no output, bounded memory. What it cannot see is said where it
@@ -8,20 +9,38 @@
 
 mod arguments;
 mod build_id;
+#[cfg(test)]
+mod cached_files_tests;
+mod digest_cache;
+mod elf;
 mod environment;
 mod error;
 mod files;
+mod hashing;
 mod host;
+mod libraries;
+mod loader_cache;
 mod mapped;
+#[cfg(not(fuzzing))]
 mod maps;
+// For the fuzz target of its name.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod maps;
+mod needed;
 mod principal;
 mod proc_file;
 mod process;
+mod program;
 mod runtime;
 mod scripts;
 mod text_pages;
+mod trusted_place;
 
+pub use digest_cache::{CacheFigures, DigestCache};
 pub use error::MeasurementError;
 pub use files::measure_file;
+pub use hashing::Hashing;
 pub use host::{boot_id, host_name};
 pub use process::{Request, measure_object, measure_self};
+pub use program::{Program, measure_program};

@@ -9,6 +9,7 @@ use attestation::digest::escape;
 
 use crate::error::MeasurementError;
 use crate::files::{FileIdentity, OpenedFile};
+use crate::hashing::Hasher;
 use crate::maps::MappedName;
 
 /// The mapped file, found again by its name.
@@ -53,8 +54,8 @@ impl MappedFile {
         self.file.identity()
     }
 
-    pub(crate) fn measure(self) -> Result<MeasuredFile, MeasurementError> {
-        self.file.measure(&self.path)
+    pub(crate) fn measure(self, hasher: &mut Hasher<'_>) -> Result<MeasuredFile, MeasurementError> {
+        self.file.measure(&self.path, hasher)
     }
 }
 
@@ -78,6 +79,7 @@ fn open_expected(path: &[u8], expected: FileIdentity) -> Result<OpenedFile, Meas
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hashing::Hashing;
     use std::path::PathBuf;
 
     struct Directory {
@@ -103,7 +105,7 @@ mod tests {
 
     fn living(name: &MappedName) -> String {
         match MappedFile::find(name).unwrap() {
-            Found::Living(file) => file.measure().unwrap().path,
+            Found::Living(file) => file.measure(&mut Hasher::new(&Hashing::afresh())).unwrap().path,
             other => panic!("{other:?}"),
         }
     }

@@ -9,20 +9,20 @@ const MAX_EXECUTABLE: usize = 4096;
 
 /// One executable mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mapping {
+pub struct Mapping {
     /// Addresses.
-    pub(crate) range: Range<u64>,
+    pub range: Range<u64>,
     /// Also writable.
-    pub(crate) writable: bool,
+    pub writable: bool,
     /// `MAP_SHARED`: no page of it can be a private copy.
-    pub(crate) shared: bool,
+    pub shared: bool,
     /// What is mapped.
-    pub(crate) source: Source,
+    pub source: Source,
 }
 
 /// What is behind an executable mapping.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Source {
+pub enum Source {
     /// Nothing but memory.
     Anonymous,
     /// A file of a mounted file system, deleted or not.
@@ -35,13 +35,13 @@ pub(crate) enum Source {
 
 /// A mapped file as the kernel names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct MappedName {
+pub struct MappedName {
     /// Major and minor number of the file system's device.
-    pub(crate) device: (u32, u32),
+    pub device: (u32, u32),
     /// Inode.
-    pub(crate) inode: u64,
+    pub inode: u64,
     /// The name in the map, with the kernel's escapes.
-    pub(crate) name: Vec<u8>,
+    pub name: Vec<u8>,
 }
 
 /// What the kernel puts behind the name of a file that has no name any more.
@@ -52,27 +52,30 @@ impl MappedName {
     ///
     /// The kernel writes a line feed as `\012` and leaves a backslash as it is, so that a name with this
     /// sequence has two readings. Device and inode tell which is meant; a mixture of both is not tried.
-    pub(crate) fn readings(&self) -> impl Iterator<Item = Vec<u8>> {
+    pub fn readings(&self) -> impl Iterator<Item = Vec<u8>> {
         let unescaped = with_line_feeds(&self.name);
         let second = (unescaped != self.name).then_some(unescaped);
         core::iter::once(self.name.clone()).chain(second)
     }
 
     /// Whether the name ends like that of a deleted file. A living file can have such a name, too.
-    pub(crate) fn looks_deleted(&self) -> bool {
+    pub fn looks_deleted(&self) -> bool {
         self.name.ends_with(DELETED)
     }
 
     /// Whether this is the name of memory that the kernel gives a file's shape, once it is known that no such
     /// file lives: shared anonymous memory, System V segments, huge pages.
-    pub(crate) fn is_shared_memory(&self) -> bool {
+    pub fn is_shared_memory(&self) -> bool {
         matches!(self.name.as_slice(), b"/dev/zero (deleted)" | b"/anon_hugepage (deleted)")
             || (self.name.starts_with(b"/SYSV") && self.looks_deleted())
     }
 }
 
 /// Parses the whole file and keeps the executable mappings.
-pub(crate) fn executable_mappings(maps: &[u8]) -> Result<Vec<Mapping>, MeasurementError> {
+///
+/// # Errors
+/// [`MeasurementError`] where one line cannot be understood, or for too many mappings.
+pub fn executable_mappings(maps: &[u8]) -> Result<Vec<Mapping>, MeasurementError> {
     let mut found = Vec::new();
     let Some(body) = maps.strip_suffix(b"\n") else {
         // Not even one line, or one that was cut off.
@@ -149,8 +152,13 @@ fn flag(byte: u8, set: u8) -> Option<bool> {
 }
 
 fn hexadecimal(digits: &[u8]) -> Option<u64> {
-    let text = core::str::from_utf8(digits).ok().filter(|text| !text.starts_with('+'))?;
-    u64::from_str_radix(text, 16).ok()
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let value = char::from(*digit).to_digit(16)?;
+        number.checked_mul(16)?.checked_add(u64::from(value))
+    })
 }
 
 fn with_line_feeds(name: &[u8]) -> Vec<u8> {

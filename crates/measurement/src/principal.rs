@@ -17,9 +17,14 @@ pub(crate) fn read() -> Result<Principal, MeasurementError> {
         uid: geteuid().as_raw(),
         gid: getegid().as_raw(),
         unit: unit(&read_proc(CGROUP, 64 * 1024)?),
-        initial_user_namespace: read_self_link("ns/user")? == INITIAL_USER,
+        initial_user_namespace: is_in_initial_user_namespace()?,
         initial_pid_namespace: read_self_link("ns/pid")? == INITIAL_PID,
     })
+}
+
+/// Whether user ids mean what they mean to the host.
+pub(crate) fn is_in_initial_user_namespace() -> Result<bool, MeasurementError> {
+    Ok(read_self_link("ns/user")? == INITIAL_USER)
 }
 
 /// The innermost service of the unified hierarchy's line, `0::PATH` (cgroups(7)).

@@ -7,7 +7,8 @@ use attestation::component::{Component, MeasuredFile, Runtime};
 use attestation::digest::escape;
 
 use crate::error::MeasurementError;
-use crate::files::{FileIdentity, OpenedFile, measure_file};
+use crate::files::{FileIdentity, OpenedFile, measure_path};
+use crate::hashing::{Hasher, Hashing};
 use crate::mapped::{Found, MappedFile};
 use crate::maps::{MappedName, Mapping, Source, executable_mappings};
 use crate::proc_file::{read_proc, read_self_link};
@@ -36,17 +37,18 @@ pub struct Request<'a> {
 /// # Errors
 /// [`MeasurementError`]: one probe that fails is enough. Among others a process that is not dumpable may not read
 /// its own page map and environment unless it is root's, and cannot be measured from inside.
-pub fn measure_self(request: &Request<'_>) -> Result<Component, MeasurementError> {
-    let code = settled(read_maps, Code::measure)?;
-    let executable = code.executable()?;
+pub fn measure_self(request: &Request<'_>, hashing: &Hashing<'_>) -> Result<Component, MeasurementError> {
+    let hasher = &mut Hasher::new(hashing);
+    let code = settled(read_maps, |mappings| Code::measure(mappings, hasher))?;
+    let executable = code.executable(hasher)?;
     let arguments = arguments::read()?;
     let status = Status::read()?;
     Ok(Component {
         name: request.name.to_owned(),
         principal: principal::read()?,
-        scripts: script(&executable.0, &arguments)?,
+        scripts: script(&executable.0, &arguments, hasher)?,
         executable: executable.1,
-        configuration: sorted(request.configuration.iter().map(|path| measure_file(path)))?,
+        configuration: sorted(request.configuration.iter().map(|path| measure_path(path, hasher)))?,
         argv: arguments.iter().map(|argument| escape(argument)).collect(),
         environment: environment::read()?,
         runtime: Runtime {
@@ -69,14 +71,14 @@ pub fn measure_self(request: &Request<'_>) -> Result<Component, MeasurementError
 ///
 /// # Errors
 /// [`MeasurementError`], among others where the file on disk is no longer the one that is mapped.
-pub fn measure_object(address: *const ()) -> Result<MeasuredFile, MeasurementError> {
+pub fn measure_object(address: *const (), hashing: &Hashing<'_>) -> Result<MeasuredFile, MeasurementError> {
     let wanted = address.addr();
     let mapping = read_maps()?.into_iter().find(|mapping| mapping.range.contains(&(wanted as u64)));
     let Some(Mapping { source: Source::File(name), .. }) = mapping else {
         return Err(MeasurementError::NoMapping { address: wanted });
     };
     match MappedFile::find(&name)? {
-        Found::Living(file) => file.measure(),
+        Found::Living(file) => file.measure(&mut Hasher::new(hashing)),
         Found::Deleted | Found::SharedMemory => Err(MeasurementError::Deleted { path: escape(&name.name) }),
     }
 }
@@ -116,12 +118,12 @@ struct Code {
 }
 
 impl Code {
-    fn measure(mappings: &[Mapping]) -> Result<Self, MeasurementError> {
+    fn measure(mappings: &[Mapping], hasher: &mut Hasher<'_>) -> Result<Self, MeasurementError> {
         let mut code = Self::default();
         let mut known = BTreeMap::new();
         let mut pages = PageMap::open()?;
         for mapping in mappings {
-            code.add(mapping, &mut known, &mut pages)?;
+            code.add(mapping, &mut known, &mut pages, hasher)?;
         }
         Ok(code)
     }
@@ -131,6 +133,7 @@ impl Code {
         mapping: &'a Mapping,
         known: &mut BTreeMap<&'a MappedName, Kind>,
         pages: &mut PageMap,
+        hasher: &mut Hasher<'_>,
     ) -> Result<(), MeasurementError> {
         self.writable += u32::from(mapping.writable);
         let kind = match &mapping.source {
@@ -140,7 +143,7 @@ impl Code {
             Source::File(name) => match known.get(name) {
                 Some(kind) => *kind,
                 None => {
-                    let kind = self.add_file(name)?;
+                    let kind = self.add_file(name, hasher)?;
                     known.insert(name, kind);
                     kind
                 }
@@ -159,12 +162,12 @@ impl Code {
         Ok(())
     }
 
-    fn add_file(&mut self, name: &MappedName) -> Result<Kind, MeasurementError> {
+    fn add_file(&mut self, name: &MappedName, hasher: &mut Hasher<'_>) -> Result<Kind, MeasurementError> {
         match MappedFile::find(name)? {
             Found::Deleted => Ok(Kind::Deleted),
             Found::SharedMemory => Ok(Kind::Anonymous),
             Found::Living(file) => {
-                self.files.push((file.identity(), file.measure()?));
+                self.files.push((file.identity(), file.measure(hasher)?));
                 Ok(Kind::Measured)
             }
         }
@@ -174,7 +177,7 @@ impl Code {
     ///
     /// The link is followed by the kernel itself, so that it leads to the executed file even where that has no
     /// name any more; then it is counted among the deleted ones.
-    fn executable(&self) -> Result<(Vec<u8>, MeasuredFile), MeasurementError> {
+    fn executable(&self, hasher: &mut Hasher<'_>) -> Result<(Vec<u8>, MeasuredFile), MeasurementError> {
         let path = read_self_link("exe")?;
         let file = OpenedFile::open(Path::new(EXECUTABLE))?;
         let file_identity = file.identity();
@@ -183,7 +186,7 @@ impl Code {
             self.files.iter().find(|(identity, file)| *identity == file_identity && file.path == shown);
         let measured = match mapped {
             Some((_, mapped)) => mapped.clone(),
-            None => file.measure(&path)?,
+            None => file.measure(&path, hasher)?,
         };
         Ok((path, measured))
     }
@@ -203,13 +206,17 @@ fn sources(mappings: &[Mapping]) -> BTreeSet<&Source> {
     mappings.iter().map(|mapping| &mapping.source).collect()
 }
 
-fn script(executable: &[u8], arguments: &[Vec<u8>]) -> Result<Vec<MeasuredFile>, MeasurementError> {
+pub(crate) fn script(
+    executable: &[u8],
+    arguments: &[Vec<u8>],
+    hasher: &mut Hasher<'_>,
+) -> Result<Vec<MeasuredFile>, MeasurementError> {
     let script = scripts::find(executable, arguments)?;
-    sorted(script.iter().map(|path| measure_file(path)))
+    sorted(script.iter().map(|path| measure_path(path, hasher)))
 }
 
 /// By path, each once.
-fn sorted(
+pub(crate) fn sorted(
     files: impl Iterator<Item = Result<MeasuredFile, MeasurementError>>,
 ) -> Result<Vec<MeasuredFile>, MeasurementError> {
     let files: Vec<_> = files.collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect();

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 use attestation::component::Component;
 use attestation::digest::Digest;
-use measurement::{Request, measure_self};
+use measurement::{DigestCache, Hashing, MeasurementError, Request, measure_self};
 
 use subject::State;
 
@@ -119,14 +119,37 @@ fn counters(component: &Component) -> (u32, u32, u32, u32, u64) {
 #[test]
 fn measuring_twice_gives_the_same_digest() {
     let request = Request { name: "twice", configuration: &[PathBuf::from("/etc/passwd")] };
-    let one = measure_self(&request).unwrap();
-    let other = measure_self(&request).unwrap();
+    let one = measure_self(&request, &Hashing::afresh()).unwrap();
+    let other = measure_self(&request, &Hashing::afresh()).unwrap();
     assert_eq!(one, other);
     assert_eq!(one.measurement_digest(), other.measurement_digest());
-    let renamed = measure_self(&Request { name: "another", ..request }).unwrap();
+    let renamed = measure_self(&Request { name: "another", ..request }, &Hashing::afresh()).unwrap();
     assert_eq!(one.measurement_digest(), renamed.measurement_digest(), "the name is a hint");
-    let undeclared = measure_self(&Request { configuration: &[], ..request }).unwrap();
+    let undeclared = measure_self(&Request { configuration: &[], ..request }, &Hashing::afresh()).unwrap();
     assert_ne!(one.measurement_digest(), undeclared.measurement_digest());
+}
+
+#[test]
+fn a_cache_saves_the_reading_and_changes_nothing_else() {
+    let request = Request { name: "cached", configuration: &[PathBuf::from("/etc/passwd")] };
+    let cache = DigestCache::new();
+    let afresh = measure_self(&request, &Hashing::afresh()).unwrap();
+    let first = measure_self(&request, &Hashing::cached(&cache)).unwrap();
+    let read = cache.figures();
+    let second = measure_self(&request, &Hashing::cached(&cache)).unwrap();
+    assert_eq!(first, afresh);
+    assert_eq!(second, afresh);
+    assert_eq!(read.hits, 0);
+    let libc = afresh.mappings.iter().find(|file| file.path.contains("/libc.so.6")).unwrap();
+    let saved = read.bytes_hashed - (cache.figures().bytes_hashed - read.bytes_hashed);
+    assert!(saved >= fs::metadata(&libc.path).unwrap().len(), "{cache:?}");
+}
+
+#[test]
+fn a_measurement_that_is_out_of_time_is_none() {
+    let request = Request { name: "late", configuration: &[] };
+    let over = Hashing::afresh().until(std::time::Instant::now());
+    assert!(matches!(measure_self(&request, &over), Err(MeasurementError::OutOfTime)));
 }
 
 #[test]
@@ -304,9 +327,10 @@ fn a_declared_file_that_is_missing_fails_the_whole_measurement() {
 
 #[test]
 fn a_loaded_object_is_measured_by_an_address_in_it() {
-    let measured = measurement::measure_object(libc::getpid as *const ()).unwrap();
+    let measured = measurement::measure_object(libc::getpid as *const (), &Hashing::afresh()).unwrap();
     assert!(measured.path.contains("/libc.so.6"), "{}", measured.path);
     assert_eq!(measured.sha256, Digest::of(&fs::read(&measured.path).unwrap()));
-    let nowhere = measurement::measure_object(core::ptr::without_provenance(16)).unwrap_err();
+    let nowhere =
+        measurement::measure_object(core::ptr::without_provenance(16), &Hashing::afresh()).unwrap_err();
     assert!(nowhere.to_string().contains("0x10"), "{nowhere}");
 }
