@@ -8,6 +8,7 @@ mod date;
 mod error;
 mod hsm;
 mod local_attester;
+mod mechanism;
 mod output;
 mod private_file;
 mod profile;

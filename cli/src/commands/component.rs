@@ -131,6 +131,7 @@ fn show_version(name: &str, version: &VersionRecord) -> String {
     let argv = match &reference.argv {
         ArgvRule::Any => "any".to_owned(),
         ArgvRule::Exact(argv) => argv.join(" "),
+        ArgvRule::Patterns(patterns) => patterns.each.join(" "),
     };
     let files = [
         ("executable", &reference.executables),

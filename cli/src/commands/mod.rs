@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod enroll;
 pub mod explain;
 pub mod grant;
+mod grant_terms;
 pub mod hsm;
 pub mod init;
 pub mod status;

@@ -10,7 +10,7 @@ use clap::Subcommand;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::grant;
+use super::grant_terms;
 use crate::date;
 use crate::error::{CliError, Ended};
 use crate::local_attester::boottime_ms;
@@ -211,7 +211,7 @@ fn deadline(claims: &Value) -> String {
 
 fn grant_text(value: &Value) -> String {
     match serde_json::from_value::<attestation::grant::Grant>(value.clone()) {
-        Ok(grant) => format!("{} with {}", grant::names(&grant.operations), grant.key),
+        Ok(grant) => format!("{} with {}", grant_terms::names(&grant.operations), grant.key),
         Err(_) => value.to_string(),
     }
 }

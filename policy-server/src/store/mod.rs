@@ -5,8 +5,10 @@ pub mod administrators;
 pub mod decisions;
 pub mod grants;
 pub mod hsms;
+pub mod library_sets;
 pub mod meta;
 pub mod nonces;
+pub mod retired_files;
 pub mod tokens;
 pub mod versions;
 
@@ -23,10 +25,11 @@ use sqlx::{Sqlite, Transaction};
 
 /// Connections for reading.
 const READERS: u32 = 4;
-/// How long a statement waits for another process's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a statement waits for another process's lock. Together with the wait for a connection it is shorter than a
+/// request may take, so that a locked database is what the answer says.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a request waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Why the database did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +51,36 @@ pub enum StoreError {
     /// A number is too large to be stored.
     #[error("a number is too large for the database: {0}")]
     OutOfRange(u64),
+}
+
+/// What kind of failure it is, for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Somebody else holds the database, or there is too much to do: later it may succeed.
+    Busy,
+    /// There is no room on the disk.
+    Full,
+    /// Anything else.
+    Internal,
+}
+
+impl StoreError {
+    /// What kind of failure it is.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Database(sqlx::Error::PoolTimedOut) => Failure::Busy,
+            Self::Database(sqlx::Error::Database(error)) => {
+                // SQLite's primary result codes are the low byte of the extended ones.
+                let code = error.code().and_then(|code| code.parse::<u32>().ok());
+                match code.map(|code| code & 0xff) {
+                    Some(5 | 6) => Failure::Busy,
+                    Some(13) => Failure::Full,
+                    _ => Failure::Internal,
+                }
+            }
+            _ => Failure::Internal,
+        }
+    }
 }
 
 /// The policy database.
