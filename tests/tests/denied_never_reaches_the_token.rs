@@ -1,22 +1,13 @@
-//! For every function that is not open: what the gate denies never reaches the real module. The spy token, which stands
-//! in the real module's place, has it on record.
+//! For every function that is not open: what the gate denies never reaches the real module, and what it permits does, once.
+//! The spy token, which stands in the real module's place, has it on record.
 
 use cryptoki_sys::*;
-use e2e::probe::hex;
-use e2e::{Approval, Probe, SpyRecord, Stack};
-use pkcs11_table::{Class, Function, Use};
+use e2e::probe::{TRUE, hex, joined, ulong};
+use e2e::{Program, Watched};
+use pkcs11_table::{Class, Function};
 use serde_json::{Value, json};
 
-/// A probe on the shim in front of the spy in front of SoftHSM.
-struct Watched {
-    stack: Stack,
-    record: SpyRecord,
-    probe: Probe,
-    session: u64,
-    keys: Keys,
-}
-
-/// Handles of the sandbox's objects.
+/// Handles of objects on the token.
 struct Keys {
     aes: u64,
     ec: u64,
@@ -25,283 +16,365 @@ struct Keys {
     rsa: u64,
 }
 
-impl Watched {
-    fn start() -> Self {
-        let stack = Stack::up();
-        make_key_that_is_not_sensitive(&stack);
-        let configuration = stack.configuration("spy.toml", |text| {
-            let spy = e2e::stack::build().join("libspytoken.so");
-            text.replace(stack.variable("REAL_MODULE"), spy.to_str().unwrap())
-        });
-        let record = SpyRecord::at(stack.file("spy.record"));
-        let mut probe = Probe::start(&stack, |command| {
-            command.env("TRUSTSHIM_CONFIG", configuration);
-            command.env("SPY_REAL", stack.real_module()).env("SPY_LOG", record.path());
-        });
-        let session = probe.session();
-        let keys = Keys {
-            aes: probe.key(session, CKO_SECRET_KEY, "demo-aes"),
-            ec: probe.key(session, CKO_PRIVATE_KEY, "demo-ec"),
-            hmac: probe.key(session, CKO_SECRET_KEY, "demo-hmac"),
-            open: probe.key(session, CKO_SECRET_KEY, "not-sensitive"),
-            rsa: probe.key(session, CKO_PRIVATE_KEY, "demo-rsa"),
-        };
-        assert!(record.mark() > 0, "the spy is not in place");
-        Self { stack, record, probe, session, keys }
-    }
+/// One call with which a real module would use a key, or change the token, if it got it.
+struct Case {
+    function: Function,
+    arguments: Value,
+    /// What has to run on the session for it.
+    init: Option<(Function, Value)>,
+    /// What SoftHSM answers.
+    answer: CK_RV,
+}
 
-    /// Makes a call that must be denied, and looks whether the real module heard of it.
-    #[track_caller]
-    fn must_be_denied(&mut self, function: Function, arguments: Value, rv: CK_RV) {
-        let attestation_slot = self.attestation_slot();
-        let mark = self.record.mark();
-        let reply = self.probe.call(function.name(), arguments.clone());
-        assert_eq!(reply.rv, rv, "{function} {arguments}: {:#x}", reply.rv);
-        let sessions = self.record.application_sessions(attestation_slot);
-        assert!(sessions.contains(&self.session), "the record has no session of the application");
-        for call in self.record.calls_since(mark) {
-            let session = call.number("session");
-            let is_attesters = session.is_some_and(|session| !sessions.contains(&session))
-                && ATTESTERS_CALLS.contains(&call.function.as_str());
-            // To know what an object is, the gate asks the real module for attributes that hold nothing secret.
-            let is_question = call.function == "C_GetAttributeValue"
-                && call
-                    .template()
-                    .is_some_and(|types| !types.split(',').any(|kind| SECRET_ATTRIBUTES.contains(&kind)));
-            assert!(
-                is_attesters || is_question || is_harmless(&call.function),
-                "{function} {arguments} was denied, and the real module received {call:?}"
-            );
-        }
-    }
+const WHOLE_TOKEN: &str = "pkcs11:token=sandbox";
+const SECRET: &str = "open";
+const IV: &str = "00000000000000000000000000000000";
 
-    /// The slot of the attestation key, from the vendor's module.
-    fn attestation_slot(&self) -> u64 {
-        let mut direct = Probe::start_on(&self.stack, self.stack.real_module(), |_| {});
-        direct.initialize();
-        direct.slot("trustshim").unwrap()
+/// Makes a key that is not sensitive and can do everything, and one for the grants of somebody who may use no other.
+fn make_keys(watched: &Watched) {
+    let (mut owner, session) = watched.owner();
+    for label in [SECRET, "other"] {
+        let template = json!([
+            [CKA_CLASS, ulong(CKO_SECRET_KEY)],
+            [CKA_KEY_TYPE, ulong(CKK_AES)],
+            [CKA_TOKEN, TRUE],
+            [CKA_LABEL, hex(label.as_bytes())],
+            [CKA_VALUE, hex(&[7; 32])],
+            [CKA_EXTRACTABLE, TRUE],
+            [CKA_WRAP, TRUE],
+            [CKA_UNWRAP, TRUE],
+            [CKA_DERIVE, TRUE],
+            [CKA_SENSITIVE, "00"]
+        ]);
+        owner.must("C_CreateObject", json!({ "session": session, "template": template }));
     }
 }
 
-/// What the attester calls beside open functions, on sessions of its own.
-const ATTESTERS_CALLS: [&str; 4] = ["C_GetAttributeValue", "C_Login", "C_Sign", "C_SignInit"];
-
-/// Attributes that hold secret or private key material, as the record writes them.
-const SECRET_ATTRIBUTES: [&str; 7] = ["0x11", "0x123", "0x124", "0x125", "0x126", "0x127", "0x128"];
-
-/// Functions of the open class that never touch a key, by which the shim finds its way about.
-fn is_harmless(function: &str) -> bool {
-    Function::ALL.iter().any(|row| row.name() == function && row.class() == Class::Open)
+fn keys(program: &mut Program<'_>) -> Keys {
+    Keys {
+        aes: program.key(CKO_SECRET_KEY, "demo-aes"),
+        ec: program.key(CKO_PRIVATE_KEY, "demo-ec"),
+        hmac: program.key(CKO_SECRET_KEY, "demo-hmac"),
+        open: program.key(CKO_SECRET_KEY, SECRET),
+        rsa: program.key(CKO_PRIVATE_KEY, "demo-rsa"),
+    }
 }
 
-fn make_key_that_is_not_sensitive(stack: &Stack) {
-    let mut command = stack.application("pkcs11-tool");
-    command.arg("--module").arg(stack.real_module()).args([
-        "--token-label",
-        "sandbox",
-        "--login",
-        "--pin",
-        "1234",
-    ]);
-    command.args([
-        "--keygen",
-        "--key-type",
-        "GENERIC:32",
-        "--id",
-        "06",
-        "--label",
-        "not-sensitive",
-        "--extractable",
-    ]);
-    e2e::client::run(&mut command).must_succeed();
+/// Inits.
+fn inits(session: u64, keys: &Keys) -> Vec<Case> {
+    let case = |function, mechanism: u64, key: u64, parameter: &str, answer| Case {
+        function,
+        arguments: json!({ "session": session, "mechanism": mechanism, "key": key, "parameter": parameter }),
+        init: None,
+        answer,
+    };
+    use Function::*;
+    vec![
+        case(C_SignInit, CKM_ECDSA, keys.ec, "", CKR_OK),
+        case(C_SignInit, CKM_RSA_PKCS, keys.rsa, "", CKR_OK),
+        case(C_SignInit, CKM_RSA_X_509, keys.rsa, "", CKR_OK),
+        case(C_SignInit, CKM_SHA256_HMAC, keys.hmac, "", CKR_OK),
+        case(C_SignRecoverInit, CKM_RSA_PKCS, keys.rsa, "", CKR_FUNCTION_NOT_SUPPORTED),
+        case(C_DecryptInit, CKM_RSA_PKCS, keys.rsa, "", CKR_OK),
+        case(C_DecryptInit, CKM_AES_CBC, keys.aes, IV, CKR_OK),
+        case(C_EncryptInit, CKM_AES_CBC, keys.aes, IV, CKR_OK),
+        // SoftHSM does not encrypt with private keys.
+        case(C_EncryptInit, CKM_RSA_PKCS, keys.rsa, "", CKR_KEY_FUNCTION_NOT_PERMITTED),
+        case(C_VerifyInit, CKM_SHA256_HMAC, keys.hmac, "", CKR_OK),
+        case(C_VerifyInit, CKM_RSA_PKCS, keys.rsa, "", CKR_KEY_FUNCTION_NOT_PERMITTED),
+        case(C_VerifyRecoverInit, CKM_RSA_PKCS, keys.rsa, "", CKR_FUNCTION_NOT_SUPPORTED),
+    ]
 }
 
-/// Arguments with which a real module would use a key, or change the token, if it got the call.
-fn arguments(function: Function, session: u64, keys: &Keys) -> Vec<Value> {
-    let ulong = |number: u64| hex(&number.to_ne_bytes());
+/// Continuations, each with the init that it goes on with; SoftHSM begins none of the recover functions.
+fn continuations(session: u64, keys: &Keys) -> Vec<Case> {
+    let init = |function, mechanism: u64, key: u64, parameter: &str| {
+        let arguments =
+            json!({ "session": session, "mechanism": mechanism, "key": key, "parameter": parameter });
+        Some((function, arguments))
+    };
+    let case = |function, arguments: Value, init, answer| Case {
+        function,
+        arguments: {
+            let mut arguments = arguments;
+            arguments["session"] = session.into();
+            arguments
+        },
+        init,
+        answer,
+    };
+    let input = || json!({ "input": hex(&[1; 32]) });
+    let part = || json!({ "part": hex(&[1; 32]) });
+    let signature = || json!({ "data": hex(&[1; 32]), "signature": hex(&[1; 32]) });
+    use Function::*;
+    let sign = || init(C_SignInit, CKM_SHA256_HMAC, keys.hmac, "");
+    let verify = || init(C_VerifyInit, CKM_SHA256_HMAC, keys.hmac, "");
+    let encrypt = || init(C_EncryptInit, CKM_AES_CBC, keys.aes, IV);
+    let decrypt = || init(C_DecryptInit, CKM_AES_CBC, keys.aes, IV);
+    const UNSUPPORTED: CK_RV = CKR_FUNCTION_NOT_SUPPORTED;
+    vec![
+        case(C_Sign, input(), sign(), CKR_OK),
+        case(C_SignUpdate, part(), sign(), CKR_OK),
+        case(C_SignFinal, json!({}), sign(), CKR_OK),
+        case(C_Decrypt, input(), decrypt(), CKR_OK),
+        case(C_DecryptUpdate, input(), decrypt(), CKR_OK),
+        case(C_DecryptFinal, json!({}), decrypt(), CKR_OK),
+        case(C_Encrypt, input(), encrypt(), CKR_OK),
+        case(C_EncryptUpdate, input(), encrypt(), CKR_OK),
+        case(C_EncryptFinal, json!({}), encrypt(), CKR_OK),
+        case(C_Verify, signature(), verify(), CKR_SIGNATURE_INVALID),
+        case(C_VerifyUpdate, part(), verify(), CKR_OK),
+        case(C_VerifyFinal, signature(), verify(), CKR_SIGNATURE_INVALID),
+        case(C_DigestEncryptUpdate, input(), encrypt(), UNSUPPORTED),
+        case(C_DecryptDigestUpdate, input(), decrypt(), UNSUPPORTED),
+        // SoftHSM runs one operation at a time, so that two can be begun for neither of these; the gate wants both.
+        case(C_SignEncryptUpdate, input(), None, CKR_OPERATION_NOT_INITIALIZED),
+        case(C_DecryptVerifyUpdate, input(), None, CKR_OPERATION_NOT_INITIALIZED),
+        case(C_SignRecover, input(), None, CKR_OPERATION_NOT_INITIALIZED),
+        case(C_VerifyRecover, input(), None, CKR_OPERATION_NOT_INITIALIZED),
+    ]
+}
+
+/// Uses of a key in one call.
+fn uses(session: u64, keys: &Keys) -> Vec<Case> {
     let secret = json!([
         [CKA_CLASS, ulong(CKO_SECRET_KEY)],
-        [CKA_KEY_TYPE, ulong(CKK_GENERIC_SECRET)],
-        [CKA_VALUE_LEN, ulong(32)],
+        [CKA_KEY_TYPE, ulong(CKK_AES)],
+        [CKA_EXTRACTABLE, TRUE],
         [CKA_LABEL, hex(b"new")]
     ]);
-    let imported =
-        |class: u64| json!([[CKA_CLASS, ulong(class)], [CKA_VALUE, hex(&[1; 32])], [CKA_LABEL, hex(b"new")]]);
-    let label = json!([[CKA_LABEL, hex(b"renamed")]]);
-    let begin = |uses: &[(u64, u64, &str)]| {
-        let init = |(mechanism, key, parameter): &(u64, u64, &str)| json!({ "session": session, "mechanism": mechanism, "key": key, "parameter": parameter });
-        uses.iter().map(init).collect()
+    let sized = joined(&json!([[CKA_VALUE_LEN, ulong(32)]]), &secret);
+    // The key `open` under itself, by `openssl enc -id-aes256-wrap`.
+    let wrapped = "c1e058e041f1849ee4f6dc79bb14bc4bb6d873404ab590e7a046a7826b042769bba0f4d6a9c31cdf";
+    let case = |function, arguments, answer| Case { function, arguments, init: None, answer };
+    use Function::*;
+    vec![
+        case(
+            C_GenerateKey,
+            json!({ "session": session, "mechanism": CKM_AES_KEY_GEN, "template": sized }),
+            CKR_OK,
+        ),
+        case(
+            C_GenerateKeyPair,
+            json!({
+                "session": session,
+                "mechanism": CKM_EC_KEY_PAIR_GEN,
+                "public_template": [[CKA_EC_PARAMS, "06082a8648ce3d030107"]],
+                "private_template": [[CKA_LABEL, hex(b"new")]]
+            }),
+            CKR_OK,
+        ),
+        case(
+            C_WrapKey,
+            json!({
+                "session": session, "mechanism": CKM_AES_KEY_WRAP, "wrapping_key": keys.open, "key": keys.open
+            }),
+            CKR_OK,
+        ),
+        case(
+            C_UnwrapKey,
+            json!({
+                "session": session, "mechanism": CKM_AES_KEY_WRAP, "unwrapping_key": keys.open,
+                "wrapped": wrapped, "template": secret
+            }),
+            CKR_OK,
+        ),
+        case(
+            C_DeriveKey,
+            json!({
+                "session": session, "mechanism": CKM_AES_ECB_ENCRYPT_DATA, "parameter": [{ "at": hex(&[1; 32]) }, 32],
+                "base_key": keys.open, "template": sized
+            }),
+            CKR_OK,
+        ),
+        case(C_DigestKey, json!({ "session": session, "key": keys.open }), CKR_OPERATION_NOT_INITIALIZED),
+        case(
+            C_SetOperationState,
+            json!({ "session": session, "state": hex(&[1; 32]), "encryption_key": keys.aes }),
+            CKR_FUNCTION_NOT_SUPPORTED,
+        ),
+        case(
+            C_SetOperationState,
+            json!({ "session": session, "state": hex(&[1; 32]), "authentication_key": keys.hmac }),
+            CKR_FUNCTION_NOT_SUPPORTED,
+        ),
+    ]
+}
+
+/// Uses of objects as such, and of the token.
+fn changes(session: u64, slot: u64, keys: &Keys) -> Vec<Case> {
+    let case = |function, arguments, answer| Case { function, arguments, init: None, answer };
+    let imported = |class: u64, kind: u64| {
+        json!([
+            [CKA_CLASS, ulong(class)],
+            [CKA_KEY_TYPE, ulong(kind)],
+            [CKA_VALUE, hex(&[1; 32])],
+            [CKA_LABEL, hex(b"new")]
+        ])
     };
-    const IV: &str = "00000000000000000000000000000000";
-    let on_session = || vec![json!({ "session": session })];
-    let input = || vec![json!({ "session": session, "input": hex(&[1; 32]) })];
-    let part = || vec![json!({ "session": session, "part": hex(&[1; 32]) })];
-    let signature = json!({ "session": session, "data": hex(&[1; 32]), "signature": hex(&[1; 32]) });
-    match function {
-        Function::C_SignInit => begin(&[
-            (CKM_ECDSA, keys.ec, ""),
-            (CKM_RSA_PKCS, keys.rsa, ""),
-            (CKM_RSA_X_509, keys.rsa, ""),
-            (CKM_SHA256_HMAC, keys.hmac, ""),
-        ]),
-        Function::C_SignRecoverInit => begin(&[(CKM_RSA_PKCS, keys.rsa, "")]),
-        Function::C_DecryptInit => begin(&[(CKM_RSA_PKCS, keys.rsa, ""), (CKM_AES_CBC, keys.aes, IV)]),
-        Function::C_EncryptInit => begin(&[(CKM_AES_CBC, keys.aes, IV), (CKM_RSA_PKCS, keys.rsa, "")]),
-        Function::C_VerifyInit => begin(&[(CKM_SHA256_HMAC, keys.hmac, ""), (CKM_RSA_PKCS, keys.rsa, "")]),
-        Function::C_VerifyRecoverInit => begin(&[(CKM_RSA_PKCS, keys.rsa, "")]),
-        Function::C_Sign
-        | Function::C_SignRecover
-        | Function::C_Decrypt
-        | Function::C_DecryptUpdate
-        | Function::C_Encrypt
-        | Function::C_EncryptUpdate
-        | Function::C_VerifyRecover
-        | Function::C_DigestEncryptUpdate
-        | Function::C_DecryptDigestUpdate
-        | Function::C_SignEncryptUpdate
-        | Function::C_DecryptVerifyUpdate => input(),
-        Function::C_SignUpdate | Function::C_VerifyUpdate => part(),
-        Function::C_SignFinal | Function::C_DecryptFinal | Function::C_EncryptFinal => on_session(),
-        Function::C_Verify | Function::C_VerifyFinal => vec![signature],
-        Function::C_InitToken => {
-            // Any slot: no token is ever initialised through the shim.
-            (0..3)
-                .map(|slot| json!({ "slot": slot, "pin": hex(b"5678"), "label": hex(&[b' '; 32]) }))
-                .collect()
+    let create = |template: Value, answer| (json!({ "session": session, "template": template }), answer);
+    use Function::*;
+    let mut cases: Vec<_> = [
+        create(imported(CKO_SECRET_KEY, CKK_AES), CKR_OK),
+        create(imported(CKO_PRIVATE_KEY, CKK_RSA), CKR_ATTRIBUTE_TYPE_INVALID),
+        create(imported(CKO_PUBLIC_KEY, CKK_RSA), CKR_ATTRIBUTE_TYPE_INVALID),
+        // A vendor's own class, which the gate cannot know.
+        create(imported(0x8000_0001, 0), CKR_ATTRIBUTE_VALUE_INVALID),
+        create(json!([[CKA_LABEL, hex(b"no class")]]), CKR_TEMPLATE_INCOMPLETE),
+    ]
+    .into_iter()
+    .map(|(arguments, answer)| case(C_CreateObject, arguments, answer))
+    .collect();
+    for object in [keys.hmac, keys.ec, keys.open] {
+        for function in [C_CopyObject, C_SetAttributeValue] {
+            let template = match function {
+                C_CopyObject => json!([[CKA_LABEL, hex(b"copy")], [CKA_TOKEN, "00"]]),
+                _ => json!([[CKA_ID, "77"]]),
+            };
+            let arguments = json!({ "session": session, "object": object, "template": template });
+            cases.push(case(function, arguments, CKR_OK));
         }
-        Function::C_InitPIN => vec![json!({ "session": session, "pin": hex(b"4321") })],
-        Function::C_SetPIN => {
-            vec![json!({ "session": session, "old_pin": hex(b"1234"), "new_pin": hex(b"4321") })]
-        }
-        Function::C_Login => vec![json!({ "session": session, "user": CKU_SO, "pin": hex(b"5678") })],
-        Function::C_GetOperationState => on_session(),
-        Function::C_SetOperationState => vec![json!({ "session": session, "state": hex(&[1; 32]) })],
-        Function::C_CreateObject => {
-            // The last class is a vendor's own, which the gate cannot know.
-            [CKO_SECRET_KEY, CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, 0x8000_0001]
-                .into_iter()
-                .map(|class| json!({ "session": session, "template": imported(class) }))
-                .chain([json!({ "session": session, "template": [[CKA_LABEL, hex(b"no class")]] })])
-                .collect()
-        }
-        Function::C_CopyObject | Function::C_SetAttributeValue => [keys.hmac, keys.ec, keys.open]
-            .into_iter()
-            .map(|object| json!({ "session": session, "object": object, "template": label }))
-            .collect(),
-        Function::C_DestroyObject => [keys.aes, keys.rsa, keys.open]
-            .into_iter()
-            .map(|object| json!({ "session": session, "object": object }))
-            .collect(),
-        Function::C_GetAttributeValue => vec![
-            json!({ "session": session, "object": keys.open, "template": [[CKA_VALUE, 64]] }),
-            json!({ "session": session, "object": keys.open, "template": [[CKA_LABEL, 64], [CKA_VALUE, 64]] }),
-        ],
-        Function::C_DigestKey => vec![json!({ "session": session, "key": keys.hmac })],
-        Function::C_GenerateKey => {
-            vec![json!({ "session": session, "mechanism": CKM_GENERIC_SECRET_KEY_GEN, "template": secret })]
-        }
-        Function::C_GenerateKeyPair => vec![json!({
-            "session": session,
-            "mechanism": CKM_EC_KEY_PAIR_GEN,
-            "public_template": [[CKA_EC_PARAMS, "06082a8648ce3d030107"]],
-            "private_template": [[CKA_LABEL, hex(b"new")]]
-        })],
-        Function::C_WrapKey => vec![json!({
-            "session": session, "mechanism": CKM_AES_KEY_WRAP, "wrapping_key": keys.aes, "key": keys.open
-        })],
-        Function::C_UnwrapKey => vec![json!({
-            "session": session, "mechanism": CKM_AES_KEY_WRAP, "unwrapping_key": keys.aes,
-            "wrapped": hex(&[1; 40]), "template": secret
-        })],
-        Function::C_DeriveKey => vec![json!({
-            "session": session, "mechanism": CKM_AES_ECB_ENCRYPT_DATA, "parameter": hex(&[1; 16]),
-            "base_key": keys.aes, "template": secret
-        })],
-        other => panic!("say with which arguments {other} would use a key"),
     }
+    for template in [json!([[CKA_VALUE, 64]]), json!([[CKA_LABEL, 64], [CKA_VALUE, 64]])] {
+        let arguments = json!({ "session": session, "object": keys.open, "template": template });
+        cases.push(case(C_GetAttributeValue, arguments, CKR_OK));
+    }
+    cases.extend([
+        case(
+            C_InitToken,
+            json!({ "slot": slot, "pin": hex(b"5678"), "label": hex(format!("{:32}", "sandbox").as_bytes()) }),
+            CKR_SESSION_EXISTS,
+        ),
+        case(C_InitPIN, json!({ "session": session, "pin": hex(b"4321") }), CKR_USER_NOT_LOGGED_IN),
+        case(
+            C_SetPIN,
+            json!({ "session": session, "old_pin": hex(b"1234"), "new_pin": hex(b"1234") }),
+            CKR_OK,
+        ),
+        case(
+            C_Login,
+            json!({ "session": session, "user": CKU_SO, "pin": hex(b"5678") }),
+            CKR_USER_ANOTHER_ALREADY_LOGGED_IN,
+        ),
+    ]);
+    for object in [keys.aes, keys.rsa, keys.open] {
+        cases.push(case(C_DestroyObject, json!({ "session": session, "object": object }), CKR_OK));
+    }
+    cases
 }
 
-/// Every function whose class is neither open nor the library's own.
-fn gated() -> impl Iterator<Item = Function> {
-    Function::ALL.iter().copied().filter(|function| !matches!(function.class(), Class::Open | Class::Library))
+/// Every case, the destruction of keys last; together they are every function that is gated.
+fn cases(session: u64, slot: u64, keys: &Keys) -> Vec<Case> {
+    let mut cases = inits(session, keys);
+    cases.extend(continuations(session, keys));
+    cases.extend(uses(session, keys));
+    cases.extend(changes(session, slot, keys));
+    for function in Function::ALL {
+        let is_gated = !matches!(function.class(), Class::Open | Class::Keyless | Class::Library);
+        // Free without an operation; `rules_of_operations.rs` has it with one.
+        let is_elsewhere = *function == Function::C_GetOperationState;
+        let is_here = cases.iter().any(|case| case.function == *function);
+        assert_eq!(is_gated && !is_elsewhere, is_here, "{function}");
+    }
+    cases
 }
 
-/// What a denied call answers: a continuation has nothing to go on with.
-fn denial(function: Function) -> CK_RV {
-    let is_dual = matches!(function, Function::C_DigestEncryptUpdate | Function::C_DecryptDigestUpdate);
-    match function.class() {
-        Class::Continue(_) if !is_dual => CKR_OPERATION_NOT_INITIALIZED,
-        _ => CKR_FUNCTION_REJECTED,
+/// Every case is denied for `reason`; of a continuation there is nothing to go on with.
+fn assert_all_is_denied(program: &mut Program<'_>, reason: &str) {
+    let (keys, slot) = (keys(program), program.probe.slot("sandbox").unwrap());
+    for Case { function, arguments, .. } in cases(program.session, slot, &keys) {
+        match function.class() {
+            Class::Continue(_) | Class::Dual(..) => {
+                program.never_arrives(CKR_OPERATION_NOT_INITIALIZED, function.name(), arguments);
+            }
+            _ => program.denied(reason, function.name(), arguments),
+        }
     }
+    assert_nothing_has_changed(program);
 }
 
 #[test]
 fn no_call_of_an_unapproved_program() {
-    let mut watched = Watched::start();
-    for function in gated() {
-        for arguments in arguments(function, watched.session, &watched.keys) {
-            watched.must_be_denied(function, arguments, denial(function));
-        }
-    }
-    assert_nothing_has_changed(&mut watched);
+    let watched = Watched::up();
+    make_keys(&watched);
+    assert_all_is_denied(&mut watched.started("unapproved"), "executable-unknown");
 }
 
 #[test]
-fn no_call_of_an_approved_program_that_no_rule_permits() {
-    let mut watched = Watched::start();
-    let session = watched.session;
-    let init = json!({ "session": session, "mechanism": CKM_ECDSA, "key": watched.keys.ec });
-    assert_eq!(watched.probe.call("C_SignInit", init.clone()).rv, CKR_FUNCTION_REJECTED);
-    let every_key = "pkcs11:token=sandbox;type=private";
-    watched.stack.approve_last(&Approval::of("probe", every_key, "all").with(&["--many"]));
-    watched.stack.grant("probe", "pkcs11:token=sandbox;type=secret-key", "all");
-    std::thread::sleep(std::time::Duration::from_millis(1_200));
-    watched.probe.must("C_SignInit", init);
-    watched.probe.must("C_Sign", json!({ "session": session, "input": hex(&[1; 32]) }));
+fn no_call_of_a_program_that_may_use_another_key_for_everything() {
+    let watched = Watched::up();
+    make_keys(&watched);
+    let grant = ("pkcs11:token=sandbox;object=other;type=secret-key", "all");
+    let mut program = watched.program("other", &[grant]);
+    assert_all_is_denied(&mut program, "not-granted");
+    // Which it may.
+    let other = program.key(CKO_SECRET_KEY, "other");
+    let session = program.session;
+    let init = json!({ "session": session, "mechanism": CKM_AES_CBC, "parameter": IV, "key": other });
+    program.must("C_EncryptInit", init);
+}
 
-    for function in gated() {
-        let is_permitted = matches!(function.class(), Class::Begin(Use::Sign | Use::Decrypt));
-        for arguments in arguments(function, session, &watched.keys) {
-            if !is_permitted {
-                watched.must_be_denied(function, arguments, denial(function));
+#[test]
+fn every_call_of_a_program_that_may_use_everything_reaches_it_once() {
+    let watched = Watched::up();
+    make_keys(&watched);
+    let mut program = watched.program("everything", &[(WHOLE_TOKEN, "all")]);
+    let (keys, slot) = (keys(&mut program), program.probe.slot("sandbox").unwrap());
+    for index in 0..cases(0, slot, &keys).len() {
+        // Of its own, since operations that have begun stay.
+        let session = program.another_session();
+        let Case { function, arguments, init, answer } = cases(session, slot, &keys).swap_remove(index);
+        let begins_nothing = init.is_none();
+        if let Some((init, arguments)) = init {
+            program.must(init.name(), arguments);
+        }
+        match function.class() {
+            Class::Continue(_) | Class::Dual(..) if begins_nothing => {
+                program.never_arrives(answer, function.name(), arguments);
             }
+            _ => drop(program.arrives(answer, function.name(), arguments)),
         }
+        program.probe.must("C_CloseSession", json!({ "session": session }));
     }
-    assert_nothing_has_changed(&mut watched);
 }
 
 #[test]
-fn what_is_allowed_does_reach_it() {
-    let mut watched = Watched::start();
-    let session = watched.session;
-    let sessions = watched.record.application_sessions(watched.attestation_slot());
-    let mark = watched.record.mark();
-    watched.probe.must("C_DigestInit", json!({ "session": session, "mechanism": CKM_SHA256 }));
-    watched.probe.must("C_Digest", json!({ "session": session, "input": "00" }));
-    let received: Vec<_> = watched
-        .record
-        .calls_since(mark)
-        .into_iter()
-        .filter(|call| call.number("session").is_some_and(|session| sessions.contains(&session)))
-        .map(|call| call.function)
-        .collect();
+fn what_needs_no_grant_reaches_it_too() {
+    let watched = Watched::up();
+    let mut program = watched.started("unapproved");
+    let session = program.session;
+    let mark = program.mark();
+    program.must("C_DigestInit", json!({ "session": session, "mechanism": CKM_SHA256 }));
+    program.must("C_Digest", json!({ "session": session, "input": "00" }));
+    let received: Vec<_> = program.arrived_since(mark).into_iter().map(|call| call.function).collect();
     assert_eq!(received, ["C_DigestInit", "C_Digest"]);
 }
 
 /// The keys are as they were, and there is no other.
-fn assert_nothing_has_changed(watched: &mut Watched) {
-    let session = watched.session;
-    let mut labels: Vec<String> = watched
+fn assert_nothing_has_changed(program: &mut Program<'_>) {
+    let session = program.session;
+    let mut names: Vec<(String, String)> = program
         .probe
         .search(session, json!([]))
         .into_iter()
         .map(|object| {
-            let template = json!([[CKA_LABEL, 64]]);
+            let template = json!([[CKA_LABEL, 64], [CKA_ID, 64]]);
             let request = json!({ "session": session, "object": object, "template": template });
-            String::from_utf8(watched.probe.must("C_GetAttributeValue", request).attribute(0)).unwrap()
+            let reply = program.probe.must("C_GetAttributeValue", request);
+            (String::from_utf8(reply.attribute(0)).unwrap(), hex(&reply.attribute(1)))
         })
         .collect();
-    labels.sort();
-    labels.dedup();
-    assert_eq!(labels, ["demo-aes", "demo-ec", "demo-ed", "demo-hmac", "demo-rsa", "not-sensitive"]);
+    names.sort();
+    names.dedup();
+    let name = |label: &str, id: &str| (label.to_owned(), id.to_owned());
+    let expected = [
+        name("demo-aes", "05"),
+        name("demo-ec", "02"),
+        name("demo-ed", "03"),
+        name("demo-hmac", "04"),
+        name("demo-rsa", "01"),
+        name(SECRET, ""),
+        name("other", ""),
+    ];
+    assert_eq!(names, expected);
 }
