@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod openssl;
 pub mod pkcs11_tool;
 pub mod probe;
 pub mod spy_record;

@@ -4,11 +4,11 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use cryptoki_sys::{CKM_AES_KEY_GEN, CKR_FUNCTION_REJECTED, CKR_OK};
+use cryptoki_sys::*;
 use pkcs11_table::{Class, Function};
 use serde_json::{Value, json};
 
-use crate::probe::{Probe, Reply};
+use crate::probe::{Probe, Reply, TRUE, hex, joined, ulong};
 use crate::spy_record::{Call, SpyRecord};
 use crate::stack::{Approval, Stack, build};
 
@@ -69,6 +69,36 @@ impl Watched {
         let mut owner = Probe::start_on(&self.stack, self.stack.real_module(), |_| {});
         let session = owner.session();
         (owner, session)
+    }
+
+    /// Makes an AES-256 key on the token behind the shim's back: sensitive and extractable, with these attributes besides.
+    pub fn make_aes(&self, label: &str, value: &[u8; 32], more: Value) {
+        let (mut owner, session) = self.owner();
+        let template = json!([
+            [CKA_CLASS, ulong(CKO_SECRET_KEY)],
+            [CKA_KEY_TYPE, ulong(CKK_AES)],
+            [CKA_TOKEN, TRUE],
+            [CKA_PRIVATE, TRUE],
+            [CKA_SENSITIVE, TRUE],
+            [CKA_EXTRACTABLE, TRUE],
+            [CKA_LABEL, hex(label.as_bytes())],
+            [CKA_VALUE, hex(value)]
+        ]);
+        let template = joined(&template, &more);
+        owner.must("C_CreateObject", json!({ "session": session, "template": template }));
+    }
+
+    /// Makes a P-256 key pair on the token behind the shim's back, with these attributes of the private key.
+    pub fn make_ec(&self, label: &str, more: Value) {
+        let (mut owner, session) = self.owner();
+        let name = json!([[CKA_TOKEN, TRUE], [CKA_LABEL, hex(label.as_bytes())]]);
+        let request = json!({
+            "session": session,
+            "mechanism": CKM_EC_KEY_PAIR_GEN,
+            "public_template": joined(&name, &json!([[CKA_EC_PARAMS, "06082a8648ce3d030107"], [CKA_VERIFY, TRUE]])),
+            "private_template": joined(&joined(&name, &json!([[CKA_PRIVATE, TRUE], [CKA_SENSITIVE, TRUE]])), &more)
+        });
+        owner.must("C_GenerateKeyPair", request);
     }
 
     /// Starts a probe that is told from others by `name`; `prepare` completes its environment.
