@@ -142,7 +142,12 @@ impl Watched {
     }
 }
 
-impl Program<'_> {
+impl<'a> Program<'a> {
+    /// A probe of [`Watched::probe`] that has opened this session by itself.
+    pub const fn of(watched: &'a Watched, record: SpyRecord, probe: Probe, session: u64) -> Self {
+        Self { watched, record, probe, session }
+    }
+
     /// Makes a call.
     #[track_caller]
     pub fn call(&mut self, function: &str, arguments: Value) -> Reply {
