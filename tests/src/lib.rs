@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod openssl;
+pub mod operations;
 pub mod pkcs11_tool;
 pub mod probe;
 pub mod spy_record;

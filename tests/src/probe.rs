@@ -178,6 +178,11 @@ impl Reply {
         self.answer[name][0].as_u64().expect("a handle")
     }
 
+    /// The number in an argument that the call may have written, where it has one.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.answer[name][0].as_u64()
+    }
+
     /// As many numbers as the argument `count` says.
     #[track_caller]
     pub fn numbers(&self, name: &str, count: &str) -> Vec<u64> {
