@@ -99,8 +99,12 @@ impl Argument for CK_BBOOL {
 }
 
 impl Argument for CK_VOID_PTR {
-    fn prepare(_: &'static str, _: &mut Memory<'_>) -> Self {
-        core::ptr::null_mut()
+    fn prepare(name: &'static str, memory: &mut Memory<'_>) -> Self {
+        let bytes = structure(name, memory);
+        match bytes.is_empty() {
+            true => core::ptr::null_mut(),
+            false => memory.keep_bytes(name, bytes, true).cast(),
+        }
     }
 }
 
@@ -153,7 +157,7 @@ impl Argument for *mut CK_MECHANISM {
             return core::ptr::null_mut();
         }
         let Some(mechanism) = memory.number(name) else { return core::ptr::null_mut() };
-        let parameter = parameter(memory);
+        let parameter = structure("parameter", memory);
         let length = memory.number("parameter_len").unwrap_or(parameter.len() as CK_ULONG);
         let pointer = match parameter.is_empty() {
             true => core::ptr::null_mut(),
@@ -169,25 +173,25 @@ impl Argument for *mut CK_MECHANISM {
 
 /// Bytes in hexadecimal, or the parts of a structure: bytes, a number for a `CK_ULONG`, and `{"at": "bytes"}` for a pointer
 /// to bytes.
-fn parameter(memory: &mut Memory<'_>) -> Vec<u8> {
-    let parts = match memory.request.get("parameter") {
+fn structure(name: &'static str, memory: &mut Memory<'_>) -> Vec<u8> {
+    let parts = match memory.request.get(name) {
         None | Some(Value::Null) => return Vec::new(),
         Some(Value::Array(parts)) => parts,
         Some(bytes) => core::slice::from_ref(bytes),
     };
-    let mut parameter = Vec::new();
+    let mut structure = Vec::new();
     for part in parts {
         match (part.as_u64(), part.get("at")) {
-            (Some(number), _) => parameter.extend((number as CK_ULONG).to_ne_bytes()),
+            (Some(number), _) => structure.extend((number as CK_ULONG).to_ne_bytes()),
             (None, Some(bytes)) => {
                 let bytes = unhex(bytes.as_str().expect("bytes in hexadecimal"));
-                let place = memory.keep_bytes("parameter", bytes, true);
-                parameter.extend((place as usize).to_ne_bytes());
+                let place = memory.keep_bytes(name, bytes, true);
+                structure.extend((place as usize).to_ne_bytes());
             }
-            (None, None) => parameter.extend(unhex(part.as_str().expect("bytes in hexadecimal"))),
+            (None, None) => structure.extend(unhex(part.as_str().expect("bytes in hexadecimal"))),
         }
     }
-    parameter
+    structure
 }
 
 /// A template reads `[[type, "value in hexadecimal"], ...]`; a number stands for so much room, and null for no pointer.
