@@ -1,14 +1,16 @@
-//! Makes any PKCS#11 call that it is told to, in C, on a module: `probe MODULE`.
+//! Makes any PKCS#11 call that it is told to, in C, on a module: `probe MODULE`. Further arguments only tell one probe from
+//! another.
 //!
 //! Reads one request per line from standard input, such as `{"call": "C_SignInit", "session": 3, "mechanism": 64,
 //! "key": 5}`, and answers each with one line, such as `{"rv": 0}`. Arguments that a request does not name are null
 //! where they are only passed on, and room for an answer where the function writes there. `{"call": "fork"}` forks: the
-//! child answers from then on.
+//! child answers from then on. With `"on": "FILE"` the call is made on another module in the same process.
 
 mod calls;
 mod memory;
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{self, BufRead as _, Write as _};
 
 use serde_json::{Value, json};
@@ -19,7 +21,11 @@ fn main() {
     let mut answers = io::stdout().lock();
     for request in io::stdin().lock().lines() {
         let request: Value = serde_json::from_str(&request.expect("a line")).expect("a request in JSON");
-        let answer = if request["call"] == "fork" { fork() } else { calls::call(list, &request) };
+        let answer = match request["on"].as_str() {
+            _ if request["call"] == "fork" => fork(),
+            Some(other) => calls::call(calls::load(OsStr::new(other)), &request),
+            None => calls::call(list, &request),
+        };
         writeln!(answers, "{answer}").expect("standard output");
         answers.flush().expect("standard output");
     }
