@@ -42,11 +42,11 @@ enum Command {
         /// Such as sign,decrypt, or all
         #[arg(long, value_name = "LIST", value_parser = operations)]
         operations: Operations,
-        #[command(flatten)]
-        limits: Limits,
         /// For programs
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        limits: Limits,
     },
     /// Shows every grant
     #[command(after_help = "Example: trustshim grant list --json")]

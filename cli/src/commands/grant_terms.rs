@@ -16,7 +16,7 @@ use crate::output;
 #[command(next_help_heading = "Limits of the grant")]
 pub struct Limits {
     /// Only with this mechanism; may be given several times
-    #[arg(long = "mechanism", value_name = "NUMBER", value_parser = mechanism_number)]
+    #[arg(long = "mechanism", value_name = "NAME", value_parser = mechanism_number)]
     mechanisms: Vec<u64>,
     /// So many operations in any one second, on each host
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -220,7 +220,7 @@ pub mod tests {
         assert_eq!(
             describe(&record),
             format!(
-                "G-1: nginx may sign with {ONE} (mechanism 0x1041 or 0x40, 5 per second, 1000 altogether, until \
+                "G-1: nginx may sign with {ONE} (mechanism CKM_ECDSA or CKM_SHA256_RSA_PKCS, 5 per second, 1000 altogether, until \
                  1970-01-02 00:00:00 UTC, from version 1.2 on, guarded mode)"
             )
         );

@@ -12,5 +12,7 @@ pub mod grant;
 mod grant_terms;
 pub mod hsm;
 pub mod init;
+pub mod measure;
+pub mod set;
 pub mod status;
 pub mod token;

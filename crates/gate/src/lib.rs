@@ -10,6 +10,7 @@ mod holder;
 mod limits;
 mod permit;
 mod provenance;
+mod records;
 mod report;
 pub mod rules;
 mod session;

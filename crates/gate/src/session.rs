@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pkcs11_table::{Function, Use};
 
+use crate::authorize::Limit;
 use crate::limits::Reservation;
 use crate::rules::Demands;
 use crate::subject::Subject;
@@ -46,6 +47,21 @@ impl Running {
     /// The objects that it uses.
     pub fn subjects(&self) -> impl Iterator<Item = &Arc<Subject>> {
         self.demands.iter().map(|demand| &demand.subject)
+    }
+
+    /// Whether it has its place under one of `limits` already.
+    pub(crate) fn is_counted(&self, limits: &[Limit]) -> bool {
+        let counted =
+            |limit: &Limit| self.reservations.iter().any(|reservation| reservation.is_of(&limit.grant));
+        limits.iter().any(counted)
+    }
+
+    /// Part of a cipher's result is out, so the operation is used even if it comes to no end. Signatures and verifications
+    /// give nothing before they end.
+    pub(crate) fn yields(&mut self) {
+        if matches!(self.begun, Use::Encrypt | Use::Decrypt) {
+            self.reservations.iter_mut().for_each(Reservation::use_up);
+        }
     }
 
     /// The operation has completed: a rate is used up.
@@ -185,6 +201,30 @@ impl Judged {
     pub(crate) const fn stands(&self, token_epoch: u64, now_ms: u64) -> bool {
         self.token_epoch == token_epoch && now_ms < self.until_ms
     }
+}
+
+/// Whether it is one of the recover functions, which go on with nothing but each other.
+pub(crate) const fn is_recover(function: Function) -> bool {
+    matches!(
+        function,
+        Function::C_SignRecoverInit
+            | Function::C_SignRecover
+            | Function::C_VerifyRecoverInit
+            | Function::C_VerifyRecover
+    )
+}
+
+/// Whether a part of the result is out once the call has been made, before the operation is over.
+pub(crate) const fn yields_in_parts(function: Function) -> bool {
+    matches!(
+        function,
+        Function::C_DecryptDigestUpdate
+            | Function::C_DecryptUpdate
+            | Function::C_DecryptVerifyUpdate
+            | Function::C_DigestEncryptUpdate
+            | Function::C_EncryptUpdate
+            | Function::C_SignEncryptUpdate
+    )
 }
 
 fn is_believed(read_at_ms: u64, now_ms: u64) -> bool {

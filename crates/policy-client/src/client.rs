@@ -30,7 +30,7 @@ pub struct Settings {
     pub timeout: Duration,
 }
 
-/// A client of one policy server. Holds no connection: it may be kept over a fork.
+/// A client of one policy server. Holds no connection, unless it was made to: it may be kept over a fork.
 #[derive(Clone)]
 pub struct Client {
     exchange: Exchange,
@@ -53,9 +53,16 @@ impl Client {
                 address: ServerAddress::parse(&settings.url)?,
                 tls: trust::tls_from_ca_file(&settings.ca_pem)?,
                 timeout: settings.timeout,
+                shared: None,
                 authorization: None,
             },
         })
+    }
+
+    /// The same with one connection for all its requests, which is closed when the last copy is dropped: for requests that
+    /// follow each other at once.
+    pub fn on_one_connection(&self) -> Self {
+        Self { exchange: Exchange { shared: Some(self.exchange.agent(1)), ..self.exchange.clone() } }
     }
 
     /// The same with another timeout.

@@ -1,4 +1,5 @@
-//! One request and its answer. Nothing outlives it: no connection, no lock, no TLS session.
+//! One request and its answer. Nothing outlives it (no connection, no lock, no TLS session) unless a few requests that
+//! follow each other are to share a connection.
 
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(crate) struct Exchange {
     pub(crate) address: ServerAddress,
     pub(crate) tls: TlsConfig,
     pub(crate) timeout: Duration,
+    /// Keeps the connection between requests; `None` makes one for each.
+    pub(crate) shared: Option<Agent>,
     /// The value of the `Authorization` header.
     pub(crate) authorization: Option<Zeroizing<String>>,
 }
@@ -52,13 +55,17 @@ impl Exchange {
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization.as_str());
         }
-        let agent = self.agent();
+        let agent = self.shared.clone().unwrap_or_else(|| self.agent(0));
         let sent = match body {
             Some(body) => {
                 let request = request.header(header::CONTENT_TYPE, "application/json").body(body);
-                agent.run(request.map_err(|error| transport(error.into()))?)
+                let request = request.map_err(|error| transport(error.into()))?;
+                agent.run(agent.configure_request(request).timeout_global(Some(self.timeout)).build())
             }
-            None => agent.run(request.body(()).map_err(|error| transport(error.into()))?),
+            None => {
+                let request = request.body(()).map_err(|error| transport(error.into()))?;
+                agent.run(agent.configure_request(request).timeout_global(Some(self.timeout)).build())
+            }
         };
         let mut response = sent.map_err(transport)?;
         let is_problem = media_type(&response) == Some(PROBLEM_JSON);
@@ -68,17 +75,17 @@ impl Exchange {
         Ok(Answer { server: server.to_owned(), status, is_problem, date, body })
     }
 
-    /// Made anew for each request: an agent's pool and TLS session cache have locks, and a connection kept
-    /// open in somebody else's process may be closed behind our back and its descriptor reused.
-    fn agent(&self) -> Agent {
+    /// Made anew for each request, or for a few that follow each other at once: an agent's pool and TLS session cache have
+    /// locks, and a connection kept open in somebody else's process may be closed behind our back and its descriptor
+    /// reused.
+    pub(crate) fn agent(&self, idle_connections: usize) -> Agent {
         let config = Agent::config_builder()
             .tls_config(self.tls.clone())
-            .timeout_global(Some(self.timeout))
             .proxy(None)
             .https_only(true)
             .http_status_as_error(false)
             .max_redirects(0)
-            .max_idle_connections(0)
+            .max_idle_connections(idle_connections)
             .user_agent(concat!("trustshim/", env!("CARGO_PKG_VERSION")))
             .build();
         let connector = ().chain(TcpConnector::default()).chain(RustlsConnector::default());

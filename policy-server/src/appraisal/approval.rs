@@ -42,7 +42,7 @@ pub enum ApprovalError {
         kind: &'static str,
     },
     /// Somebody has retired a file of it by its digest.
-    #[error("{0}; `trustshim component retire --file` says by whom, and takes it back with --undo")]
+    #[error("{0}; `trustshim component retired-files` says by whom")]
     FileRetired(String),
     /// An interpreter that is not bound to one script.
     #[error("{0}; approve it as a general tool with --any-arguments, or start it with a script file only")]

@@ -105,7 +105,11 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
         let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
-        let writer = pool().max_connections(1).connect_with(options.clone()).await?;
+        let writer = pool()
+            .max_connections(1)
+            .after_release(|connection, _| Box::pin(is_idle(connection)))
+            .connect_with(options.clone())
+            .await?;
         sqlx::migrate!("./migrations").run(&writer).await?;
         let readers =
             pool().max_connections(READERS).connect_with(options.pragma("query_only", "ON")).await?;
@@ -134,6 +138,15 @@ impl Store {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Whether a connection that comes back is free of the transaction it was used for. Where SQLite has ended the
+/// transaction by itself, as on a full disk, the rollback fails and the connection counts as inside it for good: such
+/// a connection is closed, and the next request opens another one.
+async fn is_idle(connection: &mut Connection) -> Result<bool, sqlx::Error> {
+    // A rollback that was begun by dropping the transaction is over once this is answered.
+    sqlx::Connection::ping(connection).await?;
+    Ok(!sqlx::Connection::is_in_transaction(connection))
 }
 
 /// Makes a transaction's changes durable.

@@ -50,6 +50,11 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap()
     }
 
+    /// The value of a success.
+    pub fn success<T: DeserializeOwned>(&self) -> Option<T> {
+        self.status.is_success().then(|| serde_json::from_slice(&self.body).ok())?
+    }
+
     /// The problem document, whose status must be the response's.
     pub fn problem(&self) -> Problem {
         assert_eq!(self.content_type, PROBLEM_JSON, "{self}");

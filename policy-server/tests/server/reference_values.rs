@@ -197,7 +197,7 @@ async fn manifests_that_could_approve_too_much_or_nothing() {
         |values| values.executables.clear(),
         |values| values.executables.values_mut().for_each(std::collections::BTreeSet::clear),
         |values| values.libraries.values_mut().for_each(std::collections::BTreeSet::clear),
-        |values| drop(values.library_sets.insert("nowhere".to_owned())),
+        |values| values.library_sets = ["nowhere".to_owned()].into(),
         |values| values.attester.shim.clear(),
         |values| values.attester.real_module.clear(),
         |values| values.attester.configuration.clear(),

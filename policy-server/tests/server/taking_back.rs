@@ -104,6 +104,17 @@ async fn an_observed_component_is_allowed_and_what_differs_is_on_record() {
     assert_eq!(explanation.differences.len(), 2);
     assert!(explanation.advice[0].contains("is observed"));
 
+    // It can be approved like a refusal, but for the state that is never approved.
+    let renamed = |claims: &mut EvidenceClaims| claims.submods.component.argv.push("--x".to_owned());
+    let allowed: attestation::api::AttestResponse = installation.attest(&host, renamed).await.json();
+    for (id, status) in [(response.decision, 409), (allowed.decision, 200)] {
+        let measurement = installation.decision(id).await.measurement;
+        let request = json!({"measurement": measurement, "component": "signer", "version": "x"});
+        assert_eq!(installation.post(&format!("/v1/decisions/{id}/approve"), &request).await.status, status);
+    }
+    let response: attestation::api::AttestResponse = installation.attest(&host, renamed).await.json();
+    assert!(!installation.decision(response.decision).await.observed);
+
     // What matches is not marked, and an unknown measurer is.
     let response = installation.token(&host).await;
     assert_eq!(claims_of(&response.token).submods.component.ear_status, Tier::Affirming);

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
+
+use measurement::{Hashing, Program, measure_program};
 
 use crate::error::BenchError;
 use crate::installation::{Installation, run};
@@ -16,6 +19,9 @@ use crate::timing::nanoseconds;
 /// Renewal is due when two thirds of this have passed: at the first gated call from then on.
 const TOKEN_LIFETIME_S: u64 = 3;
 const RENEWAL_IS_DUE: Duration = Duration::from_millis(2200);
+/// Digests are remembered of files that have not changed for a minute: a build or an installation that is younger than that
+/// is hashed at every attestation.
+const SETTLED: Duration = Duration::from_secs(62);
 
 /// In nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +32,8 @@ pub struct Attestation {
     pub tool_shim: f64,
     /// Median difference of the two, run in turn.
     pub cold: f64,
+    /// Hashing every file that the tool maps, once, by the code that the shim has for it.
+    pub hashing: f64,
     /// A renewal: the call that it falls into, less an ordinary call.
     pub warm: f64,
     /// The HSM's own part: session, login, search and one P-256 signature on the attestation token.
@@ -37,6 +45,11 @@ impl Attestation {
     pub const fn warm_without_hsm(&self) -> f64 {
         self.warm - self.hsm
     }
+
+    /// What is left of a cold attestation besides hashing.
+    pub const fn cold_beyond_hashing(&self) -> f64 {
+        self.cold - self.hashing
+    }
 }
 
 /// Measures cold and warm.
@@ -46,10 +59,11 @@ pub fn measure(installation: &Installation, effort: Effort) -> Result<Attestatio
     let mut hsm = Vec::new();
     let tool = Tool::new(installation)?;
     tool.admit()?;
-    let (mut tool_direct, mut tool_shim) = (Vec::new(), Vec::new());
+    let (mut tool_direct, mut tool_shim, mut hashing) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..effort.cold_runs {
         tool_direct.push(tool.sign(installation.real_module())?);
         tool_shim.push(tool.sign(installation.shim())?);
+        hashing.push(tool.hash()?);
         hsm.push(direct.attestation_key(installation)?);
     }
     let differences = tool_shim.iter().zip(&tool_direct).map(|(shim, direct)| shim - direct);
@@ -57,6 +71,7 @@ pub fn measure(installation: &Installation, effort: Effort) -> Result<Attestatio
 
     eprintln!("bench: attestation, warm");
     installation.restart_server(TOKEN_LIFETIME_S)?;
+    thread::sleep(SETTLED);
     let mut shim = Worker::start(installation, Access::Shim, Token::SoftHsm)?;
     if let Outcome::Refused(_) = shim.attempt(Operation::Hmac)? {
         installation.admit(&mut shim, "bench")?;
@@ -77,6 +92,7 @@ pub fn measure(installation: &Installation, effort: Effort) -> Result<Attestatio
         tool_direct: median(tool_direct).unwrap_or(0.0),
         tool_shim: median(tool_shim).unwrap_or(0.0),
         cold,
+        hashing: median(hashing).unwrap_or(0.0),
         warm: median(warm).unwrap_or(0.0),
         hsm: median(hsm).unwrap_or(0.0),
     })
@@ -109,6 +125,24 @@ impl<'a> Tool<'a> {
             .arg(file("signature"));
         let start = Instant::now();
         run(&mut command)?;
+        Ok(nanoseconds(start.elapsed()))
+    }
+
+    /// How long it takes to hash what such a process maps, in nanoseconds.
+    fn hash(&self) -> Result<f64, BenchError> {
+        let libraries = [self.installation.shim(), self.installation.real_module()].map(Path::to_owned);
+        let program = Program {
+            name: "bench-sign",
+            path: &self.installation.file("bench-sign"),
+            arguments: &[],
+            environment: &[],
+            uid: 0,
+            gid: 0,
+            libraries: &libraries,
+            configuration: &[],
+        };
+        let start = Instant::now();
+        measure_program(&program, &Hashing::afresh())?;
         Ok(nanoseconds(start.elapsed()))
     }
 

@@ -32,6 +32,9 @@ pub enum BenchError {
         /// What it said.
         message: String,
     },
+    /// Hashing what a process of the tool maps.
+    #[error("measuring pkcs11-tool: {0}")]
+    Measurement(#[from] measurement::MeasurementError),
     /// An answer that is no JSON of the expected form.
     #[error("{what}: {source}")]
     Json {

@@ -95,6 +95,29 @@ fn two_requests_use_two_connections() {
 }
 
 #[test]
+fn requests_share_a_connection_where_they_are_told_to() {
+    let authority = Authority::new();
+    let Behaviour::Answer(answer) = http("200 OK", "application/json", GOOD) else { panic!("no answer") };
+    let server = Server::start(&authority, "127.0.0.1", Behaviour::Converse(answer));
+    let client = client(&server, &authority).on_one_connection();
+    for timeout in [Duration::from_secs(5), Duration::from_secs(4)] {
+        client.within(timeout).challenge(&ask()).unwrap();
+        assert!(server.request().starts_with("POST"));
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn a_timeout_of_its_own_holds_for_a_request_on_a_shared_connection() {
+    let authority = Authority::new();
+    let server = Server::start(&authority, "127.0.0.1", Behaviour::NeverAnswer);
+    let client = client(&server, &authority).on_one_connection().within(Duration::from_millis(200));
+    let started = std::time::Instant::now();
+    assert!(matches!(client.challenge(&ask()), Err(ClientError::TimedOut { .. })));
+    assert!(started.elapsed() < Duration::from_secs(4), "the server would have held out for 5 s");
+}
+
+#[test]
 fn wrong_ca() {
     let theirs = Authority::new();
     let ours = Authority::new();

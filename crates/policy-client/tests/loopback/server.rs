@@ -57,6 +57,8 @@ impl Authority {
 pub enum Behaviour {
     /// Sends these bytes over TLS and closes.
     Answer(Vec<u8>),
+    /// Sends these bytes over TLS after each request, for as long as there are any.
+    Converse(Vec<u8>),
     /// Accepts the connection and says nothing.
     NeverShakeHands,
     /// Takes the request and says nothing.
@@ -127,13 +129,18 @@ fn serve(
             let _ = stream.read(&mut [0; 4096])?;
             return stream.write_all(bytes);
         }
-        Behaviour::Answer(_) | Behaviour::NeverAnswer | Behaviour::Trickle(_) => {}
+        Behaviour::Answer(_) | Behaviour::Converse(_) | Behaviour::NeverAnswer | Behaviour::Trickle(_) => {}
     }
     let connection = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
     let mut tls = StreamOwned::new(connection, stream);
     let _ = requests.send(read_request(&mut tls)?);
     match behaviour {
         Behaviour::Answer(bytes) => tls.write_all(bytes)?,
+        Behaviour::Converse(bytes) => loop {
+            tls.write_all(bytes)?;
+            tls.flush()?;
+            let _ = requests.send(read_request(&mut tls)?);
+        },
         Behaviour::Trickle(bytes) => {
             for byte in bytes {
                 tls.write_all(&[*byte])?;
