@@ -50,9 +50,14 @@ impl PeerKey {
         Self { private }
     }
 
+    /// The public key as `SubjectPublicKeyInfo`.
+    pub fn public_der(&self) -> Vec<u8> {
+        openssl(&["pkey", "-in", text(&self.private), "-pubout", "-outform", "DER"])
+    }
+
     /// The public point, uncompressed.
     pub fn point(&self) -> Vec<u8> {
-        let public = openssl(&["pkey", "-in", text(&self.private), "-pubout", "-outform", "DER"]);
+        let public = self.public_der();
         public[public.len() - 65..].to_vec()
     }
 

@@ -39,9 +39,14 @@ impl Probe {
     /// Starts the probe on any module.
     pub fn start_on(stack: &Stack, module: &Path, prepare: impl FnOnce(&mut Command)) -> Self {
         let mut command = stack.application(crate::stack::build().join("probe"));
-        command.arg(module).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(module);
         prepare(&mut command);
-        let mut child = command.spawn().expect("the probe");
+        Self::spawn(command)
+    }
+
+    /// Starts the probe by a command that ends up in it.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the probe");
         let requests = child.stdin.take().expect("piped");
         let answers = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, receiver) = channel();

@@ -222,6 +222,7 @@ fn a_session_object_that_nobody_saw_being_made_is_refused() {
     let real = watched.stack.real_module().to_str().unwrap();
     let create = json!({ "session": session, "template": template, "on": real });
     let behind = program.probe.must("C_CreateObject", create).handle("object");
+    assert_eq!(program.key(CKO_SECRET_KEY, "good"), behind);
     program.denied("object-unaccounted", "C_EncryptInit", encrypt_init(session, behind));
     program.denied("object-unaccounted", "C_DestroyObject", json!({ "session": session, "object": behind }));
     program.denied(

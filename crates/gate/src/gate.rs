@@ -7,6 +7,7 @@ use pkcs11_table::{Class, Function, Use};
 
 use crate::authorize::{Grounds, authorize};
 use crate::denial::{Denial, Refusal};
+use crate::handles::Handles;
 use crate::holder::{AttestationFailure, Attester, Held, Holder};
 use crate::limits::{Limits, Reservation};
 use crate::permit::{Open, Permit};
@@ -74,6 +75,7 @@ pub struct Gate {
     limits: Limits,
     records: Records,
     provenance: Provenance,
+    handles: Handles,
     objects_epoch: AtomicU64,
     /// The latest `CLOCK_BOOTTIME` that a judgement has seen which rests on no session's own, in milliseconds.
     latest_ms: AtomicU64,
@@ -89,6 +91,7 @@ impl Gate {
             limits: Limits::default(),
             records: Records::new(settings.random, recorder),
             provenance: Provenance::default(),
+            handles: Handles::default(),
             objects_epoch: AtomicU64::new(0),
             latest_ms: AtomicU64::new(0),
             attester,
@@ -98,6 +101,11 @@ impl Gate {
     /// Which objects were made in this process, and from what.
     pub const fn provenance(&self) -> &Provenance {
         &self.provenance
+    }
+
+    /// Which object handles the application was given, and on which slot.
+    pub const fn handles(&self) -> &Handles {
+        &self.handles
     }
 
     /// Some object was made, changed or destroyed, or may have been: what was learnt of objects counts no more.

@@ -6,6 +6,7 @@
 mod authorize;
 mod denial;
 mod gate;
+mod handles;
 mod holder;
 mod limits;
 mod permit;
@@ -20,6 +21,7 @@ mod subject;
 pub use authorize::{Demand, Grounds, authorize};
 pub use denial::{Denial, Refusal};
 pub use gate::{Begun, Gate, Look, Scope, Settings, Spending};
+pub use handles::Handles;
 pub use holder::{
     AttestationFailure, AttestationOutcome, AttestationRequest, Attester, FailureKind, RENEWAL_BUDGET_MS,
 };

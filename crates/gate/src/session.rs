@@ -44,6 +44,11 @@ impl Running {
         self.recover
     }
 
+    /// Whether it has a place in the rate of a grant.
+    pub const fn is_limited(&self) -> bool {
+        !self.reservations.is_empty()
+    }
+
     /// The objects that it uses.
     pub fn subjects(&self) -> impl Iterator<Item = &Arc<Subject>> {
         self.demands.iter().map(|demand| &demand.subject)

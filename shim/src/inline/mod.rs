@@ -114,6 +114,7 @@ impl Inline {
             self.open.store(false, Ordering::Release);
             self.sessions.clear();
             self.gate.provenance().clear();
+            self.gate.handles().clear();
         }
         rv
     }
