@@ -47,6 +47,58 @@ pub fn from_http(text: &str) -> Option<u64> {
     Some(days * DAY + hours * 3600 + minutes * 60 + seconds)
 }
 
+/// A moment as people give it: a span from now (`30d`, `12h`, `90min`), a day that is included (`2026-12-31`, UTC), or
+/// RFC 3339's `2026-12-31T18:00:00Z`, also with an offset such as `+02:00`.
+pub fn from_people(text: &str, now: u64) -> Option<u64> {
+    let text = text.trim();
+    for (unit, seconds) in [("min", 60), ("h", 3600), ("d", DAY)] {
+        if let Some(count) = text.strip_suffix(unit) {
+            return now.checked_add(number(count)?.checked_mul(seconds)?);
+        }
+    }
+    let Some((day, clock)) = text.split_once(['T', 't', ' ']) else {
+        return day_of(text)?.checked_add(DAY);
+    };
+    let (clock, offset) = split_offset(clock)?;
+    let mut parts = clock.split(':').map(number);
+    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
+    if parts.next().is_some() || hours > 23 || minutes > 59 || seconds > 59 {
+        return None;
+    }
+    let local = day_of(day)?.checked_add(hours * 3600 + minutes * 60 + seconds)?;
+    local.checked_add_signed(-offset)
+}
+
+/// The clock's part and how many seconds it is ahead of UTC.
+fn split_offset(text: &str) -> Option<(&str, i64)> {
+    if let Some(clock) = text.strip_suffix(['Z', 'z']) {
+        return Some((clock, 0));
+    }
+    let (clock, offset) = text.split_at(text.rfind(['+', '-'])?);
+    let (sign, rest) = (if offset.starts_with('-') { -1 } else { 1 }, offset.get(1..)?);
+    let (hours, minutes) = rest.split_once(':')?;
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    Some((clock, sign * i64::try_from(hours * 3600 + minutes * 60).ok()?))
+}
+
+fn day_of(text: &str) -> Option<u64> {
+    let mut parts = text.split('-').map(number);
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    if parts.next().is_some() || !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || day == 0 {
+        return None;
+    }
+    let days = days_since_1970(year, month, day)?;
+    // A day that the month has not comes back as another one.
+    (civil(days) == (year, month, day)).then_some(days * DAY)
+}
+
+fn number(text: &str) -> Option<u64> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
 /// The day of the proleptic Gregorian calendar, counted in 400-year eras that begin in March.
 fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
@@ -97,6 +149,42 @@ mod tests {
             "Sun, 06 Xyz 1994 08:49:37 GMT",
         ] {
             assert_eq!(from_http(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_are_read_as_people_write_them() {
+        for (text, expected) in [
+            ("30d", 1000 + 30 * DAY),
+            ("12h", 1000 + 12 * 3600),
+            ("90min", 1000 + 5400),
+            ("2024-02-29", 1_709_164_800 + DAY),
+            ("2024-02-29T01:02:03Z", 1_709_164_800 + 3723),
+            ("2024-02-29T01:02:03+02:00", 1_709_164_800 + 3723 - 7200),
+            ("2024-02-29 01:02:03-00:30", 1_709_164_800 + 3723 + 1800),
+        ] {
+            assert_eq!(from_people(text, 1000), Some(expected), "{text}");
+        }
+        for text in [
+            "",
+            "d",
+            "-1d",
+            "+1d",
+            "1.5h",
+            "30",
+            "2023-02-29",
+            "2024-13-01",
+            "2024-00-01",
+            "2024-01-00",
+            "2024-1-1-1",
+            "2024-02-29T25:00:00Z",
+            "2024-02-29T01:02:03",
+            "2024-02-29T01:02Z",
+            "tomorrow",
+            "99999999999999999999d",
+            "1970-01-01T00:00:00+23:00",
+        ] {
+            assert_eq!(from_people(text, 1000), None, "{text}");
         }
     }
 

@@ -54,10 +54,14 @@ pub enum CliError {
     KeyUnsafe { uri: String, why: &'static str },
     #[error("the attestation key's URI {uri:?} cannot be used: {why}")]
     KeyUri { uri: String, why: String },
+    #[error("{path:?} is no manifest: {why}", path = path.display())]
+    Manifest { path: PathBuf, why: String },
     #[error(transparent)]
     Measurement(#[from] measurement::MeasurementError),
     #[error("the PKCS#11 module {path:?} cannot be used: {why}", path = path.display())]
     Module { path: PathBuf, why: String },
+    #[error("the policy server has allowed no evidence lately")]
+    NoAllowed,
     #[error("no attestation key {uri} in the token")]
     NoAttestationKey { uri: String },
     #[error("no {what} is known")]
@@ -116,7 +120,13 @@ impl CliError {
             Self::KeyUri { .. } => {
                 "write it as RFC 7512 has it, such as pkcs11:token=trustshim;object=attestation".into()
             }
+            Self::Manifest { .. } => {
+                "take a file that `trustshim measure --output` or `trustshim component export` wrote".into()
+            }
             Self::Module { .. } => "name the vendor's PKCS#11 library itself, for this machine's architecture".into(),
+            Self::NoAllowed => {
+                "let the application attest, then look at `trustshim decisions --allowed`".into()
+            }
             Self::NoAttestationKey { .. } => "run `trustshim enroll`, which generates it".into(),
             Self::NoConnection { what } => format!(
                 "give it with {}, or in the profile file (see `trustshim --help`)",
@@ -182,13 +192,15 @@ fn client_advice(error: &ClientError) -> String {
             401 => "check the credential: --admin-token-file or TRUSTSHIM_ADMIN_TOKEN".into(),
             403 if problem.decision.is_none() => "this credential's role does not allow it; ask an approver".into(),
             403 => "`trustshim explain` with the decision's id says what differs".into(),
-            404 => "check the name; `trustshim decisions`, `hsm list`, `component list` and `grant list` show what \
-                    there is"
+            404 => "check the name; `trustshim decisions`, `hsm list`, `component list`, `set list` and `grant list` \
+                    show what there is"
                 .into(),
             409 => "look at the present state first, then decide again".into(),
             503 if problem.kind.ends_with(":too-many-pending") => {
                 "have an operator approve what is pending: `trustshim hsm list`".into()
             }
+            503 => "try again in a moment; if it stays so, see who holds the policy server's database".into(),
+            507 => "make room on the policy server's disk; nothing of the request was kept".into(),
             500.. => "look at the policy server's log".into(),
             _ => "correct what it names and try again".into(),
         },

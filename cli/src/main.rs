@@ -8,6 +8,7 @@ mod date;
 mod error;
 mod hsm;
 mod local_attester;
+mod mechanism;
 mod output;
 mod private_file;
 mod profile;
@@ -17,7 +18,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    approve, attest, component, decisions, doctor, enroll, explain, grant, hsm as hsms, init, status, token,
+    approve, attest, component, decisions, doctor, enroll, explain, grant, hsm as hsms, init, measure, set,
+    status, token,
 };
 
 const AFTER_HELP: &str = "\
@@ -52,10 +54,12 @@ enum Command {
     Init(init::Args),
     Enroll(enroll::Args),
     Attest(attest::Args),
+    Measure(measure::Args),
     Status(status::Args),
     Doctor(doctor::Args),
     Hsm(hsms::Args),
     Component(component::Args),
+    Set(set::Args),
     Decisions(decisions::Args),
     Explain(explain::Args),
     Approve(approve::Args),
@@ -68,10 +72,12 @@ fn main() -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Enroll(args) => enroll::run(&args),
         Command::Attest(args) => attest::run(&args),
+        Command::Measure(args) => measure::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Hsm(args) => hsms::run(&args),
         Command::Component(args) => component::run(&args),
+        Command::Set(args) => set::run(&args),
         Command::Decisions(args) => decisions::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Approve(args) => approve::run(&args),
@@ -129,6 +135,33 @@ mod tests {
             "trustshim grant remove G-12",
             "trustshim token inspect - --anchors anchors.jwks --json",
             "trustshim token inspect",
+            "trustshim token issue D-7F3K2QW0X4MZ --lifetime 900 --output token.jwt --mode 0640 --json",
+            "trustshim token issue --last-allowed",
+            "trustshim token list --limit 5 --json",
+            "trustshim grant add --component c --key pkcs11:token=t --operations administer --mechanism 0x1041 \
+             --mechanism 64 --per-second 5 --total 100 --expires 30d --min-version 1 --mode guarded --many --json",
+            "trustshim approve --last --component c --version v --argument 2=--in=* --more-arguments 3=*.deb \
+             --environment A=b --library-set debian-12 --grant pkcs11:token=t;object=o;type=private \
+             --operations sign --expires 2026-12-31 --min-version v",
+            "trustshim component retire nginx --file \
+             9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --undo",
+            "trustshim component retired-files --json",
+            "trustshim component floor nginx 1.0",
+            "trustshim component floor nginx --none",
+            "trustshim component mode nginx observe",
+            "trustshim component export nginx 1.0 --output nginx.json",
+            "trustshim component import nginx.json --component nginx --version 2 --yes --json",
+            "trustshim set list --json",
+            "trustshim set show debian-12",
+            "trustshim set create debian-12",
+            "trustshim set add debian-12 /lib/a.so /lib/b.so",
+            "trustshim set add debian-12 --decision D-7F3K2QW0X4MZ",
+            "trustshim set floor debian-12 4",
+            "trustshim set floor debian-12 --none",
+            "trustshim set retire debian-12 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "trustshim set remove debian-12",
+            "trustshim measure --config c.toml --shim /usr/lib/libtrustshim.so --user signer --unit signer.service \
+             --library /lib/x.so --environment A=b --output m.json /usr/bin/signer --daemon -c x",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
         }
@@ -150,6 +183,26 @@ mod tests {
             "trustshim explain D-1",
             "trustshim hsm approve not-a-fingerprint",
             "trustshim enroll --algorithm rsa",
+            "trustshim grant add --component c --key pkcs11:token=t --operations sign --per-second 0",
+            "trustshim grant add --component c --key pkcs11:token=t --operations sign --expires tomorrow",
+            "trustshim grant add --component c --key pkcs11:token=t --operations sign --mechanism CKM_NOTHING",
+            "trustshim component retire nginx",
+            "trustshim component retire nginx 1.0 --file \
+             9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "trustshim component retire nginx 1.0 --undo",
+            "trustshim component floor nginx",
+            "trustshim component floor nginx 1.0 --none",
+            "trustshim component mode nginx off",
+            "trustshim component import nginx.json --json",
+            "trustshim approve --last --component c --version v --argument x=*",
+            "trustshim approve --last --component c --version v --environment A",
+            "trustshim set add debian-12",
+            "trustshim set add debian-12 /lib/a.so --decision D-7F3K2QW0X4MZ",
+            "trustshim set retire debian-12 abc",
+            "trustshim token issue",
+            "trustshim token issue D-7F3K2QW0X4MZ --lifetime 3601",
+            "trustshim token issue D-7F3K2QW0X4MZ --output token.jwt --mode 0644",
+            "trustshim measure /usr/bin/signer",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -24,7 +24,8 @@ const MAX_CREDENTIAL: usize = 256;
 pub enum Role {
     /// Reads.
     Viewer,
-    /// Takes rights away: suspends, retires, removes grants.
+    /// Takes rights away: suspends, retires, raises floors, removes grants. Has tokens issued for software that is
+    /// approved.
     Operator,
     /// Gives rights: approves and grants.
     Approver,

@@ -8,10 +8,12 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 
-use crate::appraisal::approval::{ApprovalError, TermsError};
+use crate::appraisal::approval::ApprovalError;
+use crate::appraisal::import::ImportError;
+use crate::appraisal::terms::TermsError;
 use crate::authentication::Role;
 use crate::configuration::ConfigurationError;
-use crate::store::StoreError;
+use crate::store::{Failure, StoreError};
 
 /// Everything that the server can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +49,9 @@ pub enum ServerError {
     /// Keys or certificates could not be made or read.
     #[error("{what}: {problem}")]
     KeyMaterial { what: &'static str, problem: String },
+    /// A manifest cannot become reference values.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// The address could not be listened on, or the listener failed.
     #[error("{address}: {error}")]
     Listen { address: String, error: std::io::Error },
@@ -93,7 +98,7 @@ pub enum ServerError {
 
 impl ServerError {
     /// Status, code and title: always the same for the same kind of error.
-    const fn face(&self) -> (StatusCode, &'static str, &'static str) {
+    fn face(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Approval(_) | Self::CannotApprove(_) => {
                 (StatusCode::CONFLICT, "cannot-approve", "The decision cannot be approved")
@@ -104,6 +109,7 @@ impl ServerError {
             Self::EvidenceRefused { .. } => {
                 (StatusCode::FORBIDDEN, "evidence-refused", "The evidence was refused")
             }
+            Self::Import(_) => (StatusCode::CONFLICT, "cannot-import", "The manifest cannot be imported"),
             Self::Malformed(_) | Self::Terms(_) => {
                 (StatusCode::BAD_REQUEST, "malformed", "The request is malformed")
             }
@@ -117,9 +123,16 @@ impl ServerError {
             Self::NotPermitted { .. } => {
                 (StatusCode::FORBIDDEN, "not-permitted", "The credential's role does not permit this")
             }
-            Self::Store(StoreError::Database(sqlx::Error::PoolTimedOut)) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "busy", "The server has too much to do; try again")
-            }
+            Self::Store(error) if error.failure() == Failure::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "The database is in use or the server busy; try again",
+            ),
+            Self::Store(error) if error.failure() == Failure::Full => (
+                StatusCode::INSUFFICIENT_STORAGE,
+                "storage-full",
+                "The server's disk is full; make room where its database is",
+            ),
             Self::TimedOut(_) => (StatusCode::REQUEST_TIMEOUT, "timed-out", "The request took too long"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request's body is too large"),
             Self::TooManyPending => (

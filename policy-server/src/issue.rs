@@ -2,10 +2,9 @@
 //! calls the token issuer, and no other way to make an [`Appraised`] than the appraisal.
 
 use attestation::decision::DecisionId;
-use attestation::token::{Binding, ISSUER, Statuses, Tier, TokenFacts, TokenIssuer, TrustshimClaims};
+use attestation::token::{ISSUER, TokenFacts, TokenIssuer, TrustshimClaims};
 
 use crate::appraisal::Appraised;
-use crate::configuration::Configuration;
 use crate::error::ServerError;
 use crate::random;
 use crate::store::tokens::IssuedToken;
@@ -19,17 +18,16 @@ pub struct Issued {
     pub record: IssuedToken,
 }
 
-/// Signs the result of an appraisal.
+/// Signs the result of an appraisal, for `lifetime_s` seconds.
 ///
 /// # Errors
 /// [`ServerError::Token`] and [`ServerError::Random`].
 pub fn issue(
     issuer: &TokenIssuer,
-    configuration: &Configuration,
+    lifetime_s: u64,
     decision: DecisionId,
     appraised: &Appraised,
 ) -> Result<Issued, ServerError> {
-    let lifetime_s = configuration.token_lifetime_s;
     let deadline = lifetime_s.checked_mul(1000).and_then(|ms| appraised.boottime_ms().checked_add(ms));
     let deadline_boottime_ms =
         deadline.ok_or_else(|| ServerError::Token("the attester's boot time is out of range".to_owned()))?;
@@ -39,13 +37,8 @@ pub fn issue(
         jti: jti.clone(),
         issued_at: appraised.at(),
         lifetime_s,
-        binding: Some(Binding { nonce: appraised.nonce().to_owned(), cnf: appraised.cnf().to_owned() }),
-        statuses: Statuses {
-            // The boot is named in the evidence, not measured.
-            boot: Tier::None,
-            attester: Tier::Affirming,
-            component: Tier::Affirming,
-        },
+        binding: appraised.binding().cloned(),
+        statuses: appraised.statuses(),
         trustshim: TrustshimClaims {
             hsm: appraised.hsm().to_owned(),
             host: appraised.host().to_owned(),

@@ -2,6 +2,8 @@
 
 use attestation::digest;
 
+use crate::error::ServerError;
+
 /// Longest name of a component or version, in characters.
 const MAX_NAME: usize = 64;
 /// Longest host name (RFC 1035 section 2.3.4).
@@ -11,6 +13,19 @@ const MAX_HOST: usize = 253;
 pub fn is_name(text: &str) -> bool {
     (1..=MAX_NAME).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte))
+}
+
+/// Checks names by [`is_name`]; each comes with the word for what it names.
+///
+/// # Errors
+/// [`ServerError::Malformed`].
+pub fn check_names<const N: usize>(names: [(&str, &String); N]) -> Result<(), ServerError> {
+    match names.into_iter().find(|(_, name)| !is_name(name)) {
+        Some((what, _)) => {
+            Err(ServerError::Malformed(format!("`{what}` must be 1 to {MAX_NAME} of A-Z a-z 0-9 . _ + -")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether `text` may name a host: 1 to 253 of `[A-Za-z0-9._-]`.

@@ -4,13 +4,18 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod every_call;
+pub mod openssl;
+pub mod operations;
 pub mod pkcs11_tool;
 pub mod probe;
 pub mod spy_record;
 pub mod stack;
+pub mod watched;
 
 pub use client::Finished;
 pub use pkcs11_tool::Tool;
 pub use probe::{Probe, Reply};
 pub use spy_record::SpyRecord;
 pub use stack::{Approval, Stack};
+pub use watched::{Program, Watched};

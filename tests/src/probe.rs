@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -39,9 +39,14 @@ impl Probe {
     /// Starts the probe on any module.
     pub fn start_on(stack: &Stack, module: &Path, prepare: impl FnOnce(&mut Command)) -> Self {
         let mut command = stack.application(crate::stack::build().join("probe"));
-        command.arg(module).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(module);
         prepare(&mut command);
-        let mut child = command.spawn().expect("the probe");
+        Self::spawn(command)
+    }
+
+    /// Starts the probe by a command that ends up in it.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the probe");
         let requests = child.stdin.take().expect("piped");
         let answers = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, receiver) = channel();
@@ -58,16 +63,24 @@ impl Probe {
     /// Makes a call with the arguments of a JSON object.
     #[track_caller]
     pub fn call(&mut self, function: &str, arguments: Value) -> Reply {
+        let shown = arguments.to_string();
+        self.attempt(function, arguments).unwrap_or_else(|| panic!("{function} {shown}: the probe has died"))
+    }
+
+    /// Makes a call that the process may not survive: `None` where it has not.
+    #[track_caller]
+    pub fn attempt(&mut self, function: &str, arguments: Value) -> Option<Reply> {
         let mut request = arguments;
         request["call"] = function.into();
         writeln!(self.requests, "{request}").expect("the probe is alive");
         self.requests.flush().expect("the probe is alive");
-        let line = self
-            .answers
-            .recv_timeout(BOUND)
-            .unwrap_or_else(|error| panic!("no answer to {request}: {error}"));
+        let line = match self.answers.recv_timeout(BOUND) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => panic!("no answer to {request}"),
+        };
         let answer: Value = serde_json::from_str(&line).expect("an answer in JSON");
-        Reply { rv: answer["rv"].as_u64().expect("a return value"), answer }
+        Some(Reply { rv: answer["rv"].as_u64().expect("a return value"), answer })
     }
 
     /// Makes a call that must answer with `CKR_OK`.
@@ -108,13 +121,19 @@ impl Probe {
         self.must("C_OpenSession", json!({ "slot": slot, "flags": flags })).handle("session")
     }
 
+    /// Logs the user of the token `sandbox` in.
+    #[track_caller]
+    pub fn login(&mut self, session: u64) {
+        self.must("C_Login", json!({ "session": session, "user": CKU_USER, "pin": hex(b"1234") }));
+    }
+
     /// Initialises, and opens a session on the token `sandbox` with the user logged in.
     #[track_caller]
     pub fn session(&mut self) -> u64 {
         self.initialize();
         let slot = self.slot("sandbox").expect("the token sandbox");
         let session = self.open(slot);
-        self.must("C_Login", json!({ "session": session, "user": CKU_USER, "pin": hex(b"1234") }));
+        self.login(session);
         session
     }
 
@@ -164,6 +183,11 @@ impl Reply {
         self.answer[name][0].as_u64().expect("a handle")
     }
 
+    /// The number in an argument that the call may have written, where it has one.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.answer[name][0].as_u64()
+    }
+
     /// As many numbers as the argument `count` says.
     #[track_caller]
     pub fn numbers(&self, name: &str, count: &str) -> Vec<u64> {
@@ -194,6 +218,22 @@ impl Reply {
         }
         bytes
     }
+}
+
+/// `CK_TRUE` and `CK_FALSE` in a template.
+pub const TRUE: &str = "01";
+/// As above.
+pub const FALSE: &str = "00";
+
+/// A `CK_ULONG` in a template.
+pub fn ulong(number: u64) -> String {
+    hex(&number.to_ne_bytes())
+}
+
+/// One template after the other.
+pub fn joined(first: &Value, second: &Value) -> Value {
+    let attributes = |template: &Value| template.as_array().expect("a template").clone();
+    [attributes(first), attributes(second)].concat().into()
 }
 
 /// Bytes as the probe reads them.

@@ -148,6 +148,13 @@ impl Stack {
         run(&mut self.operator(&arguments)).must_succeed();
     }
 
+    /// Grants a component the use of one key within limits, such as `--total 3`.
+    #[track_caller]
+    pub fn grant_within(&self, component: &str, key: &str, operations: &str, limits: &[&str]) {
+        let arguments = ["grant", "add", "--component", component, "--key", key, "--operations", operations];
+        run(self.operator(&arguments).args(limits)).must_succeed();
+    }
+
     /// Retires version 1 of a component.
     #[track_caller]
     pub fn retire(&self, component: &str) {

@@ -4,23 +4,69 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use cryptoki_sys::*;
+use e2e::operations::{self, Operation, on};
 use e2e::probe::hex;
 use e2e::{Approval, Probe, Stack};
 use serde_json::json;
 
-const PRIVATE_KEYS: &str = "pkcs11:token=sandbox;type=private";
-const SECRET_KEYS: &str = "pkcs11:token=sandbox;type=secret-key";
+const WHOLE_TOKEN: &str = "pkcs11:token=sandbox";
 /// For so long a failed attestation is the answer to further calls of the process.
 const FAILURE_STANDS: Duration = Duration::from_millis(1_200);
 
-/// Has the probe refused once and approved then, for signing and decrypting with every key of the token.
-fn approve_probe(stack: &Stack, probe: &mut Probe, session: u64) {
+/// Arguments of a signature with `demo-ec`.
+fn sign_init(probe: &mut Probe, session: u64) -> serde_json::Value {
     let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
-    let denied = probe.call("C_SignInit", json!({ "session": session, "mechanism": CKM_ECDSA, "key": key }));
-    assert_eq!(denied.rv, CKR_FUNCTION_REJECTED);
-    stack.approve_last(&Approval::of("probe", PRIVATE_KEYS, "sign,decrypt").with(&["--many"]));
-    stack.grant("probe", SECRET_KEYS, "sign,decrypt");
+    json!({ "session": session, "mechanism": CKM_ECDSA, "key": key })
+}
+
+/// Has the probe refused once and approved then, for everything on the token.
+fn approve_probe(stack: &Stack, probe: &mut Probe, session: u64, version: &str) {
+    let init = sign_init(probe, session);
+    assert_eq!(probe.call("C_SignInit", init).rv, CKR_FUNCTION_REJECTED);
+    let approval = Approval::of("probe", WHOLE_TOKEN, "all").with(&["--many"]);
+    stack.approve_last(&Approval { version, ..approval });
     sleep(FAILURE_STANDS);
+}
+
+/// Every operation, each with a session of its own.
+fn every_operation(stack: &Stack, probe: &mut Probe) -> Vec<(u64, Operation)> {
+    let mut owner = Probe::start_on(stack, stack.real_module(), |_| {});
+    let owners = owner.session();
+    let slot = probe.slot("sandbox").unwrap();
+    operations::all(&mut owner, owners).into_iter().map(|operation| (probe.open(slot), operation)).collect()
+}
+
+/// Makes an operation's init and what follows, but for the last call.
+fn begin(probe: &mut Probe, session: u64, operation: &Operation) {
+    let key = probe.key(session, operation.key.0, operation.key.1);
+    let init = [(operation.init, operation.begin(session, key))];
+    let (_, calls) = operation.calls.split_last().unwrap();
+    let calls = calls.iter().map(|(function, arguments)| (*function, on(session, arguments)));
+    for (function, arguments) in init.into_iter().chain(calls) {
+        let reply = probe.call(function, arguments);
+        assert_eq!(reply.rv, CKR_OK, "{}: {function} {:#x}", operation.name, reply.rv);
+    }
+}
+
+/// The last call is refused and gives nothing; then there is no operation any more.
+fn end_is_refused(probe: &mut Probe, session: u64, operation: &Operation) {
+    let name = &operation.name;
+    let (function, arguments) = operation.calls.last().unwrap();
+    let reply = probe.call(function, on(session, arguments));
+    assert_eq!(reply.rv, CKR_FUNCTION_REJECTED, "{name}: {:#x}", reply.rv);
+    if operation.has_output() {
+        assert!(reply.room("output").iter().all(|byte| *byte == 0), "{name}: output in spite of the refusal");
+    }
+    let reply = probe.call(function, on(session, arguments));
+    assert_eq!(reply.rv, CKR_OPERATION_NOT_INITIALIZED, "{name}: it has not ended: {:#x}", reply.rv);
+}
+
+/// The operation runs from its init to its end.
+fn runs(probe: &mut Probe, session: u64, operation: &Operation) {
+    begin(probe, session, operation);
+    let (function, arguments) = operation.calls.last().unwrap();
+    let reply = probe.call(function, on(session, arguments));
+    assert_eq!(reply.rv, CKR_OK, "{}: {function} {:#x}", operation.name, reply.rv);
 }
 
 #[test]
@@ -28,8 +74,8 @@ fn after_a_refused_init_everything_else_works() {
     let stack = Stack::up();
     let mut probe = Probe::start(&stack, |_| {});
     let session = probe.session();
-    let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
-    let sign_init = json!({ "session": session, "mechanism": CKM_ECDSA, "key": key });
+    let sign_init = sign_init(&mut probe, session);
+    let key = sign_init["key"].as_u64().unwrap();
 
     let device_error = |probe: &mut Probe| {
         let info = probe.must("C_GetSessionInfo", json!({ "session": session })).bytes("info");
@@ -46,89 +92,11 @@ fn after_a_refused_init_everything_else_works() {
     assert_eq!(hex(&digest), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     assert_eq!(probe.key(session, CKO_PRIVATE_KEY, "demo-ec"), key);
 
-    stack.approve_last(&Approval::of("probe", PRIVATE_KEYS, "sign").with(&["--many"]));
+    let every_key = "pkcs11:token=sandbox;type=private";
+    stack.approve_last(&Approval::of("probe", every_key, "sign").with(&["--many"]));
     sleep(FAILURE_STANDS);
     probe.must("C_SignInit", sign_init);
     assert_eq!(probe.must("C_Sign", sign).bytes("output").len(), 64);
-}
-
-/// How one operation runs: the calls behind its init, the last of which completes it.
-struct Operation {
-    name: &'static str,
-    class: u64,
-    key: &'static str,
-    init: &'static str,
-    mechanism: u64,
-    parameter: &'static str,
-    calls: Vec<(&'static str, serde_json::Value)>,
-}
-
-fn operations(session: u64, encrypted: &[u8]) -> Vec<Operation> {
-    let input = |length: usize| json!({ "session": session, "input": hex(&vec![1; length]) });
-    let part = || json!({ "session": session, "part": hex(&[1; 64]) });
-    let rest = || json!({ "session": session });
-    let sign = |name, class, key, mechanism, calls| Operation {
-        name,
-        class,
-        key,
-        init: "C_SignInit",
-        mechanism,
-        parameter: "",
-        calls,
-    };
-    vec![
-        sign(
-            "RSA signature in one call",
-            CKO_PRIVATE_KEY,
-            "demo-rsa",
-            CKM_RSA_PKCS,
-            vec![("C_Sign", input(32))],
-        ),
-        sign(
-            "RSA signature in parts",
-            CKO_PRIVATE_KEY,
-            "demo-rsa",
-            CKM_SHA256_RSA_PKCS,
-            vec![("C_SignUpdate", part()), ("C_SignFinal", rest())],
-        ),
-        sign("ECDSA", CKO_PRIVATE_KEY, "demo-ec", CKM_ECDSA, vec![("C_Sign", input(32))]),
-        sign("EdDSA", CKO_PRIVATE_KEY, "demo-ed", CKM_EDDSA, vec![("C_Sign", input(32))]),
-        sign(
-            "HMAC in parts",
-            CKO_SECRET_KEY,
-            "demo-hmac",
-            CKM_SHA256_HMAC,
-            vec![("C_SignUpdate", part()), ("C_SignUpdate", part()), ("C_SignFinal", rest())],
-        ),
-        sign("HMAC in one call", CKO_SECRET_KEY, "demo-hmac", CKM_SHA256_HMAC, vec![("C_Sign", input(32))]),
-        Operation {
-            name: "RSA decryption",
-            class: CKO_PRIVATE_KEY,
-            key: "demo-rsa",
-            init: "C_DecryptInit",
-            mechanism: CKM_RSA_PKCS,
-            parameter: "",
-            calls: vec![("C_Decrypt", json!({ "session": session, "input": hex(encrypted) }))],
-        },
-        Operation {
-            name: "AES decryption in parts",
-            class: CKO_SECRET_KEY,
-            key: "demo-aes",
-            init: "C_DecryptInit",
-            mechanism: CKM_AES_CBC,
-            parameter: "00000000000000000000000000000000",
-            calls: vec![("C_DecryptUpdate", input(64)), ("C_DecryptFinal", rest())],
-        },
-        Operation {
-            name: "AES decryption in one call",
-            class: CKO_SECRET_KEY,
-            key: "demo-aes",
-            init: "C_DecryptInit",
-            mechanism: CKM_AES_CBC,
-            parameter: "00000000000000000000000000000000",
-            calls: vec![("C_Decrypt", input(64))],
-        },
-    ]
 }
 
 #[test]
@@ -137,46 +105,78 @@ fn a_token_that_expires_mid_operation_ends_that_operation_only() {
     stack.restart_server("token_lifetime_s = 3");
     let mut probe = Probe::start(&stack, |_| {});
     let session = probe.session();
-    approve_probe(&stack, &mut probe, session);
-
-    // Encryption with the public key is open.
-    let public = probe.key(session, CKO_PUBLIC_KEY, "demo-rsa");
-    probe.must("C_EncryptInit", json!({ "session": session, "mechanism": CKM_RSA_PKCS, "key": public }));
-    let encrypted =
-        probe.must("C_Encrypt", json!({ "session": session, "input": hex(b"secret") })).bytes("output");
-
-    for operation in operations(session, &encrypted) {
-        let name = operation.name;
-        let key = probe.key(session, operation.class, operation.key);
-        let init = json!({
-            "session": session, "mechanism": operation.mechanism, "parameter": operation.parameter, "key": key
-        });
-        let (last, calls) = operation.calls.split_last().unwrap();
-
-        let begun = probe.call(operation.init, init.clone());
-        assert_eq!(begun.rv, CKR_OK, "{name}: {:#x}", begun.rv);
-        for (function, arguments) in calls {
-            let reply = probe.call(function, arguments.clone());
-            assert_eq!(reply.rv, CKR_OK, "{name}: {function} {:#x}", reply.rv);
-        }
-        sleep(Duration::from_millis(3_200));
-        let reply = probe.call(last.0, last.1.clone());
-        assert_eq!(reply.rv, CKR_FUNCTION_REJECTED, "{name}: {:#x}", reply.rv);
-        assert!(reply.room("output").iter().all(|byte| *byte == 0), "{name}: output in spite of the refusal");
-        let reply = probe.call(last.0, last.1.clone());
-        assert_eq!(
-            reply.rv, CKR_OPERATION_NOT_INITIALIZED,
-            "{name}: the operation has not ended: {:#x}",
-            reply.rv
-        );
-
-        // On the same session, with a token that is obtained anew.
-        for (function, arguments) in core::iter::once(&(operation.init, init)).chain(&operation.calls) {
-            let reply = probe.call(function, arguments.clone());
-            assert_eq!(reply.rv, CKR_OK, "{name}, again: {function} {:#x}", reply.rv);
-        }
+    approve_probe(&stack, &mut probe, session, "1");
+    let operations = every_operation(&stack, &mut probe);
+    for (session, operation) in &operations {
+        begin(&mut probe, *session, operation);
     }
-    assert!(stack.log().iter().any(|line| line["reason"] == "token-expired"));
+    // A lifetime after the last attestation that can have been.
+    sleep(Duration::from_millis(3_200));
+    for (session, operation) in &operations {
+        end_is_refused(&mut probe, *session, operation);
+    }
+    let refusals = stack.log().into_iter().filter(|line| line["reason"] == "token-expired").count();
+    assert_eq!(refusals, operations.len());
+    // On the same sessions, with a token that is obtained anew.
+    for (session, operation) in &operations {
+        runs(&mut probe, *session, operation);
+    }
+}
+
+#[test]
+fn a_token_that_is_withdrawn_mid_operation_ends_that_operation_only() {
+    let stack = Stack::up();
+    stack.restart_server("token_lifetime_s = 6");
+    let mut probe = Probe::start(&stack, |_| {});
+    let session = probe.session();
+    approve_probe(&stack, &mut probe, session, "1");
+    let operations = every_operation(&stack, &mut probe);
+    for (session, operation) in &operations {
+        begin(&mut probe, *session, operation);
+    }
+    stack.retire("probe");
+    // With a third of the lifetime left a renewal falls due, and is refused; the token goes before its deadline.
+    sleep(Duration::from_millis(4_100));
+    let init = sign_init(&mut probe, session);
+    assert_eq!(probe.call("C_SignInit", init).rv, CKR_FUNCTION_REJECTED);
+    assert_eq!(stack.last_reasons(), ["version-retired"]);
+    for (session, operation) in &operations {
+        end_is_refused(&mut probe, *session, operation);
+    }
+    sleep(FAILURE_STANDS);
+    approve_probe(&stack, &mut probe, session, "2");
+    for (session, operation) in &operations {
+        runs(&mut probe, *session, operation);
+    }
+}
+
+/// Return value and stated length of each call of an operation that asks for the size, offers too little room, and then
+/// enough, at every call that gives output.
+fn with_questions(probe: &mut Probe, session: u64, operation: &Operation) -> Vec<(String, u64, Option<u64>)> {
+    let key = probe.key(session, operation.key.0, operation.key.1);
+    let mut answers = Vec::new();
+    let mut call = |function: &str, what: &str, arguments: serde_json::Value| {
+        let reply = probe.call(function, arguments);
+        let has_length = reply.rv == CKR_OK || reply.rv == CKR_BUFFER_TOO_SMALL;
+        let length = reply.number("output_len").filter(|_| has_length);
+        answers.push((format!("{function} {what}"), reply.rv, length));
+    };
+    call(operation.init, "", operation.begin(session, key));
+    for (function, arguments) in &operation.calls {
+        let arguments = on(session, arguments);
+        let gives_output = operation.has_output() && *function != "C_SignUpdate";
+        if gives_output {
+            let (mut size, mut short) = (arguments.clone(), arguments.clone());
+            (size["output"], size["output_len"]) = (serde_json::Value::Null, 0.into());
+            short["output_len"] = 1.into();
+            call(function, "for the size", size);
+            call(function, "with too little room", short);
+        }
+        call(function, "with enough room", arguments);
+    }
+    let (last, arguments) = operation.calls.last().unwrap();
+    call(last, "once more", on(session, arguments));
+    answers
 }
 
 #[test]
@@ -184,17 +184,20 @@ fn size_queries_and_short_buffers_keep_the_operation() {
     let stack = Stack::up();
     let mut probe = Probe::start(&stack, |_| {});
     let session = probe.session();
-    approve_probe(&stack, &mut probe, session);
-    let key = probe.key(session, CKO_PRIVATE_KEY, "demo-rsa");
-    probe.must("C_SignInit", json!({ "session": session, "mechanism": CKM_RSA_PKCS, "key": key }));
-    let input = hex(&[1; 32]);
-    let size =
-        probe.must("C_Sign", json!({ "session": session, "input": input, "output": null, "output_len": 0 }));
-    assert_eq!(size.handle("output_len"), 256);
-    let short = probe.call("C_Sign", json!({ "session": session, "input": input, "output_len": 10 }));
-    assert_eq!(short.rv, CKR_BUFFER_TOO_SMALL);
-    let signature = probe.must("C_Sign", json!({ "session": session, "input": input })).bytes("output");
-    assert_eq!(signature.len(), 256);
-    let again = probe.call("C_Sign", json!({ "session": session, "input": input }));
-    assert_eq!(again.rv, CKR_OPERATION_NOT_INITIALIZED);
+    approve_probe(&stack, &mut probe, session, "1");
+    let mut direct = Probe::start_on(&stack, stack.real_module(), |_| {});
+    direct.session();
+    let slot = direct.slot("sandbox").unwrap();
+    for (session, operation) in every_operation(&stack, &mut probe) {
+        let directly = direct.open(slot);
+        let expected = with_questions(&mut direct, directly, &operation);
+        let answers = with_questions(&mut probe, session, &operation);
+        assert_eq!(answers, expected, "{}", operation.name);
+        if matches!(operation.init, "C_SignInit") {
+            let codes: Vec<_> = answers.iter().rev().map(|(_, rv, _)| *rv).take(4).collect();
+            let codes: Vec<_> = codes.into_iter().rev().collect();
+            let as_the_standard_says = [CKR_OK, CKR_BUFFER_TOO_SMALL, CKR_OK, CKR_OPERATION_NOT_INITIALIZED];
+            assert_eq!(codes, as_the_standard_says, "{}", operation.name);
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Without an answer from the policy server nothing new is allowed; what is allowed stays so until its deadline.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use cryptoki_sys::*;
 use e2e::pkcs11_tool::DEMO_EC;
@@ -64,75 +65,71 @@ fn a_server_with_a_certificate_of_another_authority_is_not_believed() {
     tool.must_be_refused(tool.sign_command().env("TRUSTSHIM_CONFIG", misled));
 }
 
-/// What the first call of an application answers under a configuration.
-fn initialize(stack: &Stack, configuration: &std::path::Path) -> u64 {
-    let mut probe = Probe::start(stack, |command| {
-        command.env("TRUSTSHIM_CONFIG", configuration);
-    });
-    probe.call("C_Initialize", json!({})).rv
-}
+/// A process that ends with the test, however that ends.
+struct Killed(Child);
 
-#[test]
-fn a_configuration_that_is_not_beyond_doubt_stops_everything() {
-    let stack = Stack::up();
-    assert_eq!(initialize(&stack, stack.variable("TRUSTSHIM_CONFIG").as_ref()), CKR_OK);
-
-    let unknown_key =
-        stack.configuration("unknown-key.toml", |text| text.replace("[gate]", "[gate]\nscoop = 1"));
-    let unknown_table = stack.configuration("unknown-table.toml", |text| format!("{text}\n[guard]\n"));
-    let guarded = stack.configuration("guarded.toml", |text| text.replace("\"inline\"", "\"guarded\""));
-    let everything =
-        stack.configuration("everything.toml", |text| text.replace("\"keys\"", "\"everything\""));
-    let no_module = stack.configuration("no-module.toml", |text| {
-        text.replace(stack.variable("REAL_MODULE"), stack.file("absent.so").to_str().unwrap())
-    });
-    let other_library = stack.configuration("other-library.toml", |text| {
-        text.replace(stack.variable("REAL_MODULE"), "/lib/x86_64-linux-gnu/libc.so.6")
-    });
-    let ourselves = stack.configuration("ourselves.toml", |text| {
-        text.replace(stack.variable("REAL_MODULE"), stack.variable("TRUSTSHIM_MODULE"))
-    });
-    let copied_shim = stack.file("copied-shim.so");
-    fs::copy(stack.shim(), &copied_shim).unwrap();
-    let ourselves_copied = stack.configuration("ourselves-copied.toml", |text| {
-        text.replace(stack.variable("REAL_MODULE"), copied_shim.to_str().unwrap())
-    });
-    let garbage = stack.write("garbage.toml", [0xff, 0xfe, 0x00]);
-    let world_writable = stack.configuration("world-writable.toml", |text| format!("{text}\n"));
-    fs::set_permissions(&world_writable, fs::Permissions::from_mode(0o666)).unwrap();
-    let group_writable = stack.configuration("group-writable.toml", |text| format!("{text}\n"));
-    fs::set_permissions(&group_writable, fs::Permissions::from_mode(0o664)).unwrap();
-
-    for configuration in [
-        stack.file("absent.toml"),
-        stack.directory(),
-        unknown_key,
-        unknown_table,
-        guarded,
-        everything,
-        no_module,
-        other_library,
-        ourselves,
-        ourselves_copied,
-        garbage,
-        world_writable,
-        group_writable,
-    ] {
-        assert_eq!(initialize(&stack, &configuration), CKR_GENERAL_ERROR, "{}", configuration.display());
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().expect("our own child");
+        self.0.wait().expect("our own child");
     }
 }
 
-#[test]
-fn nothing_answers_before_a_successful_initialisation() {
-    let stack = Stack::up();
-    let mut probe = Probe::start(&stack, |command| {
-        command.env("TRUSTSHIM_CONFIG", stack.file("absent.toml"));
+/// A copy of `pkcs11-tool` that was approved, and the configuration of the shim with another policy server.
+fn led_to<'a>(stack: &'a Stack, address: &str) -> (Tool<'a>, std::path::PathBuf) {
+    let tool = Tool::copied(stack, "signer");
+    tool.must_be_refused(&mut tool.sign_command());
+    stack.approve_last(&Approval::of("signer", DEMO_EC, "sign"));
+    tool.must_sign(&mut tool.sign_command());
+    let elsewhere = stack.configuration("elsewhere.toml", |text| {
+        let text = text.replace(stack.variable("TRUSTSHIM_SERVER"), &format!("https://{address}"));
+        text.replace("timeout_ms = 5000", "timeout_ms = 1000")
     });
-    assert_eq!(probe.call("C_Initialize", json!({})).rv, CKR_GENERAL_ERROR);
-    for function in pkcs11_table::Function::ALL {
-        if !matches!(function.name(), "C_Initialize" | "C_GetFunctionList") {
-            let reply = probe.call(function.name(), json!({}));
-            assert_eq!(reply.rv, CKR_CRYPTOKI_NOT_INITIALIZED, "{function}");
-        }
+    (tool, elsewhere)
+}
+
+#[test]
+fn a_server_that_never_answers_is_waited_for_within_the_bound() {
+    let stack = Stack::up();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (tool, elsewhere) = led_to(&stack, &silent.local_addr().unwrap().to_string());
+    let started = Instant::now();
+    tool.must_be_refused(tool.sign_command().env("TRUSTSHIM_CONFIG", elsewhere));
+    // Two attempts, as pkcs11-tool tries twice, and a farewell; without a bound it would take for ever.
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    let log = stack.log();
+    assert_eq!(log.last().unwrap()["reason"], "policy-server-unavailable", "{log:?}");
+}
+
+#[test]
+fn an_answer_that_is_garbage_is_none() {
+    let stack = Stack::up();
+    let port = {
+        // Free a moment ago; the server below says so if it is not any more.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let (tool, elsewhere) = led_to(&stack, &format!("127.0.0.1:{port}"));
+    // Somebody with the server's own certificate, who answers every request with a page about the connection.
+    let keys = stack.directory().join("policy-server");
+    let garbage = Command::new("openssl")
+        .args(["s_server", "-quiet", "-www", "-accept", &format!("127.0.0.1:{port}")])
+        .arg("-cert")
+        .arg(keys.join("tls.pem"))
+        .arg("-key")
+        .arg(keys.join("tls.key"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _garbage = Killed(garbage);
+    let end = Instant::now() + Duration::from_secs(10);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < end, "openssl s_server does not listen");
+        std::thread::sleep(Duration::from_millis(20));
     }
+    tool.must_be_refused(tool.sign_command().env("TRUSTSHIM_CONFIG", elsewhere));
+    let log = stack.log();
+    assert_eq!(log.last().unwrap()["reason"], "policy-server-unavailable", "{log:?}");
 }

@@ -161,6 +161,9 @@ pub mod tests {
                 operation: None,
                 key: None,
                 reasons: Vec::new(),
+                observed: false,
+                operator: None,
+                basis: None,
             },
             nearest: nearest
                 .map(|component| VersionName { component: component.to_owned(), version: "1".to_owned() }),

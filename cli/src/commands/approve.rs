@@ -2,8 +2,10 @@
 //!
 //! What is shown is what is approved: the digest is computed again from the measurement on the screen.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use attestation::api::{
-    ApproveRequest, ApproveResponse, DecidedBy, DecisionRecord, DecisionSummary, Explanation,
+    ApproveRequest, ApproveResponse, DecidedBy, DecisionRecord, DecisionSummary, Explanation, GrantTerms,
 };
 use attestation::component::Component;
 use attestation::decision::DecisionId;
@@ -13,7 +15,7 @@ use policy_client::Client;
 use super::approval_review;
 use super::decisions;
 use super::explain;
-use super::grant::{self, Operations};
+use super::grant_terms::{self, Limits, Operations};
 use crate::confirm;
 use crate::date;
 use crate::error::{CliError, Ended};
@@ -30,6 +32,8 @@ const RECENT: u32 = 100;
   trustshim approve --last --component nginx --version 1.24.0-1 \\
       --grant 'pkcs11:token=web;object=tls;type=private' --operations sign
   trustshim approve --last --component pkcs11-tool --version 0.23 --any-arguments --yes
+  trustshim approve --last --component signer --version 2 --library-set debian-12 \\
+      --argument '2=--in=/var/spool/sign/*'
 
 Component and version are created where they are new.
 An approved version of that name gets the measured values in addition to those it has.")]
@@ -47,10 +51,10 @@ pub struct Args {
     #[arg(long)]
     version: String,
     /// Grants the use of this key in the same step
-    #[arg(long, value_name = "URI", requires = "operations", value_parser = grant::key)]
+    #[arg(long, value_name = "URI", requires = "operations", value_parser = grant_terms::key)]
     grant: Option<String>,
     /// What is granted: such as sign,decrypt, or all
-    #[arg(long, value_name = "LIST", requires = "grant", value_parser = grant::operations)]
+    #[arg(long, value_name = "LIST", requires = "grant", value_parser = grant_terms::operations)]
     operations: Option<Operations>,
     /// Accepts any arguments: a general tool, that signs what it is told
     #[arg(long)]
@@ -61,9 +65,18 @@ pub struct Args {
     /// Accepts code that is generated at run time
     #[arg(long)]
     allow_jit: bool,
-    /// The granted URI may match more than one key
-    #[arg(long, requires = "grant")]
-    many: bool,
+    /// Argument N, counted from 0, may be whatever the pattern matches: * within a name, ** anything
+    #[arg(long = "argument", value_name = "N=PATTERN", value_parser = positioned)]
+    arguments: Vec<(usize, String)>,
+    /// From argument N on there may be any number, each as the pattern says
+    #[arg(long, value_name = "N=PATTERN", value_parser = positioned)]
+    more_arguments: Option<(usize, String)>,
+    /// Accepts this value too, for a variable that was set when measured
+    #[arg(long = "environment", value_name = "NAME=VALUE", value_parser = setting)]
+    environment: Vec<(String, String)>,
+    /// Leaves the digests of the libraries that this set knows to the set
+    #[arg(long = "library-set", value_name = "NAME")]
+    library_sets: Vec<String>,
     /// Asks nothing: for scripts that have checked by themselves
     #[arg(long)]
     yes: bool,
@@ -71,14 +84,38 @@ pub struct Args {
     #[arg(long, requires = "yes")]
     json: bool,
     #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
     connection: Connection,
+}
+
+/// Reads `2=--in=*`.
+fn positioned(text: &str) -> Result<(usize, String), String> {
+    let (position, pattern) = text.split_once('=').ok_or("there is no `=`: write it as 2=PATTERN")?;
+    let position = position.parse().map_err(|_| format!("{position:?} is no argument's number"))?;
+    Ok((position, pattern.to_owned()))
+}
+
+/// Reads `NAME=VALUE`.
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
 }
 
 pub fn run(args: &Args) -> Result<Ended, CliError> {
     let grant = match (&args.grant, &args.operations) {
-        (Some(key), Some(operations)) => Some(grant::terms(key, operations, args.many, None)?),
+        (Some(key), Some(operations)) => Some(grant_terms::terms(key, operations, &args.limits)?),
+        _ if args.limits.are_given() => {
+            return Err(CliError::Usage("limits of a grant need --grant and --operations".to_owned()));
+        }
         _ => None,
     };
+    let mut environment = BTreeMap::<_, BTreeSet<_>>::new();
+    for (name, value) in &args.environment {
+        environment.entry(name.clone()).or_default().insert(value.clone());
+    }
     let client = args.connection.operator()?;
     let id = match args.id {
         Some(id) => id,
@@ -96,7 +133,7 @@ pub fn run(args: &Args) -> Result<Ended, CliError> {
             &args.component,
             date::now(),
         ))?;
-        output::print(&intent(args))?;
+        output::print(&intent(args, grant.as_ref()))?;
     }
     if !args.yes {
         if args.last { confirm::digest(&digest)? } else { confirm::yes("Approve this?")? }
@@ -108,6 +145,10 @@ pub fn run(args: &Args) -> Result<Ended, CliError> {
         any_arguments: args.any_arguments,
         any_user: args.any_user,
         allow_jit: args.allow_jit,
+        arguments: args.arguments.iter().cloned().collect(),
+        more_arguments: args.more_arguments.clone(),
+        environment,
+        library_sets: args.library_sets.iter().cloned().collect(),
         grant,
     };
     let response: ApproveResponse = client.post(&format!("/v1/decisions/{id}/approve"), &request)?;
@@ -142,28 +183,43 @@ fn measurement(explanation: &Explanation) -> Result<(&Component, Digest), CliErr
     if digest == stated { Ok((measured, digest)) } else { Err(CliError::OtherDigest(id)) }
 }
 
-fn intent(args: &Args) -> String {
-    let mut text = format!(
-        "\nWill approve  {} {}\n",
-        output::one_line(&args.component),
-        output::one_line(&args.version)
-    );
-    if let (Some(key), Some(operations)) = (&args.grant, &args.operations) {
-        text.push_str(&format!(
-            "Will grant    {} with {}\n",
-            grant::names(&operations.0),
-            output::one_line(key)
-        ));
+fn intent(args: &Args, grant: Option<&GrantTerms>) -> String {
+    let mut text = String::new();
+    let mut line =
+        |name: &str, value: &str| text.push_str(&format!("{name:<13} {}\n", output::one_line(value)));
+    line("\nWill approve ", &format!("{} {}", args.component, args.version));
+    if let Some(terms) = grant {
+        let limits = grant_terms::limits(terms);
+        let limits = if limits.is_empty() { "no limits".to_owned() } else { limits.join(", ") };
+        line(
+            "Will grant",
+            &format!("{} with {}; {limits}", grant_terms::names(&terms.operations), terms.key),
+        );
     }
     for (said, meaning) in [
         (args.any_arguments, "any arguments: whoever may start this program can have anything signed"),
         (args.any_user, "any user"),
         (args.allow_jit, "code that is generated at run time, which nobody has measured"),
-        (args.many, "more than one key, as far as the URI reaches"),
+        (args.limits.many(), "more than one key, as far as the URI reaches"),
     ] {
         if said {
-            text.push_str(&format!("Will accept   {meaning}\n"));
+            line("Will accept", meaning);
         }
+    }
+    for (position, pattern) in &args.arguments {
+        line("Will accept", &format!("as argument {position} whatever matches {pattern}"));
+    }
+    if let Some((position, pattern)) = &args.more_arguments {
+        line("Will accept", &format!("from argument {position} on any number that match {pattern}"));
+    }
+    for (name, value) in &args.environment {
+        line("Will accept", &format!("{name}={value} as well"));
+    }
+    for set in &args.library_sets {
+        line(
+            "Will accept",
+            &format!("for the libraries that {set} knows, whatever that set says from now on"),
+        );
     }
     text
 }
@@ -179,7 +235,7 @@ fn done(response: &ApproveResponse) -> String {
         response.approved.component, response.approved.version
     ));
     if let Some(record) = &response.grant {
-        text.push_str(&format!("\nGranted: {}", grant::describe(record)));
+        text.push_str(&format!("\nGranted: {}", grant_terms::describe(record)));
     }
     text.push_str("\nThe application gets a trust token at its next attempt.");
     text

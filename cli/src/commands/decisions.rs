@@ -99,7 +99,7 @@ fn table(decisions: &[DecisionSummary]) -> String {
             [
                 decision.id.to_string(),
                 date::utc(decision.at),
-                outcome(decision.outcome).to_owned(),
+                outcome(decision).to_owned(),
                 output::or_dash(decision.host.as_ref()),
                 component(decision),
                 output::or_dash(decision.executable.as_ref().or(decision.key.as_ref())),
@@ -124,34 +124,39 @@ fn component(decision: &DecisionSummary) -> String {
     }
 }
 
-pub fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Allowed => "allowed",
-        Outcome::Denied => "DENIED",
+fn outcome(decision: &DecisionSummary) -> &'static str {
+    match (decision.outcome, decision.observed) {
+        (Outcome::Allowed, false) => "allowed",
+        (Outcome::Allowed, true) => "allowed, OBSERVED",
+        (Outcome::Denied, _) => "DENIED",
     }
 }
 
 /// The head of `decisions show` and `explain`.
 pub fn summary(decision: &DecisionSummary, now: u64) -> String {
     let by = match decision.decided_by {
-        DecidedBy::Gate => "the gate on the host",
-        DecidedBy::Server => "the policy server",
+        DecidedBy::Gate => "the gate on the host".to_owned(),
+        DecidedBy::Operator => format!("the operator {}", output::or_dash(decision.operator.as_ref())),
+        DecidedBy::Server => "the policy server".to_owned(),
     };
     let mut text = format!(
-        "Decision     {}: {} by {by}, {} ({})\n",
+        "Decision     {}: {} by {}, {} ({})\n",
         decision.id,
-        outcome(decision.outcome),
+        outcome(decision),
+        output::one_line(&by),
         date::utc(decision.at),
         date::relative(decision.at, now),
     );
     let recognised = (component(decision) != "-").then(|| component(decision));
     let measurement = decision.measurement.map(|digest| digest.to_string());
+    let basis = decision.basis.map(|id| id.to_string());
     for (name, value) in [
         ("Host", &decision.host),
         ("Attested by", &decision.hsm),
         ("Component", &recognised),
         ("Executable", &decision.executable),
         ("Measurement", &measurement),
+        ("Rests on", &basis),
         ("Operation", &decision.operation),
         ("Key", &decision.key),
     ] {
@@ -160,7 +165,11 @@ pub fn summary(decision: &DecisionSummary, now: u64) -> String {
         }
     }
     for (number, reason) in decision.reasons.iter().enumerate() {
-        let name = if number == 0 { "Reasons" } else { "" };
+        let name = match (number, decision.observed) {
+            (0, false) => "Reasons",
+            (0, true) => "Observed",
+            _ => "",
+        };
         text.push_str(&format!(
             "{name:<12} {}: {}\n",
             output::one_line(&reason.code),
@@ -205,6 +214,9 @@ mod tests {
             operation: None,
             key: None,
             reasons: vec![reason("library-unknown", "/a.so"), reason("library-unknown", "/b.so")],
+            observed: false,
+            operator: None,
+            basis: None,
         }
     }
 

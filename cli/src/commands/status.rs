@@ -170,6 +170,9 @@ mod tests {
             operation: None,
             key: None,
             reasons: vec![Reason { code: "key-pending".to_owned(), detail: String::new() }],
+            observed: false,
+            operator: None,
+            basis: None,
         };
         let now = 10 * DAY;
         let refusals = Refusals::of(&[denied(now), denied(now - DAY + 1), denied(now - DAY)], now);

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::component::{Component, MeasuredFile};
 use crate::digest::Digest;
+use crate::evidence::AttesterClaims;
 
 /// The expected measurement of one component version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,8 +14,12 @@ use crate::digest::Digest;
 pub struct ReferenceValues {
     /// Executable by path: each with the digests that count.
     pub executables: BTreeMap<String, BTreeSet<Digest>>,
-    /// Permitted libraries by path: every executable mapping must be here (or be the executable).
+    /// Permitted libraries by path: every executable mapping must be here (or be the executable), with a digest
+    /// that stands here or in one of `library_sets` for the same path.
     pub libraries: BTreeMap<String, BTreeSet<Digest>>,
+    /// Named sets that supply digests for the paths of `libraries`, and no path of their own.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub library_sets: BTreeSet<String>,
     /// Scripts by path. A component with scripts here must be started with exactly these.
     pub scripts: BTreeMap<String, BTreeSet<Digest>>,
     /// Configuration files by path: each must be measured, and no other may be.
@@ -28,6 +34,41 @@ pub struct ReferenceValues {
     pub attester: AttesterRule,
     /// Run-time code generation is part of this component (`--allow-jit`).
     pub allow_jit: bool,
+}
+
+impl ReferenceValues {
+    /// Exactly what was measured.
+    pub fn of(component: &Component, attester: &AttesterClaims) -> Self {
+        let libraries = component.mappings.iter().filter(|file| file.path != component.executable.path);
+        Self {
+            executables: by_path([&component.executable]),
+            libraries: by_path(libraries),
+            library_sets: BTreeSet::new(),
+            scripts: by_path(&component.scripts),
+            configuration: by_path(&component.configuration),
+            principal: PrincipalRule::Exact(component.principal.clone()),
+            argv: ArgvRule::Exact(component.argv.clone()),
+            environment: component
+                .environment
+                .iter()
+                .map(|(variable, value)| (variable.clone(), BTreeSet::from([value.clone()])))
+                .collect(),
+            attester: AttesterRule {
+                shim: BTreeSet::from([attester.shim.sha256]),
+                real_module: BTreeSet::from([attester.real_module.sha256]),
+                configuration: BTreeSet::from([attester.configuration.sha256]),
+            },
+            allow_jit: false,
+        }
+    }
+}
+
+fn by_path<'a>(files: impl IntoIterator<Item = &'a MeasuredFile>) -> BTreeMap<String, BTreeSet<Digest>> {
+    let mut map = BTreeMap::<_, BTreeSet<_>>::new();
+    for file in files {
+        map.entry(file.path.clone()).or_default().insert(file.sha256);
+    }
+    map
 }
 
 /// Who may run a component.
@@ -46,8 +87,22 @@ pub enum PrincipalRule {
 pub enum ArgvRule {
     /// Exactly these, `argv[0]` included.
     Exact(Vec<String>),
+    /// One pattern for each.
+    Patterns(ArgumentPatterns),
     /// Any: a *general tool* that signs what it is told (`--any-arguments`).
     Any,
+}
+
+/// Patterns for arguments. In a pattern `*` is any run of characters but `/`, `**` any run of characters, and `\*` an
+/// asterisk; everything else is itself, escaped as it is measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArgumentPatterns {
+    /// One for each argument, `argv[0]` included: so many there must be.
+    pub each: Vec<String>,
+    /// Any number of further arguments may follow, each of this pattern.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<String>,
 }
 
 /// The measurers that may vouch for a component: digests of shim, real module and configuration.

@@ -37,33 +37,36 @@ impl RealModule {
     /// a call in parts; and looks whether it has ended.
     pub fn cancel(&self, session: CK_SESSION_HANDLE, running: &Running) -> Cancelled {
         let list = self.list();
-        let (init, ending): (CK_C_SignInit, _) = match (running.used(), running.recover()) {
-            (Use::Sign, true) => {
-                (list.C_SignRecoverInit, Ending::Output { one_shot: list.C_SignRecover, last: None })
-            }
-            (Use::Sign, false) => {
-                (list.C_SignInit, Ending::Output { one_shot: list.C_Sign, last: list.C_SignFinal })
-            }
-            (Use::Decrypt, _) => {
-                (list.C_DecryptInit, Ending::Output { one_shot: list.C_Decrypt, last: list.C_DecryptFinal })
-            }
-            (Use::Encrypt, _) => {
-                (list.C_EncryptInit, Ending::Output { one_shot: list.C_Encrypt, last: list.C_EncryptFinal })
-            }
-            (Use::Verify, true) => {
-                (list.C_VerifyRecoverInit, Ending::Output { one_shot: list.C_VerifyRecover, last: None })
-            }
-            (Use::Verify, false) => {
-                (list.C_VerifyInit, Ending::Signature { one_shot: list.C_Verify, last: list.C_VerifyFinal })
-            }
+        let ending = match (running.used(), running.recover()) {
+            (Use::Sign, true) => Ending::Output { one_shot: list.C_SignRecover, last: None },
+            (Use::Sign, false) => Ending::Output { one_shot: list.C_Sign, last: list.C_SignFinal },
+            (Use::Decrypt, _) => Ending::Output { one_shot: list.C_Decrypt, last: list.C_DecryptFinal },
+            (Use::Encrypt, _) => Ending::Output { one_shot: list.C_Encrypt, last: list.C_EncryptFinal },
+            (Use::Verify, true) => Ending::Output { one_shot: list.C_VerifyRecover, last: None },
+            (Use::Verify, false) => Ending::Signature { one_shot: list.C_Verify, last: list.C_VerifyFinal },
             _ => return Cancelled::No,
         };
-        let still_active = || still_active(init, session);
+        let still_active = || self.holds(session, running);
         match ending {
             Ending::Output { one_shot, last } => drain(session, one_shot, last, still_active),
             Ending::Signature { one_shot, last } => refute(session, one_shot, last, still_active),
         }
         if still_active() { Cancelled::No } else { Cancelled::Yes }
+    }
+
+    /// Whether `running`, or another operation in its place, runs in the real module.
+    pub fn holds(&self, session: CK_SESSION_HANDLE, running: &Running) -> bool {
+        let list = self.list();
+        let init = match (running.used(), running.recover()) {
+            (Use::Sign, true) => list.C_SignRecoverInit,
+            (Use::Sign, false) => list.C_SignInit,
+            (Use::Decrypt, _) => list.C_DecryptInit,
+            (Use::Encrypt, _) => list.C_EncryptInit,
+            (Use::Verify, true) => list.C_VerifyRecoverInit,
+            (Use::Verify, false) => list.C_VerifyInit,
+            _ => None,
+        };
+        still_active(init, session)
     }
 }
 

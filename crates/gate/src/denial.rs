@@ -101,6 +101,16 @@ impl Refusal {
         Reason { code: self.code().to_owned(), detail: self.to_string() }
     }
 
+    /// What was not granted, as an RFC 7512 URI: of several objects of a call, the one that it is about.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Self::GrantExpired { key, .. }
+            | Self::MechanismNotGranted { key, .. }
+            | Self::NotGranted { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
     /// The decision of the policy server that it rests on, where there is one.
     pub(crate) const fn decision(&self) -> Option<DecisionId> {
         match self {

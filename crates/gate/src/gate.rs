@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use attestation::decision::{DecisionId, LocalDecision};
 use pkcs11_table::{Class, Function, Use};
 
 use crate::authorize::{Grounds, authorize};
 use crate::denial::{Denial, Refusal};
+use crate::handles::Handles;
 use crate::holder::{AttestationFailure, Attester, Held, Holder};
 use crate::limits::{Limits, Reservation};
 use crate::permit::{Open, Permit};
 use crate::provenance::Provenance;
-use crate::report::{Recorder, Reports};
-use crate::rules::{self, Demands, Mechanism, operation};
-use crate::session::{Judged, Recent, Running, Session};
+use crate::records::Records;
+use crate::report::Recorder;
+use crate::rules::{self, Demands, Mechanism};
+use crate::session::{Judged, Recent, Running, Session, is_recover, yields_in_parts};
 use crate::sessions::Place;
 use crate::subject::Subject;
 
@@ -73,11 +73,13 @@ pub struct Gate {
     settings: Settings,
     holder: Holder,
     limits: Limits,
-    reports: Reports,
+    records: Records,
     provenance: Provenance,
+    handles: Handles,
     objects_epoch: AtomicU64,
+    /// The latest `CLOCK_BOOTTIME` that a judgement has seen which rests on no session's own, in milliseconds.
+    latest_ms: AtomicU64,
     attester: Box<dyn Attester>,
-    recorder: Box<dyn Recorder>,
 }
 
 impl Gate {
@@ -87,11 +89,12 @@ impl Gate {
             settings,
             holder: Holder::default(),
             limits: Limits::default(),
-            reports: Reports::default(),
+            records: Records::new(settings.random, recorder),
             provenance: Provenance::default(),
+            handles: Handles::default(),
             objects_epoch: AtomicU64::new(0),
+            latest_ms: AtomicU64::new(0),
             attester,
-            recorder,
         }
     }
 
@@ -107,6 +110,11 @@ impl Gate {
         &self.provenance
     }
 
+    /// Which object handles the application was given, and on which slot.
+    pub const fn handles(&self) -> &Handles {
+        &self.handles
+    }
+
     /// Some object was made, changed or destroyed, or may have been: what was learnt of objects counts no more.
     pub fn objects_changed(&self) {
         self.objects_epoch.fetch_add(1, Ordering::AcqRel);
@@ -117,7 +125,7 @@ impl Gate {
     pub fn prepare(&self) {
         if let Some(now_ms) = (self.settings.clock)() {
             // A failure is for the judgement: it stands for a while and is found there again.
-            drop(self.holder.obtain(now_ms, &*self.attester, &self.reports));
+            drop(self.holder.obtain(now_ms, &*self.attester, self.records.reports()));
         }
     }
 
@@ -228,27 +236,38 @@ impl Gate {
             Ok(now_ms) => now_ms,
             Err(refusal) => return Some(Err(self.refuse(Some(place), function, None, refusal))),
         };
-        for used in uses {
+        for used in uses.clone() {
             let running = session.running_mut(used)?;
             match self.judge_resume(running, now_ms) {
-                Ok(judged) => running.judged = judged,
+                Ok(()) => {}
                 Err(refusal) => {
                     let subject = running.subjects().next().map(Arc::clone);
                     return Some(Err(self.refuse(Some(place), function, subject.as_ref(), refusal)));
                 }
             }
         }
+        for used in uses.filter(|_| yields_in_parts(function)) {
+            session.running_mut(used)?.yields();
+        }
         Some(Ok(Permit::new(function)))
     }
 
-    fn judge_resume(&self, running: &Running, now_ms: u64) -> Result<Judged, Refusal> {
+    fn judge_resume(&self, running: &mut Running, now_ms: u64) -> Result<(), Refusal> {
         if running.judged.stands(self.holder.epoch(), now_ms) || self.is_free(&running.demands) {
-            return Ok(running.judged);
+            return Ok(());
         }
         // Not obtained anew: an operation ends with the token under which it could go on.
         let held = self.holder.current(now_ms).ok_or(Refusal::TokenExpired)?;
-        let Grounds { until_ms, .. } = authorize(&held.token, &running.demands.all, now_ms)?;
-        Ok(Judged { token_epoch: held.epoch, until_ms })
+        let Grounds { until_ms, rates } = authorize(&held.token, &running.demands.all, now_ms)?;
+        // What began under a grant without a rate may go on under one that has a rate only if there is room.
+        for limits in &rates {
+            if !running.is_counted(limits) {
+                let reservation = self.limits.reserve(limits, now_ms).map_err(Refusal::RateExceeded)?;
+                running.reservations.push(reservation);
+            }
+        }
+        running.judged = Judged { token_epoch: held.epoch, until_ms };
+        Ok(())
     }
 
     /// Judges a call that does its work at once.
@@ -256,10 +275,15 @@ impl Gate {
     /// # Errors
     /// The refusal, on record.
     pub fn permit(&self, place: Option<&Place>, demands: &Demands) -> Result<(Permit, Spending), Denial> {
-        match self.judge(demands, None) {
+        let judged = match demands.function.class() {
+            Class::Use(_) | Class::Conditional(_) => self.judge(demands, None),
+            // The others are judged by what they begin or go on with, or have a permit of another kind.
+            _ => Err(Refusal::WrongClass),
+        };
+        match judged {
             Ok((_, spending)) => Ok((Permit::new(demands.function), spending)),
             Err(refusal) => {
-                // What is refused is named by what the refusal is about; the first demand stands for the others.
+                // Where the refusal itself names nothing, the first demand stands for the others.
                 let subject = demands.iter().map(|demand| &demand.subject).next();
                 Err(self.refuse(place, demands.function, subject, refusal))
             }
@@ -271,14 +295,11 @@ impl Gate {
     /// # Errors
     /// The refusal, on record.
     pub fn keyless(&self, place: &Place, function: Function) -> Result<Open, Denial> {
-        if self.settings.scope == Scope::Everything {
-            let judged = match function.class() {
-                Class::Keyless => self.judge(&Demands::none(function), None).map(drop),
-                _ => Err(Refusal::WrongClass),
-            };
-            judged.map_err(|refusal| self.refuse(Some(place), function, None, refusal))?;
-        }
-        Ok(Open::judged())
+        let judged = match function.class() {
+            Class::Keyless => self.judge(&Demands::none(function), None),
+            _ => Err(Refusal::WrongClass),
+        };
+        judged.map(|_| Open::judged()).map_err(|refusal| self.refuse(Some(place), function, None, refusal))
     }
 
     /// Judges a login by its user type. Logging in a user makes no use of a key, and refusing it breaks clients; the security
@@ -317,7 +338,7 @@ impl Gate {
     /// Delivers what was refused since the last attestation, before the process ends; within half a second or not at all.
     pub fn say_farewell(&self) {
         if let Ok(now_ms) = self.now(None) {
-            self.holder.say_farewell(now_ms, &*self.attester, &self.reports);
+            self.holder.say_farewell(now_ms, &*self.attester, self.records.reports());
         }
     }
 
@@ -343,17 +364,26 @@ impl Gate {
     fn token(&self) -> Result<Held, Refusal> {
         let now_ms = self.now(None)?;
         self.holder
-            .obtain(now_ms, &*self.attester, &self.reports)
+            .obtain(now_ms, &*self.attester, self.records.reports())
             .map_err(|failure: AttestationFailure| Refusal::Attestation(failure))
     }
 
     fn now(&self, session: Option<&mut Session>) -> Result<u64, Refusal> {
+        // Read before the clock: another thread may come to see a later time between the two.
+        let latest_ms = self.latest_ms.load(Ordering::Acquire);
         let now_ms = (self.settings.clock)().ok_or(Refusal::ClockUnreadable)?;
-        if session.is_none_or(|session| session.at(now_ms)) {
-            Ok(now_ms)
-        } else {
-            Err(Refusal::ClockBackwards)
-        }
+        let forwards = now_ms >= latest_ms
+            && match session {
+                // Sessions keep their own time, so that their threads do not all write to one place.
+                Some(session) => session.at(now_ms),
+                None => {
+                    if now_ms > latest_ms {
+                        self.latest_ms.fetch_max(now_ms, Ordering::AcqRel);
+                    }
+                    true
+                }
+            };
+        if forwards { Ok(now_ms) } else { Err(Refusal::ClockBackwards) }
     }
 
     /// Puts a refusal on record: one log line, one report to the policy server.
@@ -366,50 +396,13 @@ impl Gate {
         subject: Option<&Arc<Subject>>,
         refusal: Refusal,
     ) -> Denial {
-        let made_by_server = refusal.decision();
-        // Without randomness the id is 0: the refusal stands all the same.
-        let id =
-            made_by_server.unwrap_or_else(|| DecisionId::from_random((self.settings.random)().unwrap_or(0)));
         let held = (self.settings.clock)().and_then(|now_ms| self.holder.current(now_ms));
         let claims = held.as_ref().map(|held| held.token.claims());
-        let decision = LocalDecision {
-            id,
-            at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-            function: function.name().to_owned(),
-            operation: class_name(function).to_owned(),
-            key: subject.map(|subject| subject.named().uri()),
-            reason: refusal.reason(),
-            measurement: claims.map(|claims| claims.measurement),
-        };
-        self.recorder.denied(&decision, claims.map(|claims| claims.component.as_str()));
-        if made_by_server.is_none() {
-            self.reports.push(decision);
-        }
+        let denial = self.records.refuse(function, subject.map(Arc::as_ref), refusal, claims);
         if let Some(place) = place {
-            place.note_denial(id);
+            place.note_denial(denial.id);
         }
-        Denial { id, refusal }
-    }
-}
-
-fn is_recover(function: Function) -> bool {
-    matches!(
-        function,
-        Function::C_SignRecoverInit
-            | Function::C_SignRecover
-            | Function::C_VerifyRecoverInit
-            | Function::C_VerifyRecover
-    )
-}
-
-fn class_name(function: Function) -> &'static str {
-    match function.class() {
-        Class::Begin(of)
-        | Class::Continue(of)
-        | Class::Dual(of, _)
-        | Class::Use(of)
-        | Class::Conditional(of) => operation(of).name(),
-        Class::Keyless | Class::Library | Class::Open => "unknown",
+        denial
     }
 }
 

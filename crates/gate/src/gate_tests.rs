@@ -1,5 +1,6 @@
 //! Tests of what a gate keeps from the one before it.
 
+use attestation::decision::LocalDecision;
 use attestation::grant::Rate;
 use attestation::token::VerifiedToken;
 

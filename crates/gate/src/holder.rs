@@ -124,21 +124,29 @@ impl Holder {
         match self.current(now_ms) {
             Some(held) if self.is_fresh(now_ms) => Ok(held),
             Some(held) => self.renew(held, now_ms, attester, reports),
-            None => {
-                let mut attempts = self.attempts.lock();
-                // Another thread may have obtained one while this one waited.
-                if let Some(held) = self.current(now_ms) {
-                    return Ok(held);
-                }
-                if let Some(failure) = &attempts.failure
-                    && now_ms < attempts.failed_at_ms.saturating_add(FAILURE_STANDS_MS)
-                {
-                    return Err(failure.clone());
-                }
-                let request = AttestationRequest { beyond_ms: now_ms, ..AttestationRequest::default() };
-                self.attempt(&mut attempts, now_ms, request, attester, reports)
-            }
+            None => self.replace(&mut self.attempts.lock(), now_ms, attester, reports),
         }
+    }
+
+    /// Obtains a token where there was none.
+    fn replace(
+        &self,
+        attempts: &mut Attempts,
+        now_ms: u64,
+        attester: &dyn Attester,
+        reports: &Reports,
+    ) -> Result<Held, AttestationFailure> {
+        // Another thread may have obtained one while this one waited.
+        if let Some(held) = self.current(now_ms) {
+            return Ok(held);
+        }
+        if let Some(failure) = &attempts.failure
+            && now_ms < attempts.failed_at_ms.saturating_add(FAILURE_STANDS_MS)
+        {
+            return Err(failure.clone());
+        }
+        let request = AttestationRequest { beyond_ms: now_ms, ..AttestationRequest::default() };
+        self.attempt(attempts, now_ms, request, attester, reports)
     }
 
     /// Tries to renew, if nobody else does and the last failure is long enough ago.
@@ -152,10 +160,12 @@ impl Holder {
         let Some(mut attempts) = self.attempts.try_lock() else {
             return Ok(held);
         };
-        if self.is_fresh(now_ms)
-            && let Some(renewed) = self.current(now_ms)
-        {
-            return Ok(renewed);
+        // Another thread may have renewed it in between, or found it withdrawn: then it counts no more, whatever comes.
+        let Some(held) = self.current(now_ms) else {
+            return self.replace(&mut attempts, now_ms, attester, reports);
+        };
+        if self.is_fresh(now_ms) {
+            return Ok(held);
         }
         let request = AttestationRequest {
             within_ms: Some(RENEWAL_BUDGET_MS),
@@ -239,3 +249,7 @@ impl Holder {
         *held = None;
     }
 }
+
+#[cfg(test)]
+#[path = "holder_tests.rs"]
+mod tests;

@@ -6,10 +6,12 @@
 mod authorize;
 mod denial;
 mod gate;
+mod handles;
 mod holder;
 mod limits;
 mod permit;
 mod provenance;
+mod records;
 mod report;
 pub mod rules;
 mod session;
@@ -19,6 +21,7 @@ mod subject;
 pub use authorize::{Demand, Grounds, authorize};
 pub use denial::{Denial, Refusal};
 pub use gate::{Begun, Gate, Look, Scope, Settings, Spending};
+pub use handles::Handles;
 pub use holder::{
     AttestationFailure, AttestationOutcome, AttestationRequest, Attester, FailureKind, RENEWAL_BUDGET_MS,
 };

@@ -25,11 +25,12 @@ pub(crate) struct Limits {
     counts: Arc<Mutex<HashMap<String, Count>>>,
 }
 
-/// Room for one operation under a grant with a rate; given back when dropped without [`Self::complete`].
+/// Room for one operation under a grant with a rate; given back when dropped unless it was used up.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     counts: Arc<Mutex<HashMap<String, Count>>>,
-    grant: Option<String>,
+    grant: String,
+    used_up: bool,
 }
 
 impl Limits {
@@ -44,7 +45,8 @@ impl Limits {
             if count.take(limit, now_ms) {
                 return Ok(Reservation {
                     counts: Arc::clone(&self.counts),
-                    grant: Some(limit.grant.clone()),
+                    grant: limit.grant.clone(),
+                    used_up: false,
                 });
             }
         }
@@ -74,14 +76,24 @@ impl Count {
 impl Reservation {
     /// The operation has completed: what was reserved is used up.
     pub(crate) fn complete(mut self) {
-        self.grant = None;
+        self.use_up();
+    }
+
+    /// The operation counts, whatever becomes of it.
+    pub(crate) const fn use_up(&mut self) {
+        self.used_up = true;
+    }
+
+    /// Whether it is room under this grant.
+    pub(crate) fn is_of(&self, grant: &str) -> bool {
+        self.grant == grant
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(grant) = self.grant.take()
-            && let Some(count) = self.counts.lock().get_mut(&grant)
+        if !self.used_up
+            && let Some(count) = self.counts.lock().get_mut(&self.grant)
         {
             count.used = count.used.saturating_sub(1);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pkcs11_table::{Function, Use};
 
+use crate::authorize::Limit;
 use crate::limits::Reservation;
 use crate::rules::Demands;
 use crate::subject::Subject;
@@ -43,19 +44,34 @@ impl Running {
         self.recover
     }
 
+    /// Whether it has a place in the rate of a grant.
+    pub const fn is_limited(&self) -> bool {
+        !self.reservations.is_empty()
+    }
+
     /// The objects that it uses.
     pub fn subjects(&self) -> impl Iterator<Item = &Arc<Subject>> {
         self.demands.iter().map(|demand| &demand.subject)
     }
 
-    /// The operation has given something out: a rate is used up, however the operation ends.
-    pub(crate) fn spend(&mut self) {
-        self.reservations.drain(..).for_each(Reservation::complete);
+    /// Whether it has its place under one of `limits` already.
+    pub(crate) fn is_counted(&self, limits: &[Limit]) -> bool {
+        let counted =
+            |limit: &Limit| self.reservations.iter().any(|reservation| reservation.is_of(&limit.grant));
+        limits.iter().any(counted)
+    }
+
+    /// Part of a cipher's result is out, so the operation is used even if it comes to no end. Signatures and verifications
+    /// give nothing before they end.
+    pub(crate) fn yields(&mut self) {
+        if matches!(self.begun, Use::Encrypt | Use::Decrypt) {
+            self.reservations.iter_mut().for_each(Reservation::use_up);
+        }
     }
 
     /// The operation has completed: a rate is used up.
-    pub fn complete(mut self) {
-        self.spend();
+    pub fn complete(self) {
+        self.reservations.into_iter().for_each(Reservation::complete);
     }
 }
 
@@ -117,14 +133,6 @@ impl Session {
     /// Notes that the operation is over, and gives what ran.
     pub fn ended(&mut self, used: Use) -> Option<Running> {
         self.running.get_mut(place(used)?)?.take()
-    }
-
-    /// Notes that an operation in parts has given out a part of its result. Whoever has that need not end the operation
-    /// properly, so its rate is used up from here on.
-    pub fn yielded(&mut self, used: Use) {
-        if let Some(running) = self.running_mut(used) {
-            running.spend();
-        }
     }
 
     /// Forgets all operations: what runs in the real module by now was not begun through the gate.
@@ -200,6 +208,30 @@ impl Judged {
     }
 }
 
+/// Whether it is one of the recover functions, which go on with nothing but each other.
+pub(crate) const fn is_recover(function: Function) -> bool {
+    matches!(
+        function,
+        Function::C_SignRecoverInit
+            | Function::C_SignRecover
+            | Function::C_VerifyRecoverInit
+            | Function::C_VerifyRecover
+    )
+}
+
+/// Whether a part of the result is out once the call has been made, before the operation is over.
+pub(crate) const fn yields_in_parts(function: Function) -> bool {
+    matches!(
+        function,
+        Function::C_DecryptDigestUpdate
+            | Function::C_DecryptUpdate
+            | Function::C_DecryptVerifyUpdate
+            | Function::C_DigestEncryptUpdate
+            | Function::C_EncryptUpdate
+            | Function::C_SignEncryptUpdate
+    )
+}
+
 fn is_believed(read_at_ms: u64, now_ms: u64) -> bool {
     now_ms.checked_sub(read_at_ms).is_some_and(|age_ms| age_ms < BELIEVED_MS)
 }
@@ -227,57 +259,5 @@ const fn place(used: Use) -> Option<usize> {
         | Use::Reveal
         | Use::Unwrap
         | Use::Wrap => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use attestation::grant::Rate;
-
-    use super::*;
-    use crate::authorize::Limit;
-    use crate::limits::Limits;
-
-    const ONCE: Rate = Rate { per_second: None, total: Some(1) };
-
-    fn decrypting(limits: &Limits) -> Option<Running> {
-        let limit = Limit { grant: "G-1".to_owned(), rate: ONCE };
-        Some(Running {
-            demands: Arc::new(Demands::none(Function::C_DecryptInit)),
-            begun: Use::Decrypt,
-            recover: false,
-            judged: Judged { token_epoch: 1, until_ms: u64::MAX },
-            reservations: vec![limits.reserve(&[limit], 0).ok()?],
-        })
-    }
-
-    #[test]
-    fn an_operation_that_has_given_something_out_is_paid_for_however_it_ends() {
-        type End = fn(&mut Session);
-        let ends: [End; 4] = [
-            |session| *session = Session::default(),
-            Session::all_ended,
-            |session| drop(session.ended(Use::Decrypt)),
-            |session| session.ended(Use::Decrypt).unwrap().complete(),
-        ];
-        for (index, end) in ends.into_iter().enumerate() {
-            let limits = Limits::default();
-            let mut session = Session::default();
-            session.begun(decrypting(&limits).unwrap());
-            session.yielded(Use::Decrypt);
-            assert!(session.running(Use::Decrypt).is_some(), "it still runs");
-            end(&mut session);
-            assert!(decrypting(&limits).is_none(), "{index}");
-        }
-    }
-
-    #[test]
-    fn an_operation_that_gave_nothing_out_costs_nothing() {
-        let limits = Limits::default();
-        let mut session = Session::default();
-        session.begun(decrypting(&limits).unwrap());
-        session.yielded(Use::Encrypt);
-        session.all_ended();
-        assert!(decrypting(&limits).is_some());
     }
 }

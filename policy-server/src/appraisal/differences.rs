@@ -11,6 +11,8 @@ use attestation::digest::Digest;
 use attestation::evidence::{AttesterClaims, EvidenceClaims};
 use attestation::reference::{ArgvRule, AttesterRule, PrincipalRule, ReferenceValues};
 
+use super::argument_pattern;
+use super::policy::LibrarySets;
 use super::reason::ReasonCode;
 
 /// One difference and the code under which it refuses evidence.
@@ -54,11 +56,11 @@ impl Finding {
 }
 
 /// Everything in which `claims` differ from `reference`; empty where they match wholly.
-pub fn differences(reference: &ReferenceValues, claims: &EvidenceClaims) -> Vec<Finding> {
+pub fn differences(reference: &ReferenceValues, sets: &LibrarySets, claims: &EvidenceClaims) -> Vec<Finding> {
     let component = &claims.submods.component;
     let mut findings = Vec::new();
     executable(reference, component, &mut findings);
-    libraries(reference, component, &mut findings);
+    libraries(reference, sets, component, &mut findings);
     exact_files("script", SCRIPT_CODES, &reference.scripts, &component.scripts, &mut findings);
     exact_files(
         "configuration",
@@ -95,23 +97,37 @@ fn executable(reference: &ReferenceValues, component: &Component, findings: &mut
     ));
 }
 
-fn libraries(reference: &ReferenceValues, component: &Component, findings: &mut Vec<Finding>) {
+fn libraries(
+    reference: &ReferenceValues,
+    sets: &LibrarySets,
+    component: &Component,
+    findings: &mut Vec<Finding>,
+) {
     for mapping in &component.mappings {
         let is_executable =
             mapping.path == component.executable.path && mapping.sha256 == component.executable.sha256;
-        let approved = reference.libraries.get(&mapping.path);
-        if is_executable || approved.is_some_and(|digests| digests.contains(&mapping.sha256)) {
+        if is_executable || is_permitted_library(reference, sets, mapping) {
             continue;
         }
-        let code = if approved.is_some() { ReasonCode::LibraryChanged } else { ReasonCode::LibraryUnknown };
-        findings.push(Finding::new(
-            code,
-            "library",
-            &mapping.path,
-            approved.map(one_of),
-            Some(mapping.sha256.to_string()),
-        ));
+        let (code, expected) = match reference.libraries.get(&mapping.path) {
+            Some(own) => {
+                let shared = sets.digests(&reference.library_sets, &mapping.path);
+                let approved: BTreeSet<Digest> = own.iter().copied().chain(shared).collect();
+                (ReasonCode::LibraryChanged, Some(one_of(&approved)))
+            }
+            None => (ReasonCode::LibraryUnknown, None),
+        };
+        let measured = Some(mapping.sha256.to_string());
+        findings.push(Finding::new(code, "library", &mapping.path, expected, measured));
     }
+}
+
+/// Whether the component may map this file: its path is listed, and the digest stands there or in a set.
+pub fn is_permitted_library(reference: &ReferenceValues, sets: &LibrarySets, mapping: &MeasuredFile) -> bool {
+    reference.libraries.get(&mapping.path).is_some_and(|own| {
+        own.contains(&mapping.sha256)
+            || sets.digests(&reference.library_sets, &mapping.path).any(|digest| digest == mapping.sha256)
+    })
 }
 
 /// Reason codes for a file that is not in the reference, is changed, or is not measured.
@@ -184,18 +200,22 @@ fn principal(rule: &PrincipalRule, measured: &Principal, findings: &mut Vec<Find
 }
 
 fn argv(rule: &ArgvRule, measured: &[String], findings: &mut Vec<Finding>) {
-    let ArgvRule::Exact(approved) = rule else { return };
-    for position in 0..approved.len().max(measured.len()) {
-        let (approved, measured) = (approved.get(position), measured.get(position));
-        if approved != measured {
-            findings.push(Finding::new(
-                ReasonCode::ArgvMismatch,
-                "argv",
-                position.to_string(),
-                approved.cloned(),
-                measured.cloned(),
-            ));
-        }
+    let differing: Vec<(usize, Option<&String>)> = match rule {
+        ArgvRule::Any => Vec::new(),
+        ArgvRule::Exact(approved) => (0..approved.len().max(measured.len()))
+            .filter(|position| approved.get(*position) != measured.get(*position))
+            .map(|position| (position, approved.get(position)))
+            .collect(),
+        ArgvRule::Patterns(patterns) => argument_pattern::mismatches(patterns, measured),
+    };
+    for (position, approved) in differing {
+        findings.push(Finding::new(
+            ReasonCode::ArgvMismatch,
+            "argv",
+            position.to_string(),
+            approved.cloned(),
+            measured.get(position).cloned(),
+        ));
     }
 }
 

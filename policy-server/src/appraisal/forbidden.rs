@@ -4,8 +4,9 @@
 //! Both are known by file name. That stops mistakes, not malice: a copy of a shell under another name is an
 //! executable like any other, and it is the approver who must notice what is being approved.
 
-use attestation::component::Component;
+use attestation::reference::ArgvRule;
 
+use super::argument_pattern;
 use super::nearest::file_name;
 
 const SHELLS: [&str; 19] = [
@@ -87,24 +88,71 @@ pub enum InterpreterError {
         /// The file name.
         interpreter: String,
     },
+    /// A pattern would let something else take the script's place.
+    #[error(
+        "the interpreter {interpreter} is started with a pattern at position {position}, at or before its script"
+    )]
+    PatternBeforeScript {
+        /// The file name.
+        interpreter: String,
+        /// Counted from 0.
+        position: usize,
+    },
 }
 
-/// Checks that an interpreter runs one measured script and nothing else; other programs pass.
+/// Checks that no arguments that `rule` lets through make an interpreter run anything but its measured script. A general
+/// tool passes: it is approved as one.
+///
+/// # Errors
+/// [`InterpreterError`].
+pub fn check_interpreter(
+    executable: &str,
+    rule: &ArgvRule,
+    has_script: bool,
+) -> Result<(), InterpreterError> {
+    match rule {
+        ArgvRule::Any => Ok(()),
+        ArgvRule::Exact(argv) => script_argument(executable, argv, has_script).map(|_| ()),
+        ArgvRule::Patterns(patterns) => {
+            let Some(script) = script_argument(executable, &patterns.each, has_script)? else {
+                return Ok(());
+            };
+            // What stands in for `argv[0]` is of no consequence to an interpreter, but nothing depends on it either.
+            match (0..=script).find(|position| {
+                !patterns.each.get(*position).is_some_and(|pattern| argument_pattern::is_literal(pattern))
+            }) {
+                None => Ok(()),
+                Some(position) => Err(InterpreterError::PatternBeforeScript {
+                    interpreter: file_name(executable).to_owned(),
+                    position,
+                }),
+            }
+        }
+    }
+}
+
+/// Checks that an interpreter runs one measured script and nothing else, and says which argument names the script;
+/// other programs pass without one.
 ///
 /// # Errors
 /// [`InterpreterError`], for an interpreter that could only be approved as a general tool.
-pub fn check_interpreter(component: &Component) -> Result<(), InterpreterError> {
-    let name = file_name(&component.executable.path);
+fn script_argument(
+    executable: &str,
+    argv: &[String],
+    has_script: bool,
+) -> Result<Option<usize>, InterpreterError> {
+    let name = file_name(executable);
     let Some((known, harmless)) = INTERPRETERS.iter().find(|(known, _)| is_build_of(name, known)) else {
-        return Ok(());
+        return Ok(None);
     };
-    if component.scripts.is_empty() {
-        return Err(InterpreterError::NoScript { interpreter: name.to_owned() });
+    let no_script = || InterpreterError::NoScript { interpreter: name.to_owned() };
+    if !has_script {
+        return Err(no_script());
     }
-    for argument in component.argv.iter().skip(1) {
-        let Some(letters) = argument.strip_prefix('-') else { return Ok(()) };
+    for (position, argument) in argv.iter().enumerate().skip(1) {
+        let Some(letters) = argument.strip_prefix('-') else { return Ok(Some(position)) };
         if *known == "java" && argument == "-jar" {
-            return Ok(());
+            return Ok(Some(position.saturating_add(1)));
         }
         if letters.is_empty() || !letters.chars().all(|letter| harmless.contains(letter)) {
             return Err(InterpreterError::CodeInArguments {
@@ -113,7 +161,7 @@ pub fn check_interpreter(component: &Component) -> Result<(), InterpreterError> 
             });
         }
     }
-    Err(InterpreterError::NoScript { interpreter: name.to_owned() })
+    Err(no_script())
 }
 
 #[cfg(test)]

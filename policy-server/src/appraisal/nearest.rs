@@ -4,8 +4,8 @@ use attestation::api::VersionName;
 use attestation::evidence::EvidenceClaims;
 use attestation::reference::ReferenceValues;
 
-use super::differences::{Finding, differences};
-use super::policy::Policy;
+use super::differences::{Finding, differences, is_permitted_library};
+use super::policy::{ApprovedVersion, LibrarySets, Policy, Standing};
 
 /// The approved version with the fewest differences.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,24 +16,42 @@ pub struct Nearest {
     pub findings: Vec<Finding>,
 }
 
-/// Looks among the versions that are not retired and have something in common with the measurement.
+/// Looks among the versions that count and have something in common with the measurement.
 /// Between equals the newest approval wins.
 pub fn nearest(policy: &Policy, claims: &EvidenceClaims) -> Option<Nearest> {
     policy
         .versions
         .iter()
         .rev()
-        .filter(|version| !version.retired && resembles(&version.reference, claims))
+        .filter(|version| version.standing == Standing::Current)
+        .filter(|version| resembles(&version.reference, &policy.sets, claims))
         .map(|version| Nearest {
             name: version.name.clone(),
-            findings: differences(&version.reference, claims),
+            findings: differences(&version.reference, &policy.sets, claims),
         })
         .min_by_key(|nearest| nearest.findings.len())
 }
 
+/// The nearest version that counts among those of observed components which have an executable of this path.
+pub fn nearest_observed<'a>(
+    policy: &'a Policy,
+    claims: &EvidenceClaims,
+) -> Option<(&'a ApprovedVersion, Vec<Finding>)> {
+    let path = &claims.submods.component.executable.path;
+    policy
+        .versions
+        .iter()
+        .rev()
+        .filter(|version| version.standing == Standing::Current)
+        .filter(|version| policy.observed.contains(&version.name.component))
+        .filter(|version| version.reference.executables.contains_key(path))
+        .map(|version| (version, differences(&version.reference, &policy.sets, claims)))
+        .min_by_key(|(_, findings)| findings.len())
+}
+
 /// Whether the measured program could be taken for this version: same path, same content, same file name, or
 /// the same libraries.
-fn resembles(reference: &ReferenceValues, claims: &EvidenceClaims) -> bool {
+fn resembles(reference: &ReferenceValues, sets: &LibrarySets, claims: &EvidenceClaims) -> bool {
     let component = &claims.submods.component;
     let executable = &component.executable;
     let libraries = || component.mappings.iter().filter(|mapping| mapping.path != executable.path);
@@ -42,9 +60,7 @@ fn resembles(reference: &ReferenceValues, claims: &EvidenceClaims) -> bool {
             || digests.contains(&executable.sha256)
             || file_name(path) == file_name(&executable.path)
     }) || libraries().next().is_some()
-        && libraries().all(|mapping| {
-            reference.libraries.get(&mapping.path).is_some_and(|digests| digests.contains(&mapping.sha256))
-        })
+        && libraries().all(|mapping| is_permitted_library(reference, sets, mapping))
 }
 
 /// The last element of a path.

@@ -1,15 +1,22 @@
-//! The policy as the appraisal sees it: reference values by version, and grants.
+//! The policy as the appraisal sees it: reference values by version, library sets, what was taken back, and grants.
 
-use attestation::api::VersionName;
-use attestation::grant::Operation;
+use std::collections::{BTreeMap, BTreeSet};
+
+use attestation::api::{GrantTerms, VersionName};
+use attestation::digest::Digest;
 use attestation::reference::ReferenceValues;
-use attestation::token::Mode;
 
 /// Everything that is approved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// In order of approval, oldest first; retired versions included.
+    /// In order of approval, oldest first; those that count no more are included.
     pub versions: Vec<ApprovedVersion>,
+    /// The library sets.
+    pub sets: LibrarySets,
+    /// Digests that count nowhere any more.
+    pub retired_files: BTreeSet<Digest>,
+    /// Components whose deviations are recorded and allowed.
+    pub observed: BTreeSet<String>,
     /// All grants.
     pub grants: Vec<ComponentGrant>,
     /// The revocation epoch.
@@ -21,10 +28,36 @@ pub struct Policy {
 pub struct ApprovedVersion {
     /// Its name.
     pub name: VersionName,
-    /// Whether it was retired.
-    pub retired: bool,
+    /// Whether it counts.
+    pub standing: Standing,
     /// What it must measure.
     pub reference: ReferenceValues,
+}
+
+/// Whether a version counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It was approved before its component's floor.
+    BelowFloor,
+    /// It counts.
+    Current,
+    /// It was retired.
+    Retired,
+}
+
+/// The digests that count by set and path: not retired, and not below the set's floor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LibrarySets(pub BTreeMap<String, BTreeMap<String, BTreeSet<Digest>>>);
+
+impl LibrarySets {
+    /// What counts for `path` in the sets of these names.
+    pub fn digests<'a>(
+        &'a self,
+        names: &'a BTreeSet<String>,
+        path: &'a str,
+    ) -> impl Iterator<Item = Digest> + 'a {
+        names.iter().filter_map(|name| self.0.get(name)?.get(path)).flatten().copied()
+    }
 }
 
 /// One grant.
@@ -34,10 +67,6 @@ pub struct ComponentGrant {
     pub id: String,
     /// To whom.
     pub component: String,
-    /// The key's RFC 7512 URI.
-    pub key: String,
-    /// What may be done.
-    pub operations: Vec<Operation>,
-    /// Only in this mode, where given.
-    pub mode: Option<Mode>,
+    /// For which keys, for what, and within which limits.
+    pub terms: GrantTerms,
 }

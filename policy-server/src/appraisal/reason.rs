@@ -26,6 +26,7 @@ pub enum ReasonCode {
     EnvironmentMismatch,
     EvidenceMalformed,
     ExecutableUnknown,
+    FileRetired,
     HsmKeyUnsafe,
     HsmMismatch,
     KeyPending,
@@ -42,6 +43,7 @@ pub enum ReasonCode {
     SignatureInvalid,
     TextModified,
     Traced,
+    VersionBelowFloor,
     VersionRetired,
 }
 
@@ -62,6 +64,7 @@ impl ReasonCode {
             Self::EnvironmentMismatch => "environment-mismatch",
             Self::EvidenceMalformed => "evidence-malformed",
             Self::ExecutableUnknown => "executable-unknown",
+            Self::FileRetired => "file-retired",
             Self::HsmKeyUnsafe => "hsm-key-unsafe",
             Self::HsmMismatch => "hsm-mismatch",
             Self::KeyPending => "key-pending",
@@ -78,6 +81,7 @@ impl ReasonCode {
             Self::SignatureInvalid => "signature-invalid",
             Self::TextModified => "text-modified",
             Self::Traced => "traced",
+            Self::VersionBelowFloor => "version-below-floor",
             Self::VersionRetired => "version-retired",
         }
     }

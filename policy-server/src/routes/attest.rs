@@ -11,7 +11,7 @@ use axum::extract::State;
 
 use super::body;
 use crate::appraisal::reason::ReasonCode;
-use crate::appraisal::{Appraised, Circumstances, NonceState, Refused, appraise};
+use crate::appraisal::{Appraised, Circumstances, NonceState, Occasion, Refused, appraise};
 use crate::clock;
 use crate::error::ServerError;
 use crate::issue::issue;
@@ -124,6 +124,9 @@ fn refused_stranger(
         operation: None,
         key: None,
         reasons: vec![reason.clone()],
+        observed: false,
+        operator: None,
+        basis: None,
     };
     NewDecision { summary, authentic: false, evidence: None }
 }
@@ -151,7 +154,7 @@ impl Received<'_> {
         let key = hsms::find(connection, kid).await?;
         let key = key.ok_or_else(|| ServerError::NotFound("such attestation key any more".to_owned()))?;
         let policy = server.policy(connection).await?;
-        let circumstances = Circumstances { hsm: &key.record, nonce };
+        let circumstances = Circumstances { hsm: &key.record, occasion: Occasion::Presented(nonce) };
         let appraisal = appraise(self.evidence, &circumstances, &policy, self.now);
         decisions::add(connection, &self.decision(&key, &appraisal), self.now).await?;
         if nonce == NonceState::Fresh && key.record.approved_at.is_some() {
@@ -161,7 +164,7 @@ impl Received<'_> {
             Ok(appraised) => appraised,
             Err(refused) => return Ok(Err(refused.reasons)),
         };
-        let issued = issue(&server.issuer, &server.configuration, self.id, &appraised)?;
+        let issued = issue(&server.issuer, server.configuration.token_lifetime_s, self.id, &appraised)?;
         tokens::add(connection, &issued.record).await?;
         let VersionName { component, version } = appraised.name();
         tracing::info!(decision = %self.id, component, version, host = appraised.host(), "token issued");
@@ -171,7 +174,7 @@ impl Received<'_> {
     fn decision(&self, key: &EnrolledKey, appraisal: &Result<Appraised, Refused>) -> NewDecision {
         let component = &self.evidence.claims().submods.component;
         let (outcome, name, reasons) = match appraisal {
-            Ok(appraised) => (Outcome::Allowed, Some(appraised.name()), Vec::new()),
+            Ok(appraised) => (Outcome::Allowed, Some(appraised.name()), appraised.observed().to_vec()),
             Err(refused) => (Outcome::Denied, refused.recognised.as_ref(), refused.reasons.clone()),
         };
         // A key that was never approved must not be able to fill the disk.
@@ -190,7 +193,10 @@ impl Received<'_> {
                 measurement: Some(component.measurement_digest()),
                 operation: None,
                 key: None,
+                observed: outcome == Outcome::Allowed && !reasons.is_empty(),
                 reasons,
+                operator: None,
+                basis: None,
             },
             authentic,
             evidence: authentic.then(|| self.request.evidence.clone()),
@@ -251,6 +257,9 @@ fn gate_decision(local: &LocalDecision, key: &EnrolledKey) -> NewDecision {
                 code: text::bounded(&reason.code, 64),
                 detail: text::bounded(&reason.detail, 400),
             }],
+            observed: false,
+            operator: None,
+            basis: None,
         },
         authentic: true,
         evidence: None,

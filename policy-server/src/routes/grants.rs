@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use attestation::api::{GrantRecord, GrantRequest};
+use attestation::api::{ComponentRecord, GrantRecord, GrantRequest, GrantTerms};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
 use super::{body, components};
-use crate::appraisal::approval::check_terms;
+use crate::appraisal::terms::check_terms;
 use crate::authentication::{Approver, By, Operator, Viewer};
 use crate::clock;
 use crate::error::ServerError;
@@ -31,12 +31,13 @@ pub async fn add(
     by: By<Approver>,
     body::Json(request): body::Json<GrantRequest>,
 ) -> Result<(StatusCode, Json<GrantRecord>), ServerError> {
+    let now = clock::now()?;
+    let terms = check_terms(&request.terms, now)?;
     let mut transaction = server.store.write().await?;
-    let terms = check_terms(&request.terms)?;
-    if versions::component(&mut transaction, &request.component).await?.is_none() {
-        return Err(components::unknown(&request.component));
-    }
-    let record = grants::add(&mut transaction, &request.component, &terms, by.name(), clock::now()?).await?;
+    let component = versions::component(&mut transaction, &request.component).await?;
+    let component = component.ok_or_else(|| components::unknown(&request.component))?;
+    check_min_version(&terms, Some(&component))?;
+    let record = grants::add(&mut transaction, &request.component, &terms, by.name(), now).await?;
     commit(transaction).await?;
     tracing::info!(grant = %record.id, component = %record.component, key = %record.terms.key, by = by.name(), "granted");
     Ok((StatusCode::CREATED, Json(record)))
@@ -55,4 +56,15 @@ pub async fn remove(
     commit(transaction).await?;
     tracing::info!(grant = %removed.id, component = %removed.component, by = by.name(), "grant removed");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// That the least version of a grant is one of its component.
+///
+/// # Errors
+/// [`ServerError::NotFound`].
+pub fn check_min_version(terms: &GrantTerms, component: Option<&ComponentRecord>) -> Result<(), ServerError> {
+    let Some(least) = &terms.min_version else { return Ok(()) };
+    let known =
+        component.is_some_and(|component| component.versions.iter().any(|version| version.version == *least));
+    if known { Ok(()) } else { Err(ServerError::NotFound(format!("version {}", text::bounded(least, 64)))) }
 }

@@ -9,6 +9,9 @@ mod grants;
 mod health;
 mod hsms;
 mod keys;
+mod retired_files;
+mod sets;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +26,10 @@ use axum::routing::{delete, get, post};
 use crate::error::ServerError;
 use crate::state::Server;
 
-/// Largest body of `POST /v1/attest`, in bytes.
+/// Largest body of `POST /v1/attest` and of a manifest, in bytes.
 const ATTEST_LIMIT: usize = 512 * 1024;
+/// Largest body of an addition to a library set, in bytes.
+const ADDITION_LIMIT: usize = 2 * 1024 * 1024;
 /// Largest body of any other request, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
 /// Longest time that a request may take, its body included.
@@ -41,7 +46,26 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/hsms/{fingerprint}/suspend", post(hsms::suspend))
         .route("/v1/components", get(components::list))
         .route("/v1/components/{component}", get(components::show))
+        .route(
+            "/v1/components/{component}/versions",
+            post(components::import).layer(DefaultBodyLimit::max(ATTEST_LIMIT)),
+        )
         .route("/v1/components/{component}/versions/{version}/retire", post(components::retire))
+        .route("/v1/components/{component}/observe", post(components::observe))
+        .route("/v1/components/{component}/enforce", post(components::enforce))
+        .route(
+            "/v1/components/{component}/floor",
+            post(components::raise_floor).delete(components::remove_floor),
+        )
+        .route("/v1/retired-files", get(retired_files::list))
+        .route("/v1/retired-files/{digest}", post(retired_files::retire).delete(retired_files::take_back))
+        .route("/v1/sets", get(sets::list).post(sets::create))
+        .route("/v1/sets/{set}", get(sets::show).delete(sets::remove))
+        .route("/v1/sets/{set}/files", post(sets::add).layer(DefaultBodyLimit::max(ADDITION_LIMIT)))
+        .route("/v1/sets/{set}/files/{digest}", delete(sets::remove_file))
+        .route("/v1/sets/{set}/files/{digest}/retire", post(sets::retire))
+        .route("/v1/sets/{set}/floor", post(sets::raise_floor).delete(sets::remove_floor))
+        .route("/v1/tokens", get(tokens::list).post(tokens::issue))
         .route("/v1/decisions", get(decisions::list))
         .route("/v1/decisions/{id}", get(decisions::show))
         .route("/v1/decisions/{id}/explanation", get(decisions::explanation::get))

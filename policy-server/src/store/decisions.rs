@@ -33,8 +33,9 @@ pub async fn add(connection: &mut Connection, decision: &NewDecision, now: u64) 
     let sequence = meta::raise(connection, Counter::Decision).await?;
     sqlx::query(
         "INSERT INTO decisions (id, sequence, decided_at, recorded_at, outcome, decided_by, authentic, host, \
-         hsm, component, version, executable, measurement, operation, key_uri, reasons, evidence) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+         hsm, component, version, executable, measurement, operation, key_uri, reasons, evidence, observed, \
+         operator, basis) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
     )
     .bind(summary.id.to_string())
     .bind(stored(sequence)?)
@@ -53,6 +54,9 @@ pub async fn add(connection: &mut Connection, decision: &NewDecision, now: u64) 
     .bind(&summary.key)
     .bind(to_json("decisions.reasons", &summary.reasons)?)
     .bind(&decision.evidence)
+    .bind(i64::from(summary.observed))
+    .bind(&summary.operator)
+    .bind(summary.basis.map(|id| id.to_string()))
     .execute(&mut *connection)
     .await?;
     if !decision.authentic {
@@ -104,6 +108,17 @@ struct Row {
     operation: Option<String>,
     key_uri: Option<String>,
     reasons: String,
+    observed: i64,
+    operator: Option<String>,
+    basis: Option<String>,
+}
+
+/// The columns of [`Row`].
+macro_rules! columns {
+    () => {
+        "id, decided_at, outcome, decided_by, host, hsm, component, version, executable, measurement, operation, \
+         key_uri, reasons, observed, operator, basis"
+    };
 }
 
 impl Row {
@@ -125,6 +140,9 @@ impl Row {
             operation: self.operation,
             key: self.key_uri,
             reasons: from_json("decisions.reasons", &self.reasons)?,
+            observed: self.observed != 0,
+            operator: self.operator,
+            basis: self.basis.map(|id| parsed("decisions.basis", &id)).transpose()?,
         })
     }
 }
@@ -138,12 +156,12 @@ pub async fn list(
     filter: &Filter,
     limit: u32,
 ) -> Result<Vec<DecisionSummary>, StoreError> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, decided_at, outcome, decided_by, host, hsm, component, version, executable, measurement, \
-         operation, key_uri, reasons FROM decisions \
-         WHERE ($1 IS NULL OR sequence < (SELECT sequence FROM decisions WHERE id = $1)) \
-         AND ($2 IS NULL OR outcome = $2) ORDER BY sequence DESC LIMIT $3",
-    )
+    let rows: Vec<Row> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM decisions WHERE ($1 IS NULL OR sequence < (SELECT sequence FROM decisions WHERE id = $1)) \
+         AND ($2 IS NULL OR outcome = $2) ORDER BY sequence DESC LIMIT $3"
+    ))
     .bind(filter.before.map(|id| id.to_string()))
     .bind(filter.outcome.map(|outcome| to_word("decisions.outcome", &outcome)).transpose()?)
     .bind(i64::from(limit))
@@ -160,13 +178,10 @@ pub async fn find(
     connection: &mut Connection,
     id: DecisionId,
 ) -> Result<Option<DecisionSummary>, StoreError> {
-    let row: Option<Row> = sqlx::query_as(
-        "SELECT id, decided_at, outcome, decided_by, host, hsm, component, version, executable, measurement, \
-         operation, key_uri, reasons FROM decisions WHERE id = $1",
-    )
-    .bind(id.to_string())
-    .fetch_optional(connection)
-    .await?;
+    let row: Option<Row> = sqlx::query_as(concat!("SELECT ", columns!(), " FROM decisions WHERE id = $1"))
+        .bind(id.to_string())
+        .fetch_optional(connection)
+        .await?;
     row.map(Row::summary).transpose()
 }
 

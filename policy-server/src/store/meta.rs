@@ -11,7 +11,7 @@ pub enum Counter {
     Epoch,
     /// Names grants.
     Grant,
-    /// Rises with every change of versions or grants.
+    /// Rises with every change of components, versions, library sets, retired files or grants.
     PolicyRevision,
     /// Orders versions by approval.
     Version,
@@ -53,7 +53,7 @@ pub async fn raise(connection: &mut Connection, counter: Counter) -> Result<u64,
     loaded("meta.value", value)
 }
 
-/// Identifies one state of versions, grants and epoch.
+/// Identifies one state of the policy and the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revision {
     policy: u64,

@@ -5,8 +5,10 @@ pub mod administrators;
 pub mod decisions;
 pub mod grants;
 pub mod hsms;
+pub mod library_sets;
 pub mod meta;
 pub mod nonces;
+pub mod retired_files;
 pub mod tokens;
 pub mod versions;
 
@@ -23,10 +25,11 @@ use sqlx::{Sqlite, Transaction};
 
 /// Connections for reading.
 const READERS: u32 = 4;
-/// How long a statement waits for another process's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a statement waits for another process's lock. Together with the wait for a connection it is shorter than a
+/// request may take, so that a locked database is what the answer says.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a request waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Why the database did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +51,36 @@ pub enum StoreError {
     /// A number is too large to be stored.
     #[error("a number is too large for the database: {0}")]
     OutOfRange(u64),
+}
+
+/// What kind of failure it is, for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Somebody else holds the database, or there is too much to do: later it may succeed.
+    Busy,
+    /// There is no room on the disk.
+    Full,
+    /// Anything else.
+    Internal,
+}
+
+impl StoreError {
+    /// What kind of failure it is.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Database(sqlx::Error::PoolTimedOut) => Failure::Busy,
+            Self::Database(sqlx::Error::Database(error)) => {
+                // SQLite's primary result codes are the low byte of the extended ones.
+                let code = error.code().and_then(|code| code.parse::<u32>().ok());
+                match code.map(|code| code & 0xff) {
+                    Some(5 | 6) => Failure::Busy,
+                    Some(13) => Failure::Full,
+                    _ => Failure::Internal,
+                }
+            }
+            _ => Failure::Internal,
+        }
+    }
 }
 
 /// The policy database.
@@ -72,7 +105,11 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
         let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
-        let writer = pool().max_connections(1).connect_with(options.clone()).await?;
+        let writer = pool()
+            .max_connections(1)
+            .after_release(|connection, _| Box::pin(is_idle(connection)))
+            .connect_with(options.clone())
+            .await?;
         sqlx::migrate!("./migrations").run(&writer).await?;
         let readers =
             pool().max_connections(READERS).connect_with(options.pragma("query_only", "ON")).await?;
@@ -101,6 +138,15 @@ impl Store {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Whether a connection that comes back is free of the transaction it was used for. Where SQLite has ended the
+/// transaction by itself, as on a full disk, the rollback fails and the connection counts as inside it for good: such
+/// a connection is closed, and the next request opens another one.
+async fn is_idle(connection: &mut Connection) -> Result<bool, sqlx::Error> {
+    // A rollback that was begun by dropping the transaction is over once this is answered.
+    sqlx::Connection::ping(connection).await?;
+    Ok(!sqlx::Connection::is_in_transaction(connection))
 }
 
 /// Makes a transaction's changes durable.

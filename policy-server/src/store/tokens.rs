@@ -1,8 +1,9 @@
 //! Trust tokens that were issued: by id, without the token itself.
 
+use attestation::api::TokenRecord;
 use attestation::decision::DecisionId;
 
-use super::{Connection, StoreError, stored};
+use super::{Connection, StoreError, loaded, parsed, stored};
 
 /// One issued token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,4 +40,44 @@ pub async fn add(connection: &mut Connection, token: &IssuedToken) -> Result<(),
     .execute(connection)
     .await?;
     Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    jti: String,
+    decision: String,
+    issued_at: i64,
+    expires_at: i64,
+    host: Option<String>,
+    component: Option<String>,
+    version: Option<String>,
+    operator: Option<String>,
+}
+
+/// The newest `limit` tokens, newest first.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list(connection: &mut Connection, limit: u32) -> Result<Vec<TokenRecord>, StoreError> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT t.jti, t.decision, t.issued_at, t.expires_at, d.host, d.component, d.version, d.operator \
+         FROM tokens t JOIN decisions d ON d.id = t.decision ORDER BY t.issued_at DESC, d.sequence DESC LIMIT $1",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(TokenRecord {
+                jti: row.jti,
+                decision: parsed("tokens.decision", &row.decision)?,
+                issued_at: loaded("tokens.issued_at", row.issued_at)?,
+                expires_at: loaded("tokens.expires_at", row.expires_at)?,
+                host: row.host,
+                component: row.component,
+                version: row.version,
+                operator: row.operator,
+            })
+        })
+        .collect()
 }

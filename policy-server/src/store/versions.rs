@@ -1,12 +1,15 @@
 //! Components, their versions with reference values, and the policy as a whole.
 
-use attestation::api::{ComponentRecord, VersionName, VersionRecord};
+use attestation::api::{ComponentMode, ComponentRecord, VersionName, VersionRecord};
 use attestation::reference::{ArgvRule, ReferenceValues};
 
-use crate::appraisal::policy::{ApprovedVersion, ComponentGrant, Policy};
+use crate::appraisal::policy::{ApprovedVersion, ComponentGrant, Policy, Standing};
 
 use super::meta::{self, Counter};
-use super::{Connection, StoreError, from_json, grants, loaded, stored, to_json};
+use super::{
+    Connection, StoreError, from_json, from_word, grants, library_sets, loaded, retired_files, stored,
+    to_json, to_word,
+};
 
 type Row = (String, String, i64, Option<i64>, String);
 
@@ -19,6 +22,7 @@ fn version(row: Row) -> Result<(String, VersionRecord), StoreError> {
             version,
             approved_at: loaded("versions.approved_at", approved_at)?,
             retired_at: retired_at.map(|at| loaded("versions.retired_at", at)).transpose()?,
+            below_floor: false,
             general_tool: reference.argv == ArgvRule::Any,
             reference,
         },
@@ -35,21 +39,36 @@ async fn all(connection: &mut Connection) -> Result<Vec<(String, VersionRecord)>
     rows.into_iter().map(version).collect()
 }
 
+/// A component's name, mode and floor.
+type ComponentRow = (String, String, Option<String>);
+
+fn record(row: ComponentRow, mut versions: Vec<VersionRecord>) -> Result<ComponentRecord, StoreError> {
+    let (name, mode, floor) = row;
+    if let Some(floor) = &floor {
+        let position = versions.iter().position(|version| version.version == *floor);
+        // A floor that nobody knows is one that no version reaches.
+        let below = position.unwrap_or(versions.len());
+        versions.iter_mut().take(below).for_each(|version| version.below_floor = true);
+    }
+    Ok(ComponentRecord { name, mode: from_word("components.mode", &mode)?, floor, versions })
+}
+
 /// All components by name.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn components(connection: &mut Connection) -> Result<Vec<ComponentRecord>, StoreError> {
-    let names: Vec<String> =
-        sqlx::query_scalar("SELECT name FROM components ORDER BY name").fetch_all(&mut *connection).await?;
+    let rows: Vec<ComponentRow> = sqlx::query_as("SELECT name, mode, floor FROM components ORDER BY name")
+        .fetch_all(&mut *connection)
+        .await?;
     let mut versions = all(connection).await?;
-    Ok(names
-        .into_iter()
-        .map(|name| {
-            let own = versions.extract_if(.., |(component, _)| *component == name).map(|(_, own)| own);
-            ComponentRecord { versions: own.collect(), name }
+    rows.into_iter()
+        .map(|row| {
+            let own = versions.extract_if(.., |(component, _)| *component == row.0).map(|(_, own)| own);
+            let own = own.collect();
+            record(row, own)
         })
-        .collect())
+        .collect()
 }
 
 /// One component.
@@ -60,20 +79,59 @@ pub async fn component(
     connection: &mut Connection,
     name: &str,
 ) -> Result<Option<ComponentRecord>, StoreError> {
-    let known: Option<String> = sqlx::query_scalar("SELECT name FROM components WHERE name = $1")
-        .bind(name)
-        .fetch_optional(&mut *connection)
-        .await?;
-    let Some(name) = known else { return Ok(None) };
+    let row: Option<ComponentRow> =
+        sqlx::query_as("SELECT name, mode, floor FROM components WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&mut *connection)
+            .await?;
+    let Some(row) = row else { return Ok(None) };
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT component, version, approved_at, retired_at, reference FROM versions \
          WHERE component = $1 ORDER BY sequence",
     )
-    .bind(&name)
+    .bind(name)
     .fetch_all(connection)
     .await?;
     let versions = rows.into_iter().map(|row| version(row).map(|(_, own)| own)).collect::<Result<_, _>>()?;
-    Ok(Some(ComponentRecord { name, versions }))
+    record(row, versions).map(Some)
+}
+
+/// Sets what becomes of evidence that differs. The caller has made sure that there is such a component.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn set_mode(
+    connection: &mut Connection,
+    component: &str,
+    mode: ComponentMode,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE components SET mode = $1 WHERE name = $2")
+        .bind(to_word("components.mode", &mode)?)
+        .bind(component)
+        .execute(&mut *connection)
+        .await?;
+    meta::raise(connection, Counter::PolicyRevision).await?;
+    meta::raise(connection, Counter::Epoch).await?;
+    Ok(())
+}
+
+/// Sets or takes away the oldest version that counts. The caller has made sure that there is such a version.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn set_floor(
+    connection: &mut Connection,
+    component: &str,
+    floor: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE components SET floor = $1 WHERE name = $2")
+        .bind(floor)
+        .bind(component)
+        .execute(&mut *connection)
+        .await?;
+    meta::raise(connection, Counter::PolicyRevision).await?;
+    meta::raise(connection, Counter::Epoch).await?;
+    Ok(())
 }
 
 /// Creates the component where it is new, and the version or its new values. The caller has made sure that an
@@ -150,20 +208,42 @@ pub async fn retire(
 /// # Errors
 /// [`StoreError`].
 pub async fn policy(connection: &mut Connection) -> Result<Policy, StoreError> {
-    let versions = all(connection).await?.into_iter().map(|(component, version)| ApprovedVersion {
-        name: VersionName { component, version: version.version },
-        retired: version.retired_at.is_some(),
-        reference: version.reference,
+    let mut standings = std::collections::BTreeMap::new();
+    let mut observed = std::collections::BTreeSet::new();
+    for component in components(connection).await? {
+        for version in component.versions {
+            let standing = match (version.retired_at, version.below_floor) {
+                (Some(_), _) => Standing::Retired,
+                (None, true) => Standing::BelowFloor,
+                (None, false) => Standing::Current,
+            };
+            standings.insert((component.name.clone(), version.version), standing);
+        }
+        if component.mode == ComponentMode::Observe {
+            observed.insert(component.name);
+        }
+    }
+    // In order of approval over all components, which the components by themselves do not give.
+    let versions = all(connection).await?.into_iter().map(|(component, version)| {
+        let name = VersionName { component, version: version.version };
+        let standing = standings.get(&(name.component.clone(), name.version.clone()));
+        ApprovedVersion {
+            standing: standing.copied().unwrap_or(Standing::Retired),
+            name,
+            reference: version.reference,
+        }
     });
+    let versions = versions.collect();
     let grants = grants::all(connection).await?.into_iter().map(|grant| ComponentGrant {
         id: grant.id,
         component: grant.component,
-        key: grant.terms.key,
-        operations: grant.terms.operations,
-        mode: grant.terms.mode,
+        terms: grant.terms,
     });
     Ok(Policy {
-        versions: versions.collect(),
+        versions,
+        sets: library_sets::current(connection).await?,
+        retired_files: retired_files::digests(connection).await?,
+        observed,
         grants: grants.collect(),
         epoch: meta::value(connection, Counter::Epoch).await?,
     })

@@ -1,14 +1,16 @@
 //! The appraisal by itself: one vector for each reason, and what recognises a version.
 
-use attestation::api::{HsmRecord, HsmState, VersionName};
+use attestation::api::{GrantTerms, HsmRecord, HsmState, VersionName};
 use attestation::evidence::EvidenceClaims;
 use attestation::grant::Operation;
 use attestation::token::Mode;
 use policy_server::appraisal::approval::{Latitude, approve};
-use policy_server::appraisal::policy::{ApprovedVersion, ComponentGrant, Policy};
-use policy_server::appraisal::{Appraised, Circumstances, NonceState, Refused, appraise};
+use policy_server::appraisal::policy::{ApprovedVersion, ComponentGrant, Policy, Standing};
+use policy_server::appraisal::{Appraised, Circumstances, NonceState, Occasion, Refused, appraise};
 
 use crate::host::{Host, file, hsm};
+
+pub const NOW: u64 = 1_800_000_000;
 
 struct Case {
     host: Host,
@@ -22,11 +24,8 @@ fn nonce() -> String {
     attestation::base64url::encode(&[9; 32])
 }
 
-/// The program of `host.rs`, approved as signer 1.0 with a grant, on an approved host.
-fn case() -> Case {
-    let host = Host::new("build-1");
-    let claims = host.claims(&nonce());
-    let record = HsmRecord {
+pub fn record(host: &Host) -> HsmRecord {
+    HsmRecord {
         fingerprint: host.fingerprint(),
         state: HsmState::Approved,
         host: host.name.clone(),
@@ -34,30 +33,42 @@ fn case() -> Case {
         hsm: hsm(),
         enrolled_at: 1,
         approved_at: Some(2),
-    };
-    let mut case = Case { host, record, policy: Policy::default(), nonce: NonceState::Fresh, claims };
-    case.approve("1.0", Latitude::default());
-    case.policy.grants.push(ComponentGrant {
+    }
+}
+
+/// What is measured, approved as signer 1.0 with a grant.
+pub fn policy_for(claims: &EvidenceClaims, latitude: &Latitude) -> Policy {
+    let mut policy = Policy::default();
+    let reference = approve(None, claims, latitude, &policy).unwrap();
+    let name = VersionName { component: "signer".to_owned(), version: "1.0".to_owned() };
+    policy.versions.push(ApprovedVersion { name, standing: Standing::Current, reference });
+    policy.grants.push(ComponentGrant {
         id: "G-1".to_owned(),
         component: "signer".to_owned(),
-        key: "pkcs11:token=t;object=k;type=private".to_owned(),
-        operations: vec![Operation::Sign],
-        mode: None,
+        terms: GrantTerms::new("pkcs11:token=t;object=k;type=private".to_owned(), vec![Operation::Sign]),
     });
-    case
+    policy
+}
+
+/// The program of `host.rs`, approved as signer 1.0 with a grant, on an approved host.
+fn case() -> Case {
+    let host = Host::new("build-1");
+    let claims = host.claims(&nonce());
+    let policy = policy_for(&claims, &Latitude::default());
+    Case { record: record(&host), host, policy, nonce: NonceState::Fresh, claims }
 }
 
 impl Case {
     /// Approves what the case measures at this moment.
     fn approve(&mut self, version: &str, latitude: Latitude) {
-        let reference = approve(None, &self.claims, latitude).unwrap();
+        let reference = approve(None, &self.claims, &latitude, &self.policy).unwrap();
         let name = VersionName { component: "signer".to_owned(), version: version.to_owned() };
-        self.policy.versions.push(ApprovedVersion { name, retired: false, reference });
+        self.policy.versions.push(ApprovedVersion { name, standing: Standing::Current, reference });
     }
 
     fn appraise(&self) -> Result<Appraised, Refused> {
-        let circumstances = Circumstances { hsm: &self.record, nonce: self.nonce };
-        appraise(&self.host.verified(&self.claims), &circumstances, &self.policy, 1_800_000_000)
+        let circumstances = Circumstances { hsm: &self.record, occasion: Occasion::Presented(self.nonce) };
+        appraise(&self.host.verified(&self.claims), &circumstances, &self.policy, NOW)
     }
 
     #[track_caller]
@@ -163,11 +174,41 @@ const VECTORS: &[Vector] = &[
     ("writable code", |case| case.component().runtime.writable_executable = 1, &["code-writable"]),
     ("modified code", |case| case.component().runtime.modified_text_pages = 1, &["text-modified"]),
     ("shell", |case| case.component().executable = file("/bin/dash", "sh"), &["component-forbidden"]),
-    ("version retired", |case| case.policy.versions[0].retired = true, &["version-retired"]),
+    (
+        "version below its floor",
+        |case| case.policy.versions[0].standing = Standing::BelowFloor,
+        &["version-below-floor"],
+    ),
+    ("library retired by its digest", |case| retire(case, "libc"), &["file-retired"]),
+    ("configuration retired by its digest", |case| retire(case, "conf"), &["file-retired"]),
+    ("shim retired by its digest", |case| retire(case, "shim"), &["file-retired"]),
+    (
+        "executable and shell's configuration retired",
+        |case| {
+            retire(case, "signer 1.0");
+            retire(case, "toml")
+        },
+        &["file-retired", "file-retired"],
+    ),
+    ("grant expired", |case| case.policy.grants[0].terms.expires_at = Some(NOW), &["no-grant"]),
+    (
+        "grant for a version that nobody knows",
+        |case| case.policy.grants[0].terms.min_version = Some("9".to_owned()),
+        &["no-grant"],
+    ),
+    ("version retired", |case| case.policy.versions[0].standing = Standing::Retired, &["version-retired"]),
     ("no grant", |case| case.policy.grants.clear(), &["no-grant"]),
     ("grant of another component", |case| case.policy.grants[0].component = "x".to_owned(), &["no-grant"]),
-    ("grant for guarded mode only", |case| case.policy.grants[0].mode = Some(Mode::Guarded), &["no-grant"]),
+    (
+        "grant for guarded mode only",
+        |case| case.policy.grants[0].terms.mode = Some(Mode::Guarded),
+        &["no-grant"],
+    ),
 ];
+
+fn retire(case: &mut Case, content: &str) {
+    case.policy.retired_files.insert(attestation::digest::Digest::of(content.as_bytes()));
+}
 
 impl Case {
     fn component(&mut self) -> &mut attestation::component::Component {
@@ -291,9 +332,9 @@ fn the_newest_approval_wins_unless_it_is_retired() {
     let mut case = case();
     case.approve("0.9", Latitude { any_user: true, ..Latitude::default() });
     case.assert_version("0.9");
-    case.policy.versions[1].retired = true;
+    case.policy.versions[1].standing = Standing::Retired;
     case.assert_version("1.0");
-    case.policy.versions[0].retired = true;
+    case.policy.versions[0].standing = Standing::Retired;
     case.assert_refused(&["version-retired"]);
 }
 

@@ -1,12 +1,11 @@
 //! Approval of a decision, explanations, retirement and grants.
 
-use attestation::api::{ApproveRequest, ApproveResponse, Change, ComponentRecord, Explanation, GrantRecord};
+use attestation::api::{ApproveRequest, ApproveResponse, Change, ComponentRecord, Explanation};
 use attestation::digest::Digest;
-use attestation::grant::Operation;
 use serde_json::json;
 
 use crate::host::file;
-use crate::installation::{Installation, KEY, terms};
+use crate::installation::{Installation, terms};
 
 #[tokio::test]
 async fn approval_creates_component_version_and_grant_at_once() {
@@ -218,39 +217,4 @@ async fn names_out_of_the_ordinary() {
         let answer = installation.approve(&refused, |request| request.version = name.to_owned()).await;
         answer.assert_problem(400, "malformed");
     }
-}
-
-#[tokio::test]
-async fn grants_name_one_key_unless_they_say_otherwise() {
-    let installation = Installation::new().await;
-    let host = installation.approved_program().await;
-    let grant = |key: &str, operations: &[&str], many: bool| json!({"component": "signer", "terms": {"key": key, "operations": operations, "many": many}});
-    for refused in [
-        grant("not a uri", &["sign"], false),
-        grant("pkcs11:token=sandbox", &["sign"], false),
-        grant(KEY, &[], false),
-        grant(KEY, &["fly"], false),
-    ] {
-        installation.post("/v1/grants", &refused).await.assert_problem(400, "malformed");
-    }
-    let unknown = json!({"component": "nobody", "terms": {"key": KEY, "operations": ["sign"]}});
-    installation.post("/v1/grants", &unknown).await.assert_problem(404, "not-found");
-
-    let wide = grant("pkcs11:token=sandbox", &["sign", "decrypt", "sign"], true);
-    let record: GrantRecord = installation.post("/v1/grants", &wide).await.json();
-    assert_eq!(record.terms.operations, [Operation::Decrypt, Operation::Sign]);
-    let grants: Vec<GrantRecord> = installation.get("/v1/grants").await.json();
-    assert_eq!(grants.len(), 2);
-
-    for grant in &grants {
-        let path = format!("/v1/grants/{}", grant.id);
-        assert_eq!(installation.send("DELETE", &path, Some(&installation.admin), vec![]).await.status, 204);
-        let again = installation.send("DELETE", &path, Some(&installation.admin), vec![]).await;
-        again.assert_problem(404, "not-found");
-    }
-    let refused = installation.attest(&host, |_| {}).await;
-    assert_eq!(refused.refusal().1, ["no-grant"]);
-    // The id of a grant is never given to another one.
-    let new: GrantRecord = installation.post("/v1/grants", &grant(KEY, &["sign"], false)).await.json();
-    assert!(grants.iter().all(|old| old.id != new.id));
 }

@@ -74,6 +74,29 @@ async fn evidence_presented_many_times_at_once_counts_once() {
 }
 
 #[tokio::test]
+async fn nonce_reused_for_other_evidence() {
+    let installation = Installation::new().await;
+    let host = installation.approved_program().await;
+    let nonce = installation.challenge(&host.fingerprint(), &host.cnf.thumbprint()).await;
+    let _: AttestResponse = installation.present(&host.evidence(&host.claims(&nonce))).await.json();
+    let mut other = host.claims(&nonce);
+    other.iat += 1;
+    assert_refused(&installation, &installation.present(&host.evidence(&other)).await, "nonce-used").await;
+}
+
+#[tokio::test]
+async fn nonce_too_old() {
+    let installation = Installation::new().await;
+    let host = installation.approved_program().await;
+    let nonce = installation.challenge(&host.fingerprint(), &host.cnf.thumbprint()).await;
+    let mut transaction = installation.server.store.write().await.unwrap();
+    sqlx::query("UPDATE nonces SET expires_at = expires_at - 61").execute(&mut *transaction).await.unwrap();
+    policy_server::store::commit(transaction).await.unwrap();
+    let answer = installation.present(&host.evidence(&host.claims(&nonce))).await;
+    assert_refused(&installation, &answer, "nonce-expired").await;
+}
+
+#[tokio::test]
 async fn nonce_made_up() {
     let installation = Installation::new().await;
     let host = installation.approved_program().await;

@@ -3,8 +3,9 @@
 use attestation::component::{Component, MeasuredFile, Principal, Runtime};
 use attestation::digest::Digest;
 use attestation::evidence::{
-    AUDIENCE, AttesterClaims, BootClaims, Confirmation, EVIDENCE_PROFILE, EnrollmentClaims, EvidenceClaims,
-    EvidenceSubmods, HsmClaims, KeyClaims, PublicJwk, SigningInput, VerifiedEvidence, verify_evidence,
+    AUDIENCE, AttesterClaims, BootClaims, Confirmation, EVIDENCE_PROFILE, EVIDENCE_TYP, EnrollmentClaims,
+    EvidenceClaims, EvidenceSubmods, HsmClaims, KeyClaims, PublicJwk, SigningInput, VerifiedEvidence,
+    verify_evidence,
 };
 use attestation::token::Mode;
 use ring::rand::SystemRandom;
@@ -43,6 +44,15 @@ impl Host {
 
     pub fn evidence(&self, claims: &EvidenceClaims) -> String {
         self.finish(SigningInput::evidence(claims, &self.jwk).unwrap())
+    }
+
+    /// Signs a payload as evidence, whatever it holds.
+    pub fn evidence_of(&self, payload: &[u8]) -> String {
+        let header = format!(r#"{{"alg":"ES256","kid":"{}","typ":"{EVIDENCE_TYP}"}}"#, self.fingerprint());
+        let encode = attestation::base64url::encode;
+        let text = format!("{}.{}", encode(header.as_bytes()), encode(payload));
+        let signature = self.key.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+        format!("{text}.{}", encode(signature.as_ref()))
     }
 
     pub fn verified(&self, claims: &EvidenceClaims) -> VerifiedEvidence {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use attestation::api::{
     ApproveRequest, ApproveResponse, AttestRequest, AttestResponse, Challenge, ChallengeRequest,
-    DecisionSummary, EnrollRequest, GrantTerms, HsmRecord, PROBLEM_JSON, Problem,
+    DecisionSummary, EnrollRequest, GrantTerms, HsmRecord, PROBLEM_JSON, Problem, VersionName,
 };
 use attestation::decision::DecisionId;
 use attestation::digest::Digest;
@@ -48,6 +48,11 @@ impl Answer {
     pub fn json<T: DeserializeOwned>(&self) -> T {
         assert!(self.status.is_success(), "{self}");
         serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The value of a success.
+    pub fn success<T: DeserializeOwned>(&self) -> Option<T> {
+        self.status.is_success().then(|| serde_json::from_slice(&self.body).ok())?
     }
 
     /// The problem document, whose status must be the response's.
@@ -190,15 +195,9 @@ impl Installation {
     pub async fn approve(&self, refused: &Answer, change: impl FnOnce(&mut ApproveRequest)) -> Answer {
         let (id, _) = refused.refusal();
         let measurement = self.decision(id).await.measurement.unwrap();
-        let mut request = ApproveRequest {
-            measurement,
-            component: "signer".to_owned(),
-            version: "1.0".to_owned(),
-            any_arguments: false,
-            any_user: false,
-            allow_jit: false,
-            grant: Some(terms()),
-        };
+        let name = VersionName { component: "signer".to_owned(), version: "1.0".to_owned() };
+        let mut request =
+            ApproveRequest { grant: Some(terms()), ..ApproveRequest::exactly(measurement, name) };
         change(&mut request);
         self.post(&format!("/v1/decisions/{id}/approve"), &request).await
     }
@@ -217,5 +216,11 @@ impl Installation {
 }
 
 pub fn terms() -> GrantTerms {
-    GrantTerms { key: KEY.to_owned(), operations: vec![Operation::Sign], many: false, mode: None }
+    GrantTerms::new(KEY.to_owned(), vec![Operation::Sign])
+}
+
+/// What a trust token claims, its signature left aside.
+pub fn claims_of(token: &str) -> attestation::token::TokenClaims {
+    let payload = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&attestation::base64url::decode(payload).unwrap()).unwrap()
 }

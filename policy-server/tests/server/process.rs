@@ -12,9 +12,12 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
+use ureq::http::Request;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-fn command() -> Command {
+use crate::installation::Answer;
+
+pub fn command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_policy-server"))
 }
 
@@ -26,14 +29,13 @@ pub struct Running {
 
 impl Running {
     pub fn start(directory: &Path) -> Self {
-        let mut child = command()
-            .arg("serve")
-            .arg(directory)
-            .arg("--print-address")
-            .env("RUST_LOG", "error")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn(command().arg("serve").arg(directory), directory)
+    }
+
+    /// Starts what serves an installation; its public files are read from `directory`.
+    pub fn spawn(command: &mut Command, directory: &Path) -> Self {
+        let mut child =
+            command.arg("--print-address").env("RUST_LOG", "error").stdout(Stdio::piped()).spawn().unwrap();
         let mut address = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
         assert!(address.starts_with("https://127.0.0.1:"), "{address}");
@@ -77,8 +79,11 @@ impl Running {
             .root_certs(RootCerts::new_with_certs(&[Certificate::from_der(&ca).to_owned()]))
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .build();
-        let config =
-            Agent::config_builder().tls_config(tls).timeout_global(Some(Duration::from_secs(5))).build();
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            .timeout_global(Some(Duration::from_secs(15)))
+            .http_status_as_error(false)
+            .build();
         Client { agent: config.new_agent(), address: self.address.clone() }
     }
 }
@@ -98,10 +103,9 @@ pub struct Client {
 }
 
 impl Client {
+    /// `None` for every answer but a success that arrived whole.
     pub fn get<T: DeserializeOwned>(&self, path: &str, credential: &str) -> Option<T> {
-        let request = self.agent.get(format!("{}{path}", self.address));
-        let mut response = request.header("Authorization", format!("Bearer {credential}")).call().ok()?;
-        serde_json::from_slice(&response.body_mut().read_to_vec().ok()?).ok()
+        self.exchange("GET", path, Some(credential), vec![])?.success()
     }
 
     /// `None` for every answer but a success that arrived whole.
@@ -111,12 +115,28 @@ impl Client {
         credential: Option<&str>,
         body: &impl Serialize,
     ) -> Option<T> {
-        let mut request = self.agent.post(format!("{}{path}", self.address));
+        self.exchange("POST", path, credential, serde_json::to_vec(body).unwrap())?.success()
+    }
+
+    /// Whatever was answered, if it arrived whole.
+    pub fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        credential: Option<&str>,
+        body: Vec<u8>,
+    ) -> Option<Answer> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.address));
         if let Some(credential) = credential {
             request = request.header("Authorization", format!("Bearer {credential}"));
         }
-        let mut response = request.send(serde_json::to_vec(body).unwrap()).ok()?;
-        serde_json::from_slice(&response.body_mut().read_to_vec().ok()?).ok()
+        let mut response = self.agent.run(request.body(body).unwrap()).ok()?;
+        let content_type = response.headers().get("content-type");
+        Some(Answer {
+            status: response.status(),
+            content_type: content_type.map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default(),
+            body: response.body_mut().read_to_vec().ok()?,
+        })
     }
 }
 

@@ -72,6 +72,7 @@ impl Layer<calls::C_InitToken> for Inline {
                     if rv == CKR_OK {
                         spending.complete();
                         self.gate.provenance().slot_closed(call.slot());
+                        self.gate.handles().slot_closed(call.slot());
                     }
                     rv
                 }

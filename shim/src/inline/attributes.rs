@@ -22,7 +22,7 @@ impl Layer<calls::C_GetAttributeValue> for Inline {
         }
         call.pinned(|types, pinned| {
             let only_public_attributes = types.iter().all(|kind| is_public_attribute(*kind));
-            let facts = match self.visible_object(call.session(), call.object()) {
+            let facts = match self.given_object((place, call.session()), call.object()) {
                 Ok(facts) => facts,
                 Err(rv) => return rv,
             };

@@ -75,6 +75,7 @@ impl Inline {
                             private,
                             parents,
                         );
+                        self.gate.handles().give(place.slot(), object);
                         return Ok(());
                     }
                     Err(denial) => self.deny(&denial),
@@ -216,6 +217,7 @@ impl Layer<calls::C_GenerateKeyPair> for Inline {
                     // Half a pair is of no use to anybody.
                     self.module.destroy(call.session(), other);
                     self.gate.provenance().destroyed(place.slot(), other);
+                    self.gate.handles().destroyed(place.slot(), other);
                     return Err(rv);
                 }
                 spending.complete();

@@ -29,6 +29,19 @@ impl Inline {
         Ok(facts)
     }
 
+    /// What the object is whose handle the application was given on a session of this slot. To any other the real module
+    /// might answer with an object of another token, which is not what the session's token is granted for.
+    pub(super) fn given_object(
+        &self,
+        (place, session): (&Place, u64),
+        object: CK_OBJECT_HANDLE,
+    ) -> Result<ObjectFacts, CK_RV> {
+        if !self.gate.handles().are_given(place.slot(), object) {
+            return Err(CKR_OBJECT_HANDLE_INVALID);
+        }
+        self.visible_object(session, object)
+    }
+
     /// What the object is, and what has to be granted for its use.
     pub(super) fn find(
         &self,
@@ -36,7 +49,7 @@ impl Inline {
         (place, session): (&Place, u64),
         object: CK_OBJECT_HANDLE,
     ) -> Result<Found, CK_RV> {
-        let facts = self.visible_object(session, object)?;
+        let facts = self.given_object((place, session), object)?;
         let named = facts.named(&self.token(place.slot())?);
         let subject = if facts.kind.is_key() {
             self.gate.provenance().subject(place.slot(), object, named.clone(), facts.lasting)

@@ -136,6 +136,7 @@ impl Inline {
         if rv == CKR_OK {
             self.sessions.clear();
             self.gate.provenance().clear();
+            self.gate.handles().clear();
         } else {
             self.under_way.open();
         }

@@ -15,13 +15,19 @@ use crate::layer::Layer;
 
 impl Layer<calls::C_FindObjects> for Inline {
     fn call(&self, call: calls::C_FindObjects) -> CK_RV {
-        if let Err(rv) = self.session(call.session()) {
-            return rv;
-        }
+        let place = match self.session(call.session()) {
+            Ok(place) => place,
+            Err(rv) => return rv,
+        };
         let rv = self.forward_open(call);
         if rv == CKR_OK {
             call.retain(|object| {
-                matches!(self.visible_object(call.session(), object), Err(CKR_OBJECT_HANDLE_INVALID))
+                let visible = self.visible_object(call.session(), object);
+                let hidden = matches!(visible, Err(CKR_OBJECT_HANDLE_INVALID));
+                if !hidden {
+                    self.gate.handles().give(place.slot(), object);
+                }
+                hidden
             });
         }
         rv
@@ -32,7 +38,7 @@ impl Layer<calls::C_GetObjectSize> for Inline {
     fn call(&self, call: calls::C_GetObjectSize) -> CK_RV {
         let visible = self
             .session(call.session())
-            .and_then(|place| self.visible_object(call.session(), call.object()).map(|_| place));
+            .and_then(|place| self.given_object((place, call.session()), call.object()).map(|_| place));
         match visible {
             Ok(place) => self.forward_keyless(call, place),
             Err(rv) => rv,
@@ -148,6 +154,7 @@ impl Layer<calls::C_DestroyObject> for Inline {
                 if rv == CKR_OK {
                     spending.complete();
                     self.gate.provenance().destroyed(place.slot(), call.object());
+                    self.gate.handles().destroyed(place.slot(), call.object());
                 }
                 rv
             }
@@ -160,7 +167,7 @@ impl Inline {
     /// An object that is to be changed, looked at once a trust token is at hand where it takes one.
     fn find_to_change(&self, caller: Caller<'_>, object: CK_OBJECT_HANDLE) -> Result<Found, CK_RV> {
         let of = (caller.place, caller.session);
-        let kind = self.visible_object(caller.session, object)?.kind;
+        let kind = self.given_object(of, object)?.kind;
         if kind != ObjectKind::PublicData {
             self.gate.prepare();
         }

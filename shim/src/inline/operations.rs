@@ -3,7 +3,10 @@
 use attestation::key_uri::ObjectClass;
 use cryptoki_ffi::calls::{self, Call};
 use cryptoki_ffi::{CK_RV, Cancelled, MechanismView, ParameterNames};
-use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_OK, CKR_OPERATION_NOT_INITIALIZED, CKR_SESSION_HANDLE_INVALID};
+use cryptoki_sys::{
+    CKR_ARGUMENTS_BAD, CKR_BUFFER_TOO_SMALL, CKR_OK, CKR_OPERATION_NOT_INITIALIZED,
+    CKR_SESSION_HANDLE_INVALID,
+};
 use gate::{Begun, Mechanism, Permit, Session};
 use pkcs11_table::{Class, Use};
 
@@ -64,13 +67,12 @@ impl Inline {
         rv
     }
 
-    /// `completes` says of a return value whether it ended the operation, `yields` of which operation a part of the result
-    /// was given out.
+    /// `completes` says of a return value whether it ended the operation.
     fn resume<C: Call<Permit = Permit>>(
         &self,
         call: C,
         handle: u64,
-        (completes, yields): (impl FnOnce(CK_RV) -> bool, impl FnOnce(CK_RV) -> Option<Use>),
+        completes: impl FnOnce(CK_RV) -> bool,
     ) -> CK_RV {
         let place = match self.session(handle) {
             Ok(place) => place,
@@ -84,16 +86,14 @@ impl Inline {
             None => CKR_OPERATION_NOT_INITIALIZED,
             Some(Ok(permit)) => {
                 let rv = self.module.invoke(permit, call);
-                if let Some(used) = yields(rv) {
-                    session.yielded(used);
-                }
-                // An error may or may not have ended it. What stays noted here without need is harmless: the real
-                // module knows of no operation then, and a new one takes its place.
-                if completes(rv)
-                    && let Class::Continue(used) = C::FUNCTION.class()
-                    && let Some(running) = session.ended(used)
-                {
-                    running.complete();
+                if let Class::Continue(used) = C::FUNCTION.class() {
+                    if completes(rv) {
+                        if let Some(running) = session.ended(used) {
+                            running.complete();
+                        }
+                    } else if !matches!(rv, CKR_OK | CKR_BUFFER_TOO_SMALL) {
+                        self.failed(&mut session, handle, used);
+                    }
                 }
                 rv
             }
@@ -103,6 +103,17 @@ impl Inline {
                 }
                 self.deny(&denial)
             }
+        }
+    }
+
+    /// An error may or may not have ended the operation. What stays noted here without need is harmless, since a new one
+    /// takes its place, unless it takes up room in a rate that the new one needs.
+    fn failed(&self, session: &mut Session, handle: u64, used: Use) {
+        if let Some(running) = session.running(used)
+            && running.is_limited()
+            && !self.module.holds(handle, running)
+        {
+            drop(session.ended(used));
         }
     }
 
@@ -144,7 +155,7 @@ macro_rules! resume {
     ($($call:ident),*) => {$(
         impl Layer<calls::$call> for Inline {
             fn call(&self, call: calls::$call) -> CK_RV {
-                self.resume(call, call.session(), (|rv| call.completes(rv), |rv| call.yields(rv)))
+                self.resume(call, call.session(), |rv| call.completes(rv))
             }
         }
     )*};

@@ -57,6 +57,7 @@ impl Layer<calls::C_CloseAllSessions> for Inline {
         if rv == CKR_OK {
             self.sessions.all_closed(call.slot());
             self.gate.provenance().slot_closed(call.slot());
+            self.gate.handles().slot_closed(call.slot());
             self.gate.objects_changed();
         }
         rv

@@ -112,7 +112,9 @@ impl calls::C_GetAttributeValue {
         // SAFETY: the template is the caller's (`from_caller`).
         let mut own = unsafe { template::attributes(self.template, self.count) }?;
         let types: Vec<_> = own.iter().map(|attribute| attribute.type_).collect();
-        let rv = judge(&types, Self { template: own.as_mut_ptr(), ..self });
+        // NULL stays NULL, though a template without attributes may be it.
+        let template = if self.template.is_null() { self.template } else { own.as_mut_ptr() };
+        let rv = judge(&types, Self { template, ..self });
         for (index, attribute) in own.iter().enumerate() {
             // SAFETY: the caller's template has as many attributes as the copy that was made of it.
             unsafe {

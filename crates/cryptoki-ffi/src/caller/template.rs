@@ -36,6 +36,8 @@ pub struct TemplateView {
 /// A template in memory of our own. What it is judged by is copied, too; other values stay where they are.
 pub(super) struct PinnedTemplate {
     attributes: Vec<CK_ATTRIBUTE>,
+    /// NULL stays NULL: the real module may tell it from a template without attributes.
+    is_null: bool,
     view: TemplateView,
     /// What the attributes in question point to.
     _values: Vec<Box<[u8]>>,
@@ -59,11 +61,11 @@ impl PinnedTemplate {
             label: take(CKA_LABEL),
             token: flag(take(CKA_TOKEN)),
         };
-        Some(Self { attributes, view, _values: values })
+        Some(Self { attributes, is_null: first.is_null(), view, _values: values })
     }
 
     pub(super) fn as_mut_ptr(&mut self) -> *mut CK_ATTRIBUTE {
-        self.attributes.as_mut_ptr()
+        if self.is_null { core::ptr::null_mut() } else { self.attributes.as_mut_ptr() }
     }
 
     pub(super) const fn view(&self) -> &TemplateView {

@@ -135,6 +135,26 @@ fn a_template_that_is_null_or_absurdly_long_is_none() {
 }
 
 #[test]
+fn a_template_that_is_null_and_empty_stays_null() {
+    // SAFETY: a template of no attributes may be NULL.
+    let create =
+        unsafe { calls::C_CreateObject::from_caller(1, core::ptr::null_mut(), 0, core::ptr::null_mut()) };
+    let rv = create.pinned(|view, pinned| {
+        assert_eq!(view.class, Stated::Absent);
+        assert!(pinned.template().is_null());
+        CKR_OK
+    });
+    assert_eq!(rv, Some(CKR_OK));
+    // SAFETY: as above.
+    let read = unsafe { calls::C_GetAttributeValue::from_caller(1, 2, core::ptr::null_mut(), 0) };
+    let rv = read.pinned(|types, pinned| {
+        assert!(types.is_empty() && pinned.template().is_null());
+        CKR_OK
+    });
+    assert_eq!(rv, Some(CKR_OK));
+}
+
+#[test]
 fn attributes_are_answered_by_the_rules_for_lengths() {
     let attributes: [(CK_ATTRIBUTE_TYPE, &[u8]); 1] = [(CKA_LABEL, b"name")];
     let ask = |kind, room: Option<usize>| {

@@ -2,5 +2,17 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod clock;
+mod concurrency;
+mod farewell;
+mod grants;
+mod handed_in;
 mod holding;
+mod limits;
+mod once;
+mod operations;
+mod properties;
+mod recall;
+mod records;
+mod reports;
 mod world;

@@ -13,11 +13,12 @@ use attestation::token::{
     TrustshimClaims, VerifiedToken, verify_token,
 };
 use gate::{
-    AttestationFailure, AttestationOutcome, AttestationRequest, Attester, Denial, FailureKind, Gate,
-    Mechanism, Named, Permit, Place, Recorder, Scope, Session, Sessions, Settings, Subject,
+    AttestationFailure, AttestationOutcome, AttestationRequest, Attester, Begun, Demands, Denial,
+    FailureKind, Gate, Mechanism, Named, Permit, Place, Recorder, Scope, Session, Sessions, Settings,
+    Subject,
 };
 use parking_lot::{Mutex, MutexGuard};
-use pkcs11_table::Function;
+use pkcs11_table::{Function, Use};
 
 pub const ECDSA: u64 = 0x1041;
 pub const RSA_X_509: u64 = 3;
@@ -25,6 +26,8 @@ pub const LIFETIME_MS: u64 = 300_000;
 /// The session that every test uses, and its slot.
 pub const SESSION: u64 = 1;
 pub const SLOT: u64 = 0;
+/// The handle of the key that most tests use.
+pub const OBJECT: u64 = 7;
 
 thread_local! {
     static NOW_MS: Cell<Option<u64>> = const { Cell::new(Some(1_000_000)) };
@@ -50,8 +53,8 @@ pub struct World {
     pub answers: Mutex<VecDeque<Answer>>,
     /// What it was asked.
     pub asked: Mutex<Vec<AttestationRequest>>,
-    /// The refusals on record.
-    pub log: Mutex<Vec<LocalDecision>>,
+    /// The refusals on record, with the component that each was noted for.
+    pub log: Mutex<Vec<(LocalDecision, Option<String>)>>,
     /// What it says of tokens that are handed in.
     pub examined: Mutex<VecDeque<Answer>>,
 }
@@ -73,8 +76,8 @@ impl Attester for Handle {
 }
 
 impl Recorder for Handle {
-    fn denied(&self, decision: &LocalDecision, _: Option<&str>) {
-        self.0.log.lock().push(decision.clone());
+    fn denied(&self, decision: &LocalDecision, component: Option<&str>) {
+        self.0.log.lock().push((decision.clone(), component.map(str::to_owned)));
     }
 }
 
@@ -91,10 +94,13 @@ impl Bench {
     }
 
     pub fn with_scope(scope: Scope, answers: impl IntoIterator<Item = Answer>) -> Self {
+        Self::with_settings(Settings { clock, random: || Some(0xabcd_0000), scope }, answers)
+    }
+
+    pub fn with_settings(settings: Settings, answers: impl IntoIterator<Item = Answer>) -> Self {
         let world =
             Arc::new(World { answers: Mutex::new(answers.into_iter().collect()), ..World::default() });
         let handle = || Box::new(Handle(Arc::clone(&world)));
-        let settings = Settings { clock, random: || Some(0xabcd_0000), scope };
         let gate = Gate::new(settings, handle(), handle());
         let sessions = Sessions::default();
         assert!(sessions.opened(SESSION, SLOT));
@@ -111,15 +117,65 @@ impl Bench {
 
     /// Begins and, as if the real module had accepted it, runs an operation.
     pub fn begin(&self, function: Function, mechanism: u64, key: &Arc<Subject>) -> Result<(), Denial> {
-        let mut session = self.session();
+        self.begin_on(OBJECT, function, mechanism, key)
+    }
+
+    /// As [`Self::begin`], by the key's handle.
+    pub fn begin_on(
+        &self,
+        object: u64,
+        function: Function,
+        mechanism: u64,
+        key: &Arc<Subject>,
+    ) -> Result<(), Denial> {
+        self.begin_in(self.place(), object, function, mechanism, key)
+    }
+
+    /// Signs on another session than [`SESSION`], which the test has opened.
+    pub fn sign_on(&self, session: u64, label: &str) -> Result<(), Denial> {
+        let place = self.sessions.get(session).expect("opened");
+        self.begin_in(place, OBJECT, Function::C_SignInit, ECDSA, &key(label))
+    }
+
+    fn begin_in(
+        &self,
+        place: &Place,
+        object: u64,
+        function: Function,
+        mechanism: u64,
+        key: &Arc<Subject>,
+    ) -> Result<(), Denial> {
+        let mut session = place.lock();
         let look = self
             .gate
             .look(&mut session)
-            .map_err(|refusal| self.gate.refuse(Some(self.place()), function, Some(key), refusal))?;
+            .map_err(|refusal| self.gate.refuse(Some(place), function, Some(key), refusal))?;
         let mechanism = Mechanism { kind: mechanism, names: &[] };
-        let begun = self.gate.begin((self.place(), &mut session), function, mechanism, 7, (look, key))?;
+        let begun = self.gate.begin((place, &mut session), function, mechanism, object, (look, key))?;
         session.begun(begun.running);
         Ok(())
+    }
+
+    /// An init like one before, on the same object.
+    pub fn begin_again(&self, function: Function, mechanism: u64) -> Option<Begun> {
+        self.gate.begin_again(&mut self.session(), function, mechanism, OBJECT)
+    }
+
+    /// Ends what was begun by `used`, as if it had completed.
+    pub fn complete(&self, used: Use) {
+        self.session().ended(used).expect("it runs").complete();
+    }
+
+    /// Ends what was begun by `used`, as if it had failed.
+    pub fn fail(&self, used: Use) {
+        drop(self.session().ended(used).expect("it runs"));
+    }
+
+    /// A call that does its work at once; what it took of rates is used up. Says for which function the permit was.
+    pub fn once(&self, demands: &Demands) -> Result<Function, Denial> {
+        let (permit, spending) = self.gate.permit(Some(self.place()), demands)?;
+        spending.complete();
+        Ok(permit.function())
     }
 
     pub fn sign(&self, mechanism: u64, label: &str) -> Result<(), Denial> {
@@ -161,12 +217,22 @@ pub fn grant(operations: &[Operation]) -> Grant {
     }
 }
 
+/// A grant on everything that is called `label`.
+pub fn grant_on(label: &str, operations: &[Operation]) -> Grant {
+    Grant { id: format!("G-{label}"), key: format!("pkcs11:object={label}"), ..grant(operations) }
+}
+
 /// A token with one grant on the private key `granted`, for [`LIFETIME_MS`] from now.
 pub fn token(operations: &[Operation]) -> VerifiedToken {
     token_with(vec![grant(operations)])
 }
 
 pub fn token_with(grants: Vec<Grant>) -> VerifiedToken {
+    token_for(LIFETIME_MS, grants)
+}
+
+/// A token that counts for so long from now.
+pub fn token_for(lifetime_ms: u64, grants: Vec<Grant>) -> VerifiedToken {
     let (issuer, _) = TokenIssuer::generate().unwrap();
     let now_ms = clock().unwrap();
     let trustshim = TrustshimClaims {
@@ -174,7 +240,7 @@ pub fn token_with(grants: Vec<Grant>) -> VerifiedToken {
         host: "host".into(),
         mode: Mode::Inline,
         boot_id: "boot".into(),
-        deadline_boottime_ms: now_ms + LIFETIME_MS,
+        deadline_boottime_ms: now_ms + lifetime_ms,
         component: "demo".into(),
         version: "1".into(),
         measurement: Digest::of(b"measured"),

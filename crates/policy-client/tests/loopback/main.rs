@@ -97,7 +97,7 @@ fn two_requests_use_two_connections() {
 #[test]
 fn requests_share_a_connection_where_they_are_told_to() {
     let authority = Authority::new();
-    let Behaviour::Answer(answer) = http("200 OK", "application/json", GOOD) else { unreachable!() };
+    let Behaviour::Answer(answer) = http("200 OK", "application/json", GOOD) else { panic!("no answer") };
     let server = Server::start(&authority, "127.0.0.1", Behaviour::Converse(answer));
     let client = client(&server, &authority).on_one_connection();
     for timeout in [Duration::from_secs(5), Duration::from_secs(4)] {

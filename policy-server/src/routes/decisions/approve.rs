@@ -8,13 +8,15 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use super::Basis;
-use crate::appraisal::approval::{self, Latitude, check_terms};
+use crate::appraisal::approval::{self, Latitude};
 use crate::appraisal::reason::ReasonCode;
+use crate::appraisal::terms::check_terms;
 use crate::appraisal::unsafe_key;
 use crate::authentication::{Approver, By};
 use crate::clock;
 use crate::error::ServerError;
-use crate::routes::body;
+use crate::routes::grants::check_min_version;
+use crate::routes::{body, sets};
 use crate::state::Server;
 use crate::store::{commit, grants, versions};
 use crate::text;
@@ -26,13 +28,9 @@ pub async fn post(
     Path(id): Path<String>,
     body::Json(request): body::Json<ApproveRequest>,
 ) -> Result<Json<ApproveResponse>, ServerError> {
-    for (member, name) in [("component", &request.component), ("version", &request.version)] {
-        if !text::is_name(name) {
-            return Err(ServerError::Malformed(format!("`{member}` must be 1 to 64 of A-Z a-z 0-9 . _ + -")));
-        }
-    }
-    let terms = request.grant.as_ref().map(check_terms).transpose()?;
+    text::check_names([("component", &request.component), ("version", &request.version)])?;
     let now = clock::now()?;
+    let terms = request.grant.as_ref().map(|terms| check_terms(terms, now)).transpose()?;
     let mut transaction = server.store.write().await?;
     let decision = super::find(&mut transaction, &id).await?;
     let basis = super::evidence(&mut transaction, &decision).await?.ok_or_else(|| {
@@ -54,12 +52,25 @@ pub async fn post(
         any_arguments: request.any_arguments,
         any_user: request.any_user,
         allow_jit: request.allow_jit,
+        arguments: request.arguments,
+        more_arguments: request.more_arguments,
+        environment: request.environment,
+        library_sets: request.library_sets,
     };
-    let claims = basis.evidence.claims();
-    let reference = approval::approve(existing.map(|version| &version.reference), claims, latitude)?;
+    let policy = server.policy(&mut transaction).await?;
+    if let Some(set) = latitude.library_sets.iter().find(|set| !policy.sets.0.contains_key(*set)) {
+        return Err(sets::unknown(set));
+    }
+    let existing = existing.map(|version| &version.reference);
+    let reference = approval::approve(existing, basis.evidence.claims(), &latitude, &policy)?;
     versions::put(&mut transaction, &name, &reference, by.name(), now).await?;
     let grant = match terms {
-        Some(terms) => Some(grants::add(&mut transaction, &name.component, &terms, by.name(), now).await?),
+        Some(terms) => {
+            // After the version, which the grant may name as its least.
+            let record = versions::component(&mut transaction, &name.component).await?;
+            check_min_version(&terms, record.as_ref())?;
+            Some(grants::add(&mut transaction, &name.component, &terms, by.name(), now).await?)
+        }
         None => None,
     };
     commit(transaction).await?;

@@ -38,6 +38,16 @@ pub async fn get(
 /// What the operator can do, a sentence for each thing.
 fn advice(decision: &DecisionSummary, measured: bool) -> Vec<String> {
     let DecisionSummary { id, .. } = decision;
+    if decision.observed {
+        let component = decision.component.as_deref().unwrap_or("COMPONENT");
+        return vec![
+            format!(
+                "It was allowed because {component} is observed. Where it is as it should be, approve it: trustshim \
+                 approve {id} --component {component} --version VERSION"
+            ),
+            format!("Then refuse what differs: trustshim component mode {component} enforce"),
+        ];
+    }
     if decision.outcome == Outcome::Allowed {
         return vec!["Nothing needs to be done: the evidence was accepted.".to_owned()];
     }
@@ -89,14 +99,28 @@ fn advice(decision: &DecisionSummary, measured: bool) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if has(ReasonCode::NoGrant) && decision.decided_by == DecidedBy::Server {
+    if has(ReasonCode::VersionBelowFloor) {
+        let component = decision.component.as_deref().unwrap_or("COMPONENT");
+        advice.push(format!(
+            "This version is older than the floor of {component}: roll forward; trustshim component show {component} \
+             lists what counts."
+        ));
+    }
+    if has(ReasonCode::FileRetired) {
+        advice.push(
+            "A file was retired by its digest: replace it. Where it was retired by mistake: trustshim component \
+             retire --file DIGEST --undo"
+                .to_owned(),
+        );
+    }
+    if has(ReasonCode::NoGrant) && decision.decided_by != DecidedBy::Gate {
         let component = decision.component.as_deref().unwrap_or("COMPONENT");
         advice.push(format!(
             "Grant it a key: trustshim grant add --component {component} --key URI --operations LIST"
         ));
     }
     let about_component = decision.reasons.iter().all(|reason| ReasonCode::is_about_component(&reason.code));
-    let never = has(ReasonCode::ComponentForbidden);
+    let never = has(ReasonCode::ComponentForbidden) || has(ReasonCode::FileRetired);
     if measured && about_component && !never {
         advice.push(format!(
             "If all of this is as it should be, approve it: trustshim approve {id} --component NAME --version \

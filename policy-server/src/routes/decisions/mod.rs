@@ -70,28 +70,42 @@ pub async fn show(
     Ok(Json(DecisionRecord { summary, evidence }))
 }
 
-async fn find(connection: &mut Connection, id: &str) -> Result<DecisionSummary, ServerError> {
+/// The decision of this id.
+///
+/// # Errors
+/// [`ServerError::NotFound`] and [`StoreError`].
+pub async fn find(connection: &mut Connection, id: &str) -> Result<DecisionSummary, ServerError> {
     let unknown = || ServerError::NotFound(format!("decision {}", text::bounded(id, 32)));
     let parsed: DecisionId = id.parse().map_err(|_| unknown())?;
     decisions::find(connection, parsed).await?.ok_or_else(unknown)
 }
 
 /// The evidence behind a decision, verified anew.
-struct Basis {
+pub struct Basis {
     /// The decision of the verifier that the evidence led to: for a refusal by the gate, another one.
-    decision: DecisionSummary,
-    key: EnrolledKey,
-    evidence: VerifiedEvidence,
+    pub decision: DecisionSummary,
+    /// The key that signed, as it stands now.
+    pub key: EnrolledKey,
+    /// The evidence.
+    pub evidence: VerifiedEvidence,
 }
 
-/// Finds the evidence of a decision. A refusal by the gate has none of its own; there it is the latest that
-/// this host has sent with the same measurement.
-async fn evidence(
+/// Finds the evidence of a decision. An operator's decision rests on that of an earlier one. A refusal by the gate has
+/// none of its own; there it is the latest that this host has sent with the same measurement.
+///
+/// # Errors
+/// [`StoreError`], also where evidence on record cannot be verified any more.
+pub async fn evidence(
     connection: &mut Connection,
     summary: &DecisionSummary,
 ) -> Result<Option<Basis>, ServerError> {
     let (mut decision, mut jwt) = (summary.clone(), decisions::evidence(connection, summary.id).await?);
-    if jwt.is_none()
+    if let Some(basis) = summary.basis
+        && let Some(earlier) = decisions::find(connection, basis).await?
+    {
+        decision = earlier;
+        jwt = decisions::evidence(connection, basis).await?;
+    } else if jwt.is_none()
         && let (Some(hsm), Some(measurement)) = (&summary.hsm, summary.measurement)
         && let Some(id) = decisions::latest_of_measurement(connection, hsm, measurement).await?
         && let Some(other) = decisions::find(connection, id).await?

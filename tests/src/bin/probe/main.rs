@@ -1,15 +1,18 @@
-//! Makes any PKCS#11 call that it is told to, in C, on a module: `probe MODULE`.
+//! Makes any PKCS#11 call that it is told to, in C, on a module: `probe MODULE`. Further arguments only tell one probe from
+//! another.
 //!
 //! Reads one request per line from standard input, such as `{"call": "C_SignInit", "session": 3, "mechanism": 64,
 //! "key": 5}`, and answers each with one line, such as `{"rv": 0}`. Arguments that a request does not name are null
 //! where they are only passed on, and room for an answer where the function writes there. `{"call": "fork"}` forks: the
 //! child answers from then on. `{"call": "thread", "request": {…}}` has another thread make a call, which gets a number;
-//! `{"call": "join", "thread": 0}` answers what it was answered.
+//! `{"call": "join", "thread": 0}` answers what it was answered. With `"on": "FILE"` the call is made on another module in
+//! the same process.
 
 mod calls;
 mod memory;
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{self, BufRead as _, Write as _};
 use std::thread;
 
@@ -34,7 +37,10 @@ fn main() {
                 let thread = number.and_then(|number| threads.get_mut(number)?.take());
                 thread.expect("a thread that runs").join().expect("a call")
             }
-            _ => calls::call(list, &request),
+            _ => match request["on"].as_str() {
+                Some(other) => calls::call(calls::load(OsStr::new(other)), &request),
+                None => calls::call(list, &request),
+            },
         };
         writeln!(answers, "{answer}").expect("standard output");
         answers.flush().expect("standard output");

@@ -99,8 +99,12 @@ impl Argument for CK_BBOOL {
 }
 
 impl Argument for CK_VOID_PTR {
-    fn prepare(_: &'static str, _: &mut Memory<'_>) -> Self {
-        core::ptr::null_mut()
+    fn prepare(name: &'static str, memory: &mut Memory<'_>) -> Self {
+        let bytes = structure(name, memory);
+        match bytes.is_empty() {
+            true => core::ptr::null_mut(),
+            false => memory.keep_bytes(name, bytes, true).cast(),
+        }
     }
 }
 
@@ -149,12 +153,12 @@ impl Argument for *mut CK_ULONG {
 
 impl Argument for *mut CK_MECHANISM {
     fn prepare(name: &'static str, memory: &mut Memory<'_>) -> Self {
+        if memory.is_null(name) {
+            return core::ptr::null_mut();
+        }
         let Some(mechanism) = memory.number(name) else { return core::ptr::null_mut() };
-        let parameter = match memory.request.get("parameter") {
-            Some(given) => unhex(given.as_str().expect("bytes in hexadecimal")),
-            None => Vec::new(),
-        };
-        let length = parameter.len() as CK_ULONG;
+        let parameter = structure("parameter", memory);
+        let length = memory.number("parameter_len").unwrap_or(parameter.len() as CK_ULONG);
         let pointer = match parameter.is_empty() {
             true => core::ptr::null_mut(),
             false => memory.keep_bytes("parameter", parameter, true),
@@ -167,22 +171,54 @@ impl Argument for *mut CK_MECHANISM {
     }
 }
 
-/// A template reads `[[type, "value in hexadecimal"], ...]`; a number stands for so much room.
+/// Bytes in hexadecimal, or the parts of a structure: bytes, a number for a `CK_ULONG`, and `{"at": "bytes"}` for a pointer
+/// to bytes.
+fn structure(name: &'static str, memory: &mut Memory<'_>) -> Vec<u8> {
+    let parts = match memory.request.get(name) {
+        None | Some(Value::Null) => return Vec::new(),
+        Some(Value::Array(parts)) => parts,
+        Some(bytes) => core::slice::from_ref(bytes),
+    };
+    let mut structure = Vec::new();
+    for part in parts {
+        match (part.as_u64(), part.get("at")) {
+            (Some(number), _) => structure.extend((number as CK_ULONG).to_ne_bytes()),
+            (None, Some(bytes)) => {
+                let bytes = unhex(bytes.as_str().expect("bytes in hexadecimal"));
+                let place = memory.keep_bytes(name, bytes, true);
+                structure.extend((place as usize).to_ne_bytes());
+            }
+            (None, None) => structure.extend(unhex(part.as_str().expect("bytes in hexadecimal"))),
+        }
+    }
+    structure
+}
+
+/// A template reads `[[type, "value in hexadecimal"], ...]`; a number stands for so much room, and null for no pointer.
+/// A third item is the length that the attribute states, whatever it has.
 impl Argument for *mut CK_ATTRIBUTE {
     fn prepare(name: &'static str, memory: &mut Memory<'_>) -> Self {
+        if memory.is_null(name) {
+            memory.length = 0;
+            return core::ptr::null_mut();
+        }
         let empty = Vec::new();
         let given = memory.request.get(name).map_or(&empty, |value| value.as_array().expect("a template"));
         let mut values: Vec<Vec<u8>> = given
             .iter()
-            .map(|attribute| match attribute[1].as_u64() {
-                Some(room) => vec![0; usize::try_from(room).expect("a length")],
-                None => unhex(attribute[1].as_str().expect("bytes in hexadecimal")),
+            .map(|attribute| match &attribute[1] {
+                Value::Null => Vec::new(),
+                Value::Number(room) => vec![0; room.as_u64().expect("a length") as usize],
+                value => unhex(value.as_str().expect("bytes in hexadecimal")),
             })
             .collect();
         let template = given.iter().zip(&mut values).map(|(attribute, value)| CK_ATTRIBUTE {
             type_: attribute[0].as_u64().expect("a type"),
-            pValue: value.as_mut_ptr().cast(),
-            ulValueLen: value.len() as CK_ULONG,
+            pValue: match attribute[1].is_null() {
+                true => core::ptr::null_mut(),
+                false => value.as_mut_ptr().cast(),
+            },
+            ulValueLen: attribute[2].as_u64().unwrap_or(value.len() as CK_ULONG),
         });
         let template: Vec<_> = template.collect();
         memory.length = template.len();
@@ -195,6 +231,9 @@ impl Argument for *mut CK_ATTRIBUTE {
 
 impl Argument for *mut *mut CK_FUNCTION_LIST {
     fn prepare(name: &'static str, memory: &mut Memory<'_>) -> Self {
+        if memory.is_null(name) {
+            return core::ptr::null_mut();
+        }
         match memory.keep(name, Buffer::List(Box::new(core::ptr::null_mut()))) {
             Buffer::List(list) => &raw mut **list,
             _ => unreachable!("just made"),
@@ -206,6 +245,9 @@ macro_rules! structures {
     ($($structure:ty),*) => {$(
         impl Argument for *mut $structure {
             fn prepare(name: &'static str, memory: &mut Memory<'_>) -> Self {
+                if memory.is_null(name) {
+                    return core::ptr::null_mut();
+                }
                 // Room for one more, so that a pointer to the first aligned place in it has room for one.
                 let room = memory.keep_bytes(name, vec![0; 2 * size_of::<$structure>()], false);
                 assert_eq!(room.align_offset(align_of::<$structure>()), 0, "allocators align to 16 bytes");

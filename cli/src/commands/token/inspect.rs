@@ -4,13 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
 
+use attestation::api::GrantTerms;
 use attestation::base64url;
 use attestation::token::{Anchors, Expected, Presented, TokenClaims, verify_token};
-use clap::Subcommand;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::grant;
+use super::super::grant_terms;
 use crate::date;
 use crate::error::{CliError, Ended};
 use crate::local_attester::boottime_ms;
@@ -19,33 +19,17 @@ use crate::output;
 /// Bytes that a token may have.
 const LIMIT: u64 = 256 << 10;
 
-/// Looks into trust tokens
 #[derive(clap::Args)]
-#[command(after_help = "Examples:
-  trustshim token inspect token.jwt --anchors /etc/trustshim/anchors.jwks
-  trustshim token inspect - --json < token.jwt")]
-pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Shows the claims of a trust token; with --anchors also whether it is genuine
-    #[command(
-        after_help = "Example: trustshim token inspect token.jwt --anchors /etc/trustshim/anchors.jwks"
-    )]
-    Inspect {
-        /// File with the token; - is standard input
-        #[arg(default_value = "-")]
-        file: PathBuf,
-        /// JWKS file with the keys that sign trust tokens
-        #[arg(long, value_name = "FILE")]
-        anchors: Option<PathBuf>,
-        /// For programs
-        #[arg(long)]
-        json: bool,
-    },
+pub struct Inspect {
+    /// File with the token; - is standard input
+    #[arg(default_value = "-")]
+    file: PathBuf,
+    /// JWKS file with the keys that sign trust tokens
+    #[arg(long, value_name = "FILE")]
+    anchors: Option<PathBuf>,
+    /// For programs
+    #[arg(long)]
+    json: bool,
 }
 
 /// What is known about the signature.
@@ -69,8 +53,8 @@ struct Inspected {
     claims: Value,
 }
 
-pub fn run(args: &Args) -> Result<Ended, CliError> {
-    let Command::Inspect { file, anchors, json } = &args.command;
+/// Shows the claims, and whether a pinned key has signed them.
+pub fn inspect(Inspect { file, anchors, json }: &Inspect) -> Result<Ended, CliError> {
     let jwt = if file.as_os_str() == "-" {
         read(io::stdin().lock()).map_err(|source| CliError::File { path: file.clone(), source })?
     } else {
@@ -174,6 +158,11 @@ fn text(genuine: &Genuine, header: &Value, claims: &Value, now: u64) -> String {
         line(name, &member(claims, path));
     }
     line("Deadline", &deadline(claims));
+    let bound = claims.get("cnf").is_some_and(|cnf| !cnf.is_null());
+    line(
+        "Bound to",
+        if bound { "the attester whose evidence it answers" } else { "nothing: to be handed in" },
+    );
     let grants = claims.pointer("/trustshim/grants").and_then(Value::as_array);
     for grant in grants.into_iter().flatten() {
         line("May", &grant_text(grant));
@@ -211,7 +200,21 @@ fn deadline(claims: &Value) -> String {
 
 fn grant_text(value: &Value) -> String {
     match serde_json::from_value::<attestation::grant::Grant>(value.clone()) {
-        Ok(grant) => format!("{} with {}", grant::names(&grant.operations), grant.key),
+        Ok(grant) => {
+            let mut text = format!("{} with {}", grant_terms::names(&grant.operations), grant.key);
+            let limits = grant_terms::limits(&GrantTerms {
+                mechanisms: grant.mechanisms.unwrap_or_default(),
+                rate: grant.rate,
+                ..GrantTerms::new(String::new(), Vec::new())
+            });
+            let end =
+                grant.deadline_boottime_ms.map(|ms| format!("until {} s after its host's boot", ms / 1000));
+            let limits: Vec<String> = limits.into_iter().chain(end).collect();
+            if !limits.is_empty() {
+                text.push_str(&format!(" ({})", limits.join(", ")));
+            }
+            text
+        }
         Err(_) => value.to_string(),
     }
 }

@@ -1,0 +1,76 @@
+//! Which object handles the application was given, and on which slot. Some modules take a handle on a session of any token:
+//! a key would then be judged as one of the session's token, and bear the grants of another.
+
+use std::collections::HashSet;
+
+use parking_lot::RwLock;
+
+/// The handles that searches and the making of objects have given out.
+#[derive(Debug, Default)]
+pub struct Handles {
+    /// By slot and handle.
+    given: RwLock<HashSet<(u64, u64)>>,
+}
+
+impl Handles {
+    /// The application is given this handle on a session of `slot`.
+    pub fn give(&self, slot: u64, object: u64) {
+        // Searches repeat themselves.
+        if !self.are_given(slot, object) {
+            self.given.write().insert((slot, object));
+        }
+    }
+
+    /// Whether the application was given this handle on a session of `slot`.
+    pub fn are_given(&self, slot: u64, object: u64) -> bool {
+        self.given.read().contains(&(slot, object))
+    }
+
+    /// The object was destroyed.
+    pub fn destroyed(&self, slot: u64, object: u64) {
+        self.given.write().remove(&(slot, object));
+    }
+
+    /// All sessions of a slot were closed: what a handle means by then is for a new search to say.
+    pub fn slot_closed(&self, slot: u64) {
+        self.given.write().retain(|given| given.0 != slot);
+    }
+
+    /// Forgets everything, as `C_Finalize` does.
+    pub fn clear(&self) {
+        self.given.write().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_is_one_of_the_slot_on_which_it_was_given() {
+        let handles = Handles::default();
+        handles.give(1, 7);
+        handles.give(1, 7);
+        assert!(handles.are_given(1, 7));
+        assert!(!handles.are_given(2, 7));
+        assert!(!handles.are_given(1, 8));
+    }
+
+    #[test]
+    fn handles_end_with_their_object_their_slot_and_the_library() {
+        type End = fn(&Handles);
+        let ends: [(End, [bool; 3]); 4] = [
+            (|_| {}, [true, true, true]),
+            (|handles| handles.destroyed(1, 7), [false, true, true]),
+            (|handles| handles.slot_closed(1), [false, false, true]),
+            (Handles::clear, [false, false, false]),
+        ];
+        for (end, expected) in ends {
+            let handles = Handles::default();
+            let all = [(1, 7), (1, 8), (2, 7)];
+            all.iter().for_each(|(slot, object)| handles.give(*slot, *object));
+            end(&handles);
+            assert_eq!(all.map(|(slot, object)| handles.are_given(slot, object)), expected);
+        }
+    }
+}

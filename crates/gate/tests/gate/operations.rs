@@ -1,0 +1,237 @@
+//! Operations: begun, gone on with, and ended.
+
+use std::sync::Arc;
+
+use attestation::grant::Operation;
+use attestation::key_uri::ObjectClass;
+use gate::{Refusal, Scope, Subject};
+use pkcs11_table::{Function, Use};
+
+use crate::world::{
+    Bench, ECDSA, LIFETIME_MS, RSA_X_509, grant, grant_on, key, named, pass, token, token_for, token_with,
+};
+
+const AES_CTR: u64 = 0x1086;
+
+fn secret(label: &str) -> Arc<Subject> {
+    Arc::new(Subject::of(named(ObjectClass::Secret, label)))
+}
+
+fn public() -> Arc<Subject> {
+    Arc::new(Subject::of(named(ObjectClass::Public, "anything")))
+}
+
+/// A bench on which the key `granted` was just used to sign.
+fn signing() -> Bench {
+    let bench = Bench::new([Ok(token(&[Operation::Sign]))]);
+    bench.sign(ECDSA, "granted").unwrap();
+    bench
+}
+
+#[test]
+fn public_keys_are_used_again_without_any_token() {
+    let bench = Bench::new([]);
+    bench.begin(Function::C_VerifyInit, ECDSA, &public()).unwrap();
+    assert!(bench.begin_again(Function::C_VerifyInit, ECDSA).is_some());
+    assert!(bench.resume(Function::C_Verify).unwrap().is_ok());
+    pass(999);
+    bench.world.examined.lock().push_back(Ok(token_for(1, vec![])));
+    bench.gate.hand_in(bench.place(), Function::C_CreateObject, "jwt").unwrap();
+    assert!(bench.resume(Function::C_Verify).unwrap().is_ok(), "whatever token there is");
+    pass(LIFETIME_MS);
+    assert!(bench.resume(Function::C_Verify).unwrap().is_ok());
+}
+
+#[test]
+fn where_everything_is_gated_public_keys_take_a_token_too() {
+    let bench = Bench::with_scope(Scope::Everything, [Ok(token_for(900, vec![]))]);
+    bench.begin(Function::C_VerifyInit, ECDSA, &public()).unwrap();
+    assert_eq!(bench.asked(), 1);
+    pass(599);
+    assert!(bench.begin_again(Function::C_VerifyInit, ECDSA).is_some());
+    pass(1);
+    assert!(bench.begin_again(Function::C_VerifyInit, ECDSA).is_none(), "a renewal is due");
+    pass(299);
+    assert!(bench.resume(Function::C_VerifyUpdate).unwrap().is_ok());
+    pass(1);
+    let resumed = bench.resume(Function::C_VerifyFinal).unwrap();
+    assert_eq!(resumed.unwrap_err().refusal(), &Refusal::TokenExpired);
+}
+
+#[test]
+fn only_inits_begin() {
+    let bench = Bench::new([Ok(token(&Operation::ALL))]);
+    for function in Function::ALL {
+        let begins = matches!(function.class(), pkcs11_table::Class::Begin(_));
+        let begun = bench.begin(*function, ECDSA, &key("granted"));
+        assert_eq!(begun.is_ok(), begins, "{function}");
+        if let Err(denial) = begun {
+            assert_eq!(denial.refusal(), &Refusal::WrongClass);
+        }
+    }
+}
+
+#[test]
+fn recovering_and_other_continuations_do_not_mix() {
+    let grants = || vec![grant(&[Operation::Sign, Operation::Verify])];
+    for (init, belonging, others) in [
+        (
+            Function::C_SignRecoverInit,
+            &[Function::C_SignRecover][..],
+            &[Function::C_Sign, Function::C_SignUpdate, Function::C_SignFinal, Function::C_VerifyRecover][..],
+        ),
+        (
+            Function::C_SignInit,
+            &[Function::C_Sign, Function::C_SignUpdate, Function::C_SignFinal],
+            &[Function::C_SignRecover, Function::C_Verify],
+        ),
+        (
+            Function::C_VerifyRecoverInit,
+            &[Function::C_VerifyRecover],
+            &[Function::C_Verify, Function::C_VerifyUpdate, Function::C_VerifyFinal, Function::C_SignRecover],
+        ),
+        (
+            Function::C_VerifyInit,
+            &[Function::C_Verify, Function::C_VerifyUpdate, Function::C_VerifyFinal],
+            &[Function::C_VerifyRecover, Function::C_Sign],
+        ),
+    ] {
+        let bench = Bench::new([Ok(token_with(grants()))]);
+        let begin_and_again = [false, true];
+        for again in begin_and_again {
+            if again {
+                let begun = bench.begin_again(init, ECDSA).unwrap();
+                bench.session().begun(begun.running);
+            } else {
+                bench.begin(init, ECDSA, &key("granted")).unwrap();
+            }
+            for function in belonging {
+                assert_eq!(bench.resume(*function).unwrap().unwrap().function(), *function);
+            }
+            for function in others {
+                assert!(bench.resume(*function).is_none(), "{init} {function}");
+            }
+        }
+    }
+}
+
+#[test]
+fn of_two_operations_at_once_both_have_to_run() {
+    let grants = vec![
+        grant(&[Operation::Sign, Operation::Verify]),
+        grant_on("aes", &[Operation::Encrypt, Operation::Decrypt]),
+    ];
+    let bench = Bench::new([Ok(token_with(grants))]);
+    for (dual, one, other) in [
+        (Function::C_SignEncryptUpdate, Function::C_SignInit, Function::C_EncryptInit),
+        (Function::C_DecryptVerifyUpdate, Function::C_DecryptInit, Function::C_VerifyInit),
+    ] {
+        let begin = |init| match init {
+            Function::C_SignInit | Function::C_VerifyInit => bench.begin(init, ECDSA, &key("granted")),
+            _ => bench.begin(init, AES_CTR, &secret("aes")),
+        };
+        bench.session().all_ended();
+        assert!(bench.resume(dual).is_none());
+        begin(one).unwrap();
+        assert!(bench.resume(dual).is_none(), "{dual} after {one}");
+        begin(other).unwrap();
+        assert_eq!(bench.resume(dual).unwrap().unwrap().function(), dual);
+        bench.session().all_ended();
+        begin(other).unwrap();
+        assert!(bench.resume(dual).is_none(), "{dual} after {other}");
+    }
+}
+
+#[test]
+fn of_two_operations_at_once_both_are_judged() {
+    let both = || vec![grant(&[Operation::Sign]), grant_on("aes", &[Operation::Encrypt])];
+    for (left, refused) in [(0, key("granted")), (1, secret("aes"))] {
+        let bench = Bench::new([Ok(token_with(both()))]);
+        bench.begin(Function::C_EncryptInit, AES_CTR, &secret("aes")).unwrap();
+        bench.sign(ECDSA, "granted").unwrap();
+        assert!(bench.resume(Function::C_SignEncryptUpdate).unwrap().is_ok());
+        // Another token, in which one of the two is missing.
+        let mut grants = both();
+        grants.remove(left);
+        bench.world.examined.lock().push_back(Ok(token_with(grants)));
+        bench.gate.hand_in(bench.place(), Function::C_CreateObject, "jwt").unwrap();
+        let denial = bench.resume(Function::C_SignEncryptUpdate).unwrap().unwrap_err();
+        assert_eq!(denial.refusal().code(), "not-granted");
+        let log = bench.world.log.lock();
+        assert_eq!(log.last().unwrap().0.key, Some(refused.named().uri()));
+    }
+}
+
+#[test]
+fn what_runs_is_judged_by_the_token_of_the_moment() {
+    let bench = signing();
+    pass(LIFETIME_MS * 2 / 3);
+    bench.world.answers.lock().push_back(Ok(token(&[Operation::Sign, Operation::Decrypt])));
+    bench.begin(Function::C_DecryptInit, 1, &key("granted")).unwrap();
+    pass(LIFETIME_MS / 3);
+    // The token under which it began is over; the renewed one covers it still.
+    assert!(bench.resume(Function::C_SignUpdate).unwrap().is_ok());
+    pass(LIFETIME_MS / 3);
+    bench.world.answers.lock().push_back(Ok(token(&[Operation::Decrypt])));
+    bench.begin(Function::C_DecryptInit, 1, &key("granted")).unwrap();
+    let resumed = bench.resume(Function::C_SignFinal).unwrap();
+    assert_eq!(resumed.unwrap_err().refusal().code(), "not-granted");
+    assert!(bench.resume(Function::C_DecryptFinal).unwrap().is_ok());
+}
+
+#[test]
+fn a_continuation_asks_for_no_attestation() {
+    let bench = signing();
+    pass(LIFETIME_MS - 1);
+    assert!(bench.resume(Function::C_SignUpdate).unwrap().is_ok(), "though a renewal is due");
+    pass(1);
+    assert!(bench.resume(Function::C_SignFinal).unwrap().is_err());
+    assert_eq!(bench.asked(), 1);
+}
+
+#[test]
+fn raw_rsa_goes_on_under_both_grants() {
+    let bench = Bench::new([Ok(token(&[Operation::Sign, Operation::Decrypt]))]);
+    bench.begin(Function::C_DecryptInit, RSA_X_509, &key("granted")).unwrap();
+    bench.world.examined.lock().push_back(Ok(token(&[Operation::Decrypt])));
+    bench.gate.hand_in(bench.place(), Function::C_CreateObject, "jwt").unwrap();
+    let resumed = bench.resume(Function::C_Decrypt).unwrap();
+    assert_eq!(resumed.unwrap_err().refusal().code(), "not-granted");
+}
+
+#[test]
+fn a_session_knows_what_runs_on_it() {
+    let bench = Bench::new([Ok(token(&[Operation::Sign, Operation::Verify, Operation::Decrypt]))]);
+    let running = || bench.session().all_running().map(gate::Running::used).collect::<Vec<_>>();
+    assert_eq!(running(), []);
+    bench.begin(Function::C_VerifyInit, ECDSA, &key("granted")).unwrap();
+    bench.begin(Function::C_SignRecoverInit, ECDSA, &key("granted")).unwrap();
+    bench.begin(Function::C_DecryptInit, ECDSA, &key("granted")).unwrap();
+    bench.begin(Function::C_EncryptInit, ECDSA, &key("granted")).unwrap();
+    assert_eq!(running(), [Use::Encrypt, Use::Decrypt, Use::Sign, Use::Verify]);
+    assert!(bench.session().running(Use::Sign).unwrap().recover());
+    assert!(!bench.session().running(Use::Verify).unwrap().recover());
+    for used in [Use::Administer, Use::Derive, Use::Generate, Use::Unwrap, Use::Wrap] {
+        assert!(bench.session().running(used).is_none());
+        assert!(bench.session().ended(used).is_none());
+    }
+    assert_eq!(bench.session().ended(Use::Decrypt).unwrap().used(), Use::Decrypt);
+    assert!(bench.session().ended(Use::Decrypt).is_none());
+    assert_eq!(running(), [Use::Encrypt, Use::Sign, Use::Verify]);
+    bench.session().all_ended();
+    assert_eq!(running(), []);
+    assert!(bench.resume(Function::C_SignRecover).is_none());
+}
+
+#[test]
+fn keys_that_go_into_a_digest_stay_with_it() {
+    let bench = Bench::new([]);
+    let mut session = bench.session();
+    session.digests(key("one"));
+    session.digests(key("two"));
+    assert_eq!(session.digested(), [key("one"), key("two")]);
+    session.all_ended();
+    assert_eq!(session.digested().len(), 2, "a digest is none of the operations with a key");
+    session.digest_begun();
+    assert!(session.digested().is_empty());
+}

@@ -1,0 +1,208 @@
+//! Reading: what is secret of a key comes out by `reveal` alone, be it as an attribute, in a digest or in the state of an
+//! operation.
+
+use cryptoki_sys::*;
+use e2e::probe::{FALSE, TRUE, hex, ulong};
+use e2e::{Program, Watched};
+use serde_json::{Value, json};
+
+const ALL_BUT_REVEAL: &str =
+    "sign,decrypt,encrypt,verify,wrap,extract,unwrap,derive,generate,import,modify,destroy";
+const VALUE: [u8; 32] = [7; 32];
+
+fn secret(label: &str) -> String {
+    format!("pkcs11:token=sandbox;object={label};type=secret-key")
+}
+
+fn read(session: u64, object: u64, kind: u64) -> Value {
+    json!({ "session": session, "object": object, "template": [[kind, 512]] })
+}
+
+/// A key on the token that the token itself gives out.
+fn make_open_key(watched: &Watched) {
+    let (mut owner, session) = watched.owner();
+    let template = json!([
+        [CKA_CLASS, ulong(CKO_SECRET_KEY)],
+        [CKA_KEY_TYPE, ulong(CKK_GENERIC_SECRET)],
+        [CKA_TOKEN, TRUE],
+        [CKA_SENSITIVE, FALSE],
+        [CKA_EXTRACTABLE, TRUE],
+        [CKA_SIGN, TRUE],
+        [CKA_LABEL, hex(b"open")],
+        [CKA_VALUE, hex(&VALUE)]
+    ]);
+    owner.must("C_CreateObject", json!({ "session": session, "template": template }));
+}
+
+#[test]
+fn the_value_of_a_key_that_is_not_sensitive_needs_reveal() {
+    let watched = Watched::up();
+    make_open_key(&watched);
+    let mut program = watched.program("reader", &[(&secret("open"), ALL_BUT_REVEAL)]);
+    let (session, open) = (program.session, program.key(CKO_SECRET_KEY, "open"));
+    program.denied("not-granted", "C_GetAttributeValue", read(session, open, CKA_VALUE));
+    // Nor among others, nor its length alone, nor an attribute that nobody knows.
+    let among = json!([[CKA_LABEL, 64], [CKA_VALUE, 64], [CKA_CLASS, 8]]);
+    program.denied(
+        "not-granted",
+        "C_GetAttributeValue",
+        json!({ "session": session, "object": open, "template": among }),
+    );
+    let length = json!([[CKA_VALUE, null]]);
+    program.denied(
+        "not-granted",
+        "C_GetAttributeValue",
+        json!({ "session": session, "object": open, "template": length }),
+    );
+    program.denied("not-granted", "C_GetAttributeValue", read(session, open, CKA_VENDOR_DEFINED + 1));
+
+    let mut revealer = watched.program("revealer", &[(&secret("open"), "reveal")]);
+    let (session, open) = (revealer.session, revealer.key(CKO_SECRET_KEY, "open"));
+    let value = revealer.must("C_GetAttributeValue", read(session, open, CKA_VALUE));
+    assert_eq!(value.attribute(0), VALUE);
+}
+
+#[test]
+fn what_the_token_keeps_to_itself_and_what_is_public_is_free_to_ask_for() {
+    let watched = Watched::up();
+    make_open_key(&watched);
+    let mut program = watched.started("unapproved");
+    let session = program.session;
+    let (aes, ec) = (program.key(CKO_SECRET_KEY, "demo-aes"), program.key(CKO_PRIVATE_KEY, "demo-ec"));
+    for key in [aes, ec] {
+        program.arrives(CKR_ATTRIBUTE_SENSITIVE, "C_GetAttributeValue", read(session, key, CKA_VALUE));
+    }
+    let open = program.key(CKO_SECRET_KEY, "open");
+    // Two at once: the gate itself asks for one at a time.
+    let public = json!([[CKA_KEY_TYPE, 8], [CKA_LABEL, 64], [CKA_SIGN, 1], [CKA_EXTRACTABLE, 1]]);
+    let attributes = json!({ "session": session, "object": open, "template": public });
+    assert_eq!(program.must("C_GetAttributeValue", attributes).attribute(1), b"open");
+    let public = program.key(CKO_PUBLIC_KEY, "demo-rsa");
+    let modulus = program.must("C_GetAttributeValue", read(session, public, CKA_MODULUS));
+    assert_eq!(modulus.attribute(0).len(), 256);
+}
+
+#[test]
+fn private_data_and_objects_of_an_unknown_class_need_reveal() {
+    let watched = Watched::up();
+    let (mut owner, owners) = watched.owner();
+    let parameters = json!([
+        [CKA_CLASS, ulong(CKO_DOMAIN_PARAMETERS)],
+        [CKA_KEY_TYPE, ulong(CKK_DH)],
+        [CKA_TOKEN, TRUE],
+        [CKA_PRIME, hex(&[0xff; 128])],
+        [CKA_BASE, "02"],
+        [CKA_LABEL, hex(b"parameters")]
+    ]);
+    owner.must("C_CreateObject", json!({ "session": owners, "template": parameters }));
+    for (label, private) in [("note", TRUE), ("poster", FALSE)] {
+        let data = json!([
+            [CKA_CLASS, ulong(CKO_DATA)],
+            [CKA_TOKEN, TRUE],
+            [CKA_PRIVATE, private],
+            [CKA_VALUE, hex(b"written")],
+            [CKA_LABEL, hex(label.as_bytes())]
+        ]);
+        owner.must("C_CreateObject", json!({ "session": owners, "template": data }));
+    }
+    let objects = |program: &mut Program<'_>| {
+        [(CKO_DATA, "note"), (CKO_DATA, "poster"), (CKO_DOMAIN_PARAMETERS, "parameters")]
+            .map(|(class, label)| program.key(class, label))
+    };
+    let every_key =
+        ["secret-key", "private", "public"].map(|kind| format!("pkcs11:token=sandbox;type={kind}"));
+    let mut keys_only = watched.program("keys", &every_key.each_ref().map(|key| (&**key, "all")));
+    let session = keys_only.session;
+    let [note, poster, parameters] = objects(&mut keys_only);
+    keys_only.denied("not-granted", "C_GetAttributeValue", read(session, note, CKA_VALUE));
+    keys_only.denied("not-granted", "C_GetAttributeValue", read(session, parameters, CKA_VALUE));
+    let value = keys_only.must("C_GetAttributeValue", read(session, poster, CKA_VALUE)).attribute(0);
+    assert_eq!(value, b"written");
+
+    let mut reader = watched.program("reader", &[("pkcs11:token=sandbox", "reveal")]);
+    let session = reader.session;
+    let [note, _, parameters] = objects(&mut reader);
+    let value = reader.must("C_GetAttributeValue", read(session, note, CKA_VALUE)).attribute(0);
+    assert_eq!(value, b"written");
+    reader.arrives(CKR_ATTRIBUTE_TYPE_INVALID, "C_GetAttributeValue", read(session, parameters, CKA_VALUE));
+}
+
+#[test]
+fn a_keys_value_goes_into_a_digest_with_reveal_only() {
+    let watched = Watched::up();
+    make_open_key(&watched);
+    let mut program = watched.program("digester", &[(&secret("open"), ALL_BUT_REVEAL)]);
+    let (session, open) = (program.session, program.key(CKO_SECRET_KEY, "open"));
+    let begin = json!({ "session": session, "mechanism": CKM_SHA256 });
+    program.must("C_DigestInit", begin);
+    program.denied("not-granted", "C_DigestKey", json!({ "session": session, "key": open }));
+    // The digest goes on without it.
+    let digest = program.must("C_DigestFinal", json!({ "session": session })).bytes("output");
+    assert_eq!(hex(&digest), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+
+    let mut revealer = watched.program("revealer", &[(&secret("open"), "reveal")]);
+    let (session, open) = (revealer.session, revealer.key(CKO_SECRET_KEY, "open"));
+    revealer.must("C_DigestInit", json!({ "session": session, "mechanism": CKM_SHA256 }));
+    revealer.must("C_DigestKey", json!({ "session": session, "key": open }));
+    let digest = revealer.must("C_DigestFinal", json!({ "session": session })).bytes("output");
+    let value = watched.stack.write("value", VALUE);
+    let expected = e2e::openssl::openssl(&["dgst", "-sha256", "-binary", value.to_str().unwrap()]);
+    assert_eq!(digest, expected);
+}
+
+/// SoftHSM saves no states: what the gate lets through is answered with `CKR_FUNCTION_NOT_SUPPORTED`.
+#[test]
+fn the_state_of_an_operation_is_as_secret_as_its_keys() {
+    let watched = Watched::up();
+    make_open_key(&watched);
+    let sign_init =
+        |session: u64, key: u64| json!({ "session": session, "mechanism": CKM_SHA256_HMAC, "key": key });
+    let state = |session: u64| json!({ "session": session });
+
+    let mut signer = watched.program("signer", &[(&secret("open"), ALL_BUT_REVEAL)]);
+    let (session, open) = (signer.session, signer.key(CKO_SECRET_KEY, "open"));
+    signer.arrives(CKR_FUNCTION_NOT_SUPPORTED, "C_GetOperationState", state(session));
+    signer.must("C_SignInit", sign_init(session, open));
+    signer.denied("not-granted", "C_GetOperationState", state(session));
+    // The operation goes on.
+    signer.must("C_Sign", json!({ "session": session, "input": "00" }));
+    signer.arrives(CKR_FUNCTION_NOT_SUPPORTED, "C_GetOperationState", state(session));
+
+    let mut revealer = watched.program("revealer", &[(&secret("open"), "reveal,sign")]);
+    let (session, open) = (revealer.session, revealer.key(CKO_SECRET_KEY, "open"));
+    revealer.must("C_SignInit", sign_init(session, open));
+    revealer.arrives(CKR_FUNCTION_NOT_SUPPORTED, "C_GetOperationState", state(session));
+    let digesting = revealer.another_session();
+    revealer.must("C_DigestInit", json!({ "session": digesting, "mechanism": CKM_SHA256 }));
+    revealer.must("C_DigestKey", json!({ "session": digesting, "key": open }));
+    revealer.arrives(CKR_FUNCTION_NOT_SUPPORTED, "C_GetOperationState", state(digesting));
+}
+
+#[test]
+fn a_state_is_restored_with_every_use_that_it_may_hold() {
+    let watched = Watched::up();
+    make_open_key(&watched);
+    let restore = |session: u64, role: &str, key: u64| {
+        let mut request = json!({ "session": session, "state": hex(&[1; 32]) });
+        request[role] = key.into();
+        request
+    };
+    let roles = [("encryption_key", "reveal,encrypt,decrypt"), ("authentication_key", "reveal,sign,verify")];
+    for (role, needed) in roles {
+        for missing in needed.split(',') {
+            let granted: Vec<_> = needed.split(',').filter(|operation| *operation != missing).collect();
+            let name = format!("{role}-without-{missing}");
+            let mut program = watched.program(&name, &[(&secret("open"), &granted.join(","))]);
+            let (session, open) = (program.session, program.key(CKO_SECRET_KEY, "open"));
+            program.denied("not-granted", "C_SetOperationState", restore(session, role, open));
+        }
+        let mut program = watched.program(role, &[(&secret("open"), needed)]);
+        let (session, open) = (program.session, program.key(CKO_SECRET_KEY, "open"));
+        let request = restore(session, role, open);
+        program.arrives(CKR_FUNCTION_NOT_SUPPORTED, "C_SetOperationState", request);
+    }
+    let mut unapproved = watched.started("unapproved");
+    let session = unapproved.session;
+    let keyless = json!({ "session": session, "state": hex(&[1; 32]) });
+    unapproved.arrives(CKR_FUNCTION_NOT_SUPPORTED, "C_SetOperationState", keyless);
+}
