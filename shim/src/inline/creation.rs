@@ -216,6 +216,7 @@ impl Layer<calls::C_GenerateKeyPair> for Inline {
                 if let Err((rv, other)) = accounted {
                     // Half a pair is of no use to anybody.
                     self.module.destroy(call.session(), other);
+                    self.gate.objects_changed();
                     self.gate.provenance().destroyed(place.slot(), other);
                     self.gate.handles().destroyed(place.slot(), other);
                     return Err(rv);

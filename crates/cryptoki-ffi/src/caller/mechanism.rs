@@ -88,7 +88,7 @@ fn handle(words: &[u64], field: HandleField) -> Option<CK_OBJECT_HANDLE> {
     let counts = match field.when {
         When::Always => true,
         When::Flag(offset) => byte(offset) != CK_FALSE,
-        When::Number(offset, value) => word(offset) == value,
+        When::Unless(offset, values) => !values.contains(&word(offset)),
     };
     Some(word(field.offset)).filter(|handle| counts && *handle != CK_INVALID_HANDLE)
 }
@@ -178,9 +178,13 @@ mod tests {
         // SAFETY: numbers and null pointers, for all of which zero is a value.
         let mut hkdf: CK_HKDF_PARAMS = unsafe { zeroed() };
         hkdf.hSaltKey = 7;
-        for (salt, expected) in
-            [(CKF_HKDF_SALT_NULL, vec![]), (CKF_HKDF_SALT_DATA, vec![]), (CKF_HKDF_SALT_KEY, vec![7])]
-        {
+        for (salt, expected) in [
+            (CKF_HKDF_SALT_NULL, vec![]),
+            (CKF_HKDF_SALT_DATA, vec![]),
+            (CKF_HKDF_SALT_KEY, vec![7]),
+            (CKF_HKDF_SALT_KEY | CKF_HKDF_SALT_DATA, vec![7]),
+            (0, vec![7]),
+        ] {
             hkdf.ulSaltType = salt;
             assert_eq!(view(CKM_HKDF_DERIVE, &mut hkdf).names, ParameterNames::Objects(expected));
         }

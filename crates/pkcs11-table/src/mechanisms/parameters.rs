@@ -37,8 +37,8 @@ pub enum When {
     Always,
     /// If the `CK_BBOOL` at this offset is not false.
     Flag(usize),
-    /// If the `CK_ULONG` at this offset has this value.
-    Number(usize, u64),
+    /// Unless the `CK_ULONG` at this offset has one of these values.
+    Unless(usize, &'static [u64]),
 }
 
 const fn always(offset: usize) -> HandleField {
@@ -49,8 +49,9 @@ const fn flagged(offset: usize, flag: usize) -> HandleField {
     HandleField { offset, when: When::Flag(flag) }
 }
 
-/// `CKF_HKDF_SALT_KEY`.
-const SALT_KEY: u64 = 4;
+/// `CKF_HKDF_SALT_NULL` and `CKF_HKDF_SALT_DATA`. They are flags by name: a module may look at the bit of
+/// `CKF_HKDF_SALT_KEY` alone.
+const NO_SALT_KEY: &[u64] = &[1, 2];
 
 /// What the parameter of `mechanism` can hold.
 pub fn parameter(mechanism: u64) -> Parameter {
@@ -66,7 +67,7 @@ pub fn parameter(mechanism: u64) -> Parameter {
         0x1203 => handles(40, const { &[always(32)] }),
         // CKM_HKDF_DERIVE, CKM_HKDF_DATA: CK_HKDF_PARAMS.
         0x402a | 0x402b => {
-            handles(64, const { &[HandleField { offset: 40, when: When::Number(16, SALT_KEY) }] })
+            handles(64, const { &[HandleField { offset: 40, when: When::Unless(16, NO_SALT_KEY) }] })
         }
         // CKM_IKE2_PRF_PLUS_DERIVE: CK_IKE2_PRF_PLUS_DERIVE_PARAMS.
         0x402e => handles(40, const { &[flagged(16, 8)] }),
