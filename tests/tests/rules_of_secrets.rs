@@ -2,6 +2,7 @@
 //! operation.
 
 use cryptoki_sys::*;
+use e2e::openssl::aes_ecb;
 use e2e::probe::{FALSE, TRUE, hex, joined, ulong};
 use e2e::{Program, Watched};
 use serde_json::{Value, json};
@@ -128,6 +129,39 @@ fn private_data_and_objects_of_an_unknown_class_need_reveal() {
 }
 
 #[test]
+fn a_check_value_does_not_tell_what_a_keys_value_is() {
+    let watched = Watched::up();
+    watched.make_aes("base", &VALUE, json!([[CKA_DERIVE, TRUE]]));
+    let derive = |session: u64, base: u64, sensitive: &str| {
+        json!({
+            "session": session, "mechanism": CKM_AES_ECB_ENCRYPT_DATA, "parameter": [{ "at": hex(&[5; 16]) }, 16],
+            "base_key": base,
+            "template": [
+                [CKA_CLASS, ulong(CKO_SECRET_KEY)], [CKA_KEY_TYPE, ulong(CKK_GENERIC_SECRET)],
+                [CKA_VALUE_LEN, ulong(1)], [CKA_SENSITIVE, sensitive]
+            ]
+        })
+    };
+    let check_value = |session: u64, key: u64| json!({ "session": session, "object": key, "template": [[CKA_CHECK_VALUE, 16], [CKA_LABEL, 64]] });
+    for (name, operations) in [("deriver", "derive"), ("revealer", "derive,reveal")] {
+        let mut program = watched.program(name, &[(&secret("base"), operations)]);
+        let (session, base) = (program.session, program.key(CKO_SECRET_KEY, "base"));
+        for sensitive in [FALSE, TRUE] {
+            // The first of the bytes by which SoftHSM derives, of which it gives out three of the digest.
+            let key = program.must("C_DeriveKey", derive(session, base, sensitive)).handle("key");
+            if operations == "derive" {
+                program.denied("not-granted", "C_GetAttributeValue", check_value(session, key));
+            } else {
+                let value = program.must("C_GetAttributeValue", check_value(session, key)).attribute(0);
+                let first = watched.stack.write("first", &aes_ecb(&watched.stack, &VALUE, &[5; 16])[..1]);
+                let digest = e2e::openssl::openssl(&["dgst", "-sha1", "-binary", first.to_str().unwrap()]);
+                assert_eq!(value, digest[..3]);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_search_does_not_tell_what_a_keys_value_is() {
     let watched = Watched::up();
     watched.make_aes("base", &VALUE, json!([[CKA_DERIVE, TRUE]]));
@@ -155,6 +189,7 @@ fn a_search_does_not_tell_what_a_keys_value_is() {
         ),
         json!([[CKA_CLASS, ulong(CKO_PRIVATE_KEY)], [CKA_PRIVATE_EXPONENT, "01"]]),
         json!([[CKA_VENDOR_DEFINED + 1, "01"]]),
+        json!([[CKA_CHECK_VALUE, "010203"]]),
     ] {
         deriver.denied("not-granted", "C_FindObjectsInit", search(session, template));
     }

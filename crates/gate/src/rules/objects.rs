@@ -54,7 +54,8 @@ pub struct AttributeRequest {
     pub kind: ObjectKind,
     /// Every attribute of the template is one that holds nothing secret, on any kind of object.
     pub only_public_attributes: bool,
-    /// `CKA_SENSITIVE` is true: the token itself never answers with the value (PKCS#11 2.40 section 4.9).
+    /// `CKA_SENSITIVE` is true: the token itself never answers with the value (PKCS#11 2.40 section 4.9), and it is not asked for
+    /// anything that is made of the value.
     pub sensitive: bool,
 }
 
