@@ -80,6 +80,7 @@ impl Inline {
                 rv => result = rv,
             }
         }
+        self.gate.handles().slot_closed(slot);
         self.gate.objects_changed();
         result
     }
