@@ -212,7 +212,7 @@ fn the_shim_answers_as_the_real_module_does_or_refuses() {
             let (real, shim) = (direct.answer(index, spoiling), approved.answer(index, spoiling));
             let is_as_it_should_be = shim == real
                 || shim.is_some_and(|rv| {
-                    rv == CKR_ARGUMENTS_BAD || is_the_gates_own(&stack, function, &what, rv)
+                    rv == CKR_ARGUMENTS_BAD || is_the_gates_own(stack, function, &what, rv)
                 });
             if !is_as_it_should_be {
                 differences.insert(call, format!("real {real:x?} shim {shim:x?}"));

@@ -2,7 +2,8 @@
 //! operation.
 
 use cryptoki_sys::*;
-use e2e::probe::{FALSE, TRUE, hex, ulong};
+use e2e::openssl::aes_ecb;
+use e2e::probe::{FALSE, TRUE, hex, joined, ulong};
 use e2e::{Program, Watched};
 use serde_json::{Value, json};
 
@@ -125,6 +126,88 @@ fn private_data_and_objects_of_an_unknown_class_need_reveal() {
     let value = reader.must("C_GetAttributeValue", read(session, note, CKA_VALUE)).attribute(0);
     assert_eq!(value, b"written");
     reader.arrives(CKR_ATTRIBUTE_TYPE_INVALID, "C_GetAttributeValue", read(session, parameters, CKA_VALUE));
+}
+
+#[test]
+fn a_check_value_does_not_tell_what_a_keys_value_is() {
+    let watched = Watched::up();
+    watched.make_aes("base", &VALUE, json!([[CKA_DERIVE, TRUE]]));
+    let derive = |session: u64, base: u64, sensitive: &str| {
+        json!({
+            "session": session, "mechanism": CKM_AES_ECB_ENCRYPT_DATA, "parameter": [{ "at": hex(&[5; 16]) }, 16],
+            "base_key": base,
+            "template": [
+                [CKA_CLASS, ulong(CKO_SECRET_KEY)], [CKA_KEY_TYPE, ulong(CKK_GENERIC_SECRET)],
+                [CKA_VALUE_LEN, ulong(1)], [CKA_SENSITIVE, sensitive]
+            ]
+        })
+    };
+    let check_value = |session: u64, key: u64| json!({ "session": session, "object": key, "template": [[CKA_CHECK_VALUE, 16], [CKA_LABEL, 64]] });
+    for (name, operations) in [("deriver", "derive"), ("revealer", "derive,reveal")] {
+        let mut program = watched.program(name, &[(&secret("base"), operations)]);
+        let (session, base) = (program.session, program.key(CKO_SECRET_KEY, "base"));
+        for sensitive in [FALSE, TRUE] {
+            // The first of the bytes by which SoftHSM derives, of which it gives out three of the digest.
+            let key = program.must("C_DeriveKey", derive(session, base, sensitive)).handle("key");
+            if operations == "derive" {
+                program.denied("not-granted", "C_GetAttributeValue", check_value(session, key));
+            } else {
+                let value = program.must("C_GetAttributeValue", check_value(session, key)).attribute(0);
+                let first = watched.stack.write("first", &aes_ecb(&watched.stack, &VALUE, &[5; 16])[..1]);
+                let digest = e2e::openssl::openssl(&["dgst", "-sha1", "-binary", first.to_str().unwrap()]);
+                assert_eq!(value, digest[..3]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_search_does_not_tell_what_a_keys_value_is() {
+    let watched = Watched::up();
+    watched.make_aes("base", &VALUE, json!([[CKA_DERIVE, TRUE]]));
+    let search = |session: u64, template: Value| json!({ "session": session, "template": template });
+    let by_value = |value: &[u8]| json!([[CKA_VALUE, hex(value)]]);
+
+    // Of a derived key's value each byte would take 256 attempts: SoftHSM compares with what sensitive keys hold, too.
+    let mut deriver = watched.program("deriver", &[(&secret("base"), "derive")]);
+    let (session, base) = (deriver.session, deriver.key(CKO_SECRET_KEY, "base"));
+    let short = json!({
+        "session": session, "mechanism": CKM_AES_ECB_ENCRYPT_DATA, "parameter": [{ "at": hex(&[5; 16]) }, 16],
+        "base_key": base,
+        "template": [
+            [CKA_CLASS, ulong(CKO_SECRET_KEY)], [CKA_KEY_TYPE, ulong(CKK_GENERIC_SECRET)], [CKA_VALUE_LEN, ulong(1)]
+        ]
+    });
+    deriver.must("C_DeriveKey", short);
+    for template in [
+        by_value(&[0]),
+        joined(&by_value(&[0]), &json!([[CKA_CLASS, ulong(CKO_SECRET_KEY)]])),
+        joined(&by_value(&[0]), &json!([[CKA_CLASS, ulong(CKO_DATA)]])),
+        joined(
+            &by_value(&[0]),
+            &json!([[CKA_CLASS, ulong(CKO_CERTIFICATE)], [CKA_CLASS, ulong(CKO_SECRET_KEY)]]),
+        ),
+        json!([[CKA_CLASS, ulong(CKO_PRIVATE_KEY)], [CKA_PRIVATE_EXPONENT, "01"]]),
+        json!([[CKA_VENDOR_DEFINED + 1, "01"]]),
+        json!([[CKA_CHECK_VALUE, "010203"]]),
+    ] {
+        deriver.denied("not-granted", "C_FindObjectsInit", search(session, template));
+    }
+    // What is public is searched for by anybody.
+    for template in [
+        json!([[CKA_LABEL, hex(b"base")], [CKA_CLASS, ulong(CKO_SECRET_KEY)]]),
+        json!([[CKA_MODULUS, "01"]]),
+        joined(&by_value(&[0]), &json!([[CKA_CLASS, ulong(CKO_CERTIFICATE)]])),
+    ] {
+        deriver.must("C_FindObjectsInit", search(session, template));
+        deriver.probe.must("C_FindObjectsFinal", json!({ "session": session }));
+    }
+    let mut revealer = watched.program("revealer", &[("pkcs11:token=sandbox", "reveal")]);
+    let session = revealer.session;
+    revealer.must("C_FindObjectsInit", search(session, by_value(&VALUE)));
+    let found =
+        revealer.probe.must("C_FindObjects", json!({ "session": session })).numbers("objects", "count");
+    assert_eq!(found.len(), 1);
 }
 
 #[test]

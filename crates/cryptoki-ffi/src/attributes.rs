@@ -2,6 +2,12 @@
 
 use cryptoki_sys::*;
 
+/// Whether `kind` is made of the value of a secret key and given out all the same, sensitive or not: of a key of one byte the
+/// check value tells the byte, and so on.
+pub const fn is_made_of_the_value(kind: CK_ATTRIBUTE_TYPE) -> bool {
+    kind == CKA_CHECK_VALUE
+}
+
 /// Whether `kind` never holds secret material, on keys included (PKCS#11 2.40 sections 4.4 to 4.9).
 pub const fn is_public_attribute(kind: CK_ATTRIBUTE_TYPE) -> bool {
     matches!(
@@ -49,7 +55,6 @@ pub const fn is_public_attribute(kind: CK_ATTRIBUTE_TYPE) -> bool {
             | CKA_SUBPRIME
             | CKA_BASE
             | CKA_VALUE_LEN
-            | CKA_CHECK_VALUE
             | CKA_UNIQUE_ID
             | CKA_APPLICATION
             | CKA_OBJECT_ID

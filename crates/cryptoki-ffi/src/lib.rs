@@ -17,7 +17,7 @@ mod real_module;
 mod rv;
 
 pub use attester::{AttestationKey, AttesterSession, KeyFacts, SignatureKind, TokenFacts};
-pub use attributes::is_public_attribute;
+pub use attributes::{is_made_of_the_value, is_public_attribute};
 pub use caller::{MechanismView, ParameterNames, Stated, TemplateView};
 pub use cancel::Cancelled;
 pub use entry::entry;

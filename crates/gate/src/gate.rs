@@ -290,16 +290,22 @@ impl Gate {
         }
     }
 
-    /// Judges a call that uses no key: it takes a trust token only where everything is gated.
+    /// Judges a call that uses no key: unless it demands something, it takes a trust token only where everything is gated.
     ///
     /// # Errors
     /// The refusal, on record.
-    pub fn keyless(&self, place: &Place, function: Function) -> Result<Open, Denial> {
-        let judged = match function.class() {
-            Class::Keyless => self.judge(&Demands::none(function), None),
+    pub fn keyless(&self, place: &Place, demands: &Demands) -> Result<Open, Denial> {
+        let judged = match demands.function.class() {
+            Class::Keyless => self.judge(demands, None),
             _ => Err(Refusal::WrongClass),
         };
-        judged.map(|_| Open::judged()).map_err(|refusal| self.refuse(Some(place), function, None, refusal))
+        let subject = demands.iter().map(|demand| &demand.subject).next();
+        judged
+            .map(|(_, spending)| {
+                spending.complete();
+                Open::judged()
+            })
+            .map_err(|refusal| self.refuse(Some(place), demands.function, subject, refusal))
     }
 
     /// Judges a login by its user type. Logging in a user makes no use of a key, and refusing it breaks clients; the security

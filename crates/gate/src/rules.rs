@@ -14,7 +14,8 @@ use crate::subject::Subject;
 
 pub use keys::{Mechanism, begin, derive, generate, set_operation_state, unwrap, wrap};
 pub use objects::{
-    AttributeRequest, ObjectKind, administer, change, copy, create, destroy, harmless, is_harmless, reveal,
+    AttributeRequest, ObjectKind, administer, change, copy, create, destroy, harmless, is_harmless,
+    is_harmless_search, reveal,
 };
 
 /// A permission that is asked for: every demand must be granted.

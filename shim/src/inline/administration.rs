@@ -13,8 +13,8 @@ use super::Inline;
 use crate::layer::Layer;
 
 impl Inline {
-    /// The token of a session as something to be administered.
-    fn token_subject(&self, place: &Place) -> Result<Arc<Subject>, CK_RV> {
+    /// The token of a session as something that grants name.
+    pub(super) fn token_subject(&self, place: &Place) -> Result<Arc<Subject>, CK_RV> {
         self.token(place.slot()).map(subject)
     }
 

@@ -1,7 +1,7 @@
 //! Reading attributes: no secret material comes out without a grant.
 
 use cryptoki_ffi::calls;
-use cryptoki_ffi::{CK_RV, is_public_attribute};
+use cryptoki_ffi::{CK_RV, is_made_of_the_value, is_public_attribute};
 use cryptoki_sys::CKR_ARGUMENTS_BAD;
 use gate::{AttributeRequest, ObjectKind, rules};
 use pkcs11_table::Function;
@@ -32,6 +32,7 @@ impl Layer<calls::C_GetAttributeValue> for Inline {
                 only_public_attributes,
                 sensitive: !only_public_attributes
                     && is_secret_key
+                    && !types.iter().any(|kind| is_made_of_the_value(*kind))
                     && self.module.is_sensitive(call.session(), call.object()),
             };
             let judged = if rules::is_harmless(request) {

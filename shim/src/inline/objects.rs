@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
+use cryptoki_ffi::{CK_RV, Stated, kind_of};
 use cryptoki_sys::{CK_OBJECT_HANDLE, CKR_ARGUMENTS_BAD, CKR_OBJECT_HANDLE_INVALID, CKR_OK};
 use gate::{NewObject, ObjectKind, Subject, rules};
 use pkcs11_table::Function;
@@ -12,6 +12,32 @@ use super::Inline;
 use super::creation::Caller;
 use super::lookup::Found;
 use crate::layer::Layer;
+
+impl Layer<calls::C_FindObjectsInit> for Inline {
+    fn call(&self, call: calls::C_FindObjectsInit) -> CK_RV {
+        call.pinned(|template, pinned| {
+            let function = Function::C_FindObjectsInit;
+            let kind = match template.class {
+                Stated::Once(class) => Some(kind_of(class)),
+                Stated::Absent | Stated::Unclear => None,
+            };
+            let judged = self.session(call.session()).and_then(|place| {
+                let demands = if rules::is_harmless_search(template.only_public_attributes, kind) {
+                    rules::harmless(function)
+                } else {
+                    // Of whatever object: it need not be there for the answer to tell.
+                    rules::reveal(function, [&self.token_subject(place)?])
+                };
+                self.gate.keyless(place, &demands).map_err(|denial| self.deny(&denial))
+            });
+            match judged {
+                Ok(permit) => self.module.invoke(permit, pinned),
+                Err(rv) => rv,
+            }
+        })
+        .unwrap_or(CKR_ARGUMENTS_BAD)
+    }
+}
 
 impl Layer<calls::C_FindObjects> for Inline {
     fn call(&self, call: calls::C_FindObjects) -> CK_RV {

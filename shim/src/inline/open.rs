@@ -53,4 +53,4 @@ macro_rules! forward_keyless {
     )*};
 }
 
-forward_keyless!(C_FindObjectsInit, C_GenerateRandom, C_SeedRandom);
+forward_keyless!(C_GenerateRandom, C_SeedRandom);

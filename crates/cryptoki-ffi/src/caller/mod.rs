@@ -57,7 +57,7 @@ macro_rules! with_template {
     )*};
 }
 
-with_template!(C_CopyObject, C_CreateObject, C_SetAttributeValue);
+with_template!(C_CopyObject, C_CreateObject, C_FindObjectsInit, C_SetAttributeValue);
 
 macro_rules! with_mechanism_and_template {
     ($($call:ident),*) => {$(

@@ -2,6 +2,8 @@
 
 use cryptoki_sys::*;
 
+use crate::attributes::is_public_attribute;
+
 /// Templates longer than this are refused; the largest that clients send have some dozens of attributes.
 const MOST_ATTRIBUTES: usize = 1024;
 /// Names longer than this are refused rather than cut.
@@ -31,6 +33,8 @@ pub struct TemplateView {
     pub label: Stated<Vec<u8>>,
     /// `CKA_TOKEN`.
     pub token: Stated<bool>,
+    /// Every attribute is one that holds nothing secret, on any kind of object.
+    pub only_public_attributes: bool,
 }
 
 /// A template in memory of our own. What it is judged by is copied, too; other values stay where they are.
@@ -49,6 +53,7 @@ impl PinnedTemplate {
     pub(super) unsafe fn read(first: *const CK_ATTRIBUTE, count: CK_ULONG) -> Option<Self> {
         // SAFETY: by the promise above.
         let mut attributes = unsafe { attributes(first, count) }?;
+        let only_public_attributes = attributes.iter().all(|attribute| is_public_attribute(attribute.type_));
         let mut values = Vec::new();
         let mut take = |kind| {
             // SAFETY: as above.
@@ -60,6 +65,7 @@ impl PinnedTemplate {
             id: take(CKA_ID),
             label: take(CKA_LABEL),
             token: flag(take(CKA_TOKEN)),
+            only_public_attributes,
         };
         Some(Self { attributes, is_null: first.is_null(), view, _values: values })
     }

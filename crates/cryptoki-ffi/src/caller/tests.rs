@@ -115,6 +115,19 @@ fn a_template_that_states_a_thing_twice_or_unreadably_is_unclear() {
 }
 
 #[test]
+fn a_template_tells_whether_it_asks_for_what_may_be_secret() {
+    let asks = |kinds: &[CK_ATTRIBUTE_TYPE]| {
+        let mut template: Vec<_> = kinds.iter().map(|kind| attribute(*kind, &mut [])).collect();
+        !view_of(&mut template).unwrap().only_public_attributes
+    };
+    assert!(!asks(&[]));
+    assert!(!asks(&[CKA_LABEL, CKA_MODULUS, CKA_EC_POINT]));
+    for secret in [CKA_VALUE, CKA_PRIVATE_EXPONENT, CKA_PRIME_1, CKA_VENDOR_DEFINED | 1] {
+        assert!(asks(&[CKA_LABEL, secret]), "{secret:#x}");
+    }
+}
+
+#[test]
 fn flags_are_read_as_modules_read_them() {
     let token = |byte: u8| view_of(&mut [attribute(CKA_TOKEN, &mut [byte])]).unwrap().token;
     assert_eq!(token(CK_FALSE), Stated::Once(false));

@@ -54,7 +54,8 @@ pub struct AttributeRequest {
     pub kind: ObjectKind,
     /// Every attribute of the template is one that holds nothing secret, on any kind of object.
     pub only_public_attributes: bool,
-    /// `CKA_SENSITIVE` is true: the token itself never answers with the value (PKCS#11 2.40 section 4.9).
+    /// `CKA_SENSITIVE` is true: the token itself never answers with the value (PKCS#11 2.40 section 4.9), and it is not asked for
+    /// anything that is made of the value.
     pub sensitive: bool,
 }
 
@@ -117,6 +118,12 @@ pub fn reveal<'a>(function: Function, objects: impl IntoIterator<Item = &'a Arc<
     Demands { function, all }
 }
 
+/// Whether a search can tell nothing secret. One by an attribute that may hold a secret tells whether an object has just that
+/// value, so that a key could be had by trying; certificates and public keys keep none.
+pub const fn is_harmless_search(only_public_attributes: bool, kind: Option<ObjectKind>) -> bool {
+    only_public_attributes || matches!(kind, Some(ObjectKind::Certificate | ObjectKind::PublicKey))
+}
+
 /// To administer tokens: all of `tokens`, the one that is there and the one that it becomes.
 pub fn administer<'a>(function: Function, tokens: impl IntoIterator<Item = &'a Arc<Subject>>) -> Demands {
     let all = tokens.into_iter().map(|token| demand(Operation::Administer, token, None)).collect();
@@ -163,6 +170,17 @@ mod tests {
 
     fn free(demands: impl Fn(ObjectKind) -> Demands) -> Vec<ObjectKind> {
         KINDS.into_iter().filter(|kind| demands(*kind).iter().next().is_none()).collect()
+    }
+
+    #[test]
+    fn a_search_by_what_may_be_secret_is_harmless_among_public_things_only() {
+        for kind in KINDS {
+            assert!(is_harmless_search(true, Some(kind)), "{kind:?}");
+            let is_public = matches!(kind, ObjectKind::Certificate | ObjectKind::PublicKey);
+            assert_eq!(is_harmless_search(false, Some(kind)), is_public, "{kind:?}");
+        }
+        assert!(is_harmless_search(true, None));
+        assert!(!is_harmless_search(false, None));
     }
 
     #[test]

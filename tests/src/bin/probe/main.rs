@@ -4,9 +4,9 @@
 //! Reads one request per line from standard input, such as `{"call": "C_SignInit", "session": 3, "mechanism": 64,
 //! "key": 5}`, and answers each with one line, such as `{"rv": 0}`. Arguments that a request does not name are null
 //! where they are only passed on, and room for an answer where the function writes there. `{"call": "fork"}` forks: the
-//! child answers from then on. `{"call": "thread", "request": {…}}` has another thread make a call, which gets a number;
-//! `{"call": "join", "thread": 0}` answers what it was answered. With `"on": "FILE"` the call is made on another module in
-//! the same process.
+//! child answers from then on. With `"on": "FILE"` the call is made on another module in the same process.
+//! `{"call": "thread", "request": {…}}` has another thread make a call, which gets a number; `{"call": "join", "thread": 0}`
+//! answers what it was answered.
 
 mod calls;
 mod memory;
@@ -25,22 +25,20 @@ fn main() {
     let mut threads = Vec::new();
     for request in io::stdin().lock().lines() {
         let request: Value = serde_json::from_str(&request.expect("a line")).expect("a request in JSON");
-        let answer = match request["call"].as_str() {
-            Some("fork") => fork(),
-            Some("thread") => {
+        let answer = match (request["call"].as_str(), request["on"].as_str()) {
+            (Some("fork"), _) => fork(),
+            (Some("thread"), _) => {
                 let request = request["request"].clone();
                 threads.push(Some(thread::spawn(move || calls::call(list, &request))));
                 json!({ "rv": 0 })
             }
-            Some("join") => {
+            (Some("join"), _) => {
                 let number = request["thread"].as_u64().and_then(|number| usize::try_from(number).ok());
                 let thread = number.and_then(|number| threads.get_mut(number)?.take());
                 thread.expect("a thread that runs").join().expect("a call")
             }
-            _ => match request["on"].as_str() {
-                Some(other) => calls::call(calls::load(OsStr::new(other)), &request),
-                None => calls::call(list, &request),
-            },
+            (_, Some(other)) => calls::call(calls::load(OsStr::new(other)), &request),
+            (_, None) => calls::call(list, &request),
         };
         writeln!(answers, "{answer}").expect("standard output");
         answers.flush().expect("standard output");
