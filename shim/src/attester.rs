@@ -181,6 +181,7 @@ impl InlineAttester {
     /// The attestation key, on a session that is closed when dropped.
     fn key(&self, slot: u64) -> Result<(AttesterSession, AttestationKey), AttestationFailure> {
         let session = AttesterSession::open(self.module, slot).map_err(module_error)?;
+        self.check_own(&session)?;
         if let Some(pin) = self.place.pin().map_err(|error| local("attestation-pin", error.to_string()))? {
             session.login(&pin).map_err(module_error)?;
         }
@@ -189,11 +190,20 @@ impl InlineAttester {
         Ok((session, key))
     }
 
+    fn check_own(&self, session: &AttesterSession) -> Result<(), AttestationFailure> {
+        if self.place.is_shared(session.handle()) {
+            let detail = "the real module gave the attester a session that the application has, too";
+            return Err(local("attestation-session", detail.to_owned()));
+        }
+        Ok(())
+    }
+
     /// Challenge, measurement and signature; everything up to the request.
     fn evidence(&self, client: &Client, budget: &Budget) -> Result<Prepared, AttestationFailure> {
         let boottime_ms = now_ms()?;
         let slot = self.place.slot().map_err(module_error)?;
         let hsm = self.module.token(slot).map_err(module_error)?;
+        let _at_work = self.place.at_work();
         let (session, key) = self.key(slot)?;
         let hsm_id = key.public.thumbprint();
         let challenge = client
@@ -206,6 +216,7 @@ impl InlineAttester {
             .map_err(|error| local("evidence-unbuildable", error.to_string()))?;
         let digest = Digest::of(unsigned.bytes());
         budget.left(self.timeout)?;
+        self.check_own(&session)?;
         let signature = session.sign(&key, unsigned.bytes(), digest.as_bytes()).map_err(module_error)?;
         Ok(Prepared { hsm_id, nonce: challenge.nonce, measurement, evidence: unsigned.finish(&signature) })
     }
@@ -229,14 +240,23 @@ impl InlineAttester {
             .map_err(|error| local(error.code(), error.to_string()))
     }
 
+    fn examine_within(&self, jwt: &str, budget: &Budget) -> Result<VerifiedToken, AttestationFailure> {
+        let slot = self.place.slot().map_err(module_error)?;
+        let _at_work = self.place.at_work();
+        let (_session, key) = self.key(slot)?;
+        let component = self.measure(&self.hashing(budget))?;
+        let hsm_id = key.public.thumbprint();
+        self.verify(jwt, &hsm_id, component.measurement_digest(), Presented::HandedIn)
+    }
+
     /// The token in the configured file, if it is there and counts beyond `beyond_ms`.
     ///
     /// One that does not count is as good as none: then the policy server is asked.
-    fn handed_in(&self, beyond_ms: u64) -> Option<VerifiedToken> {
+    fn handed_in(&self, beyond_ms: u64, budget: &Budget) -> Option<VerifiedToken> {
         let file = File::open(self.trust_token_file.as_ref()?).ok()?;
         let mut jwt = String::new();
         file.take(MAX_TOKEN as u64 + 1).read_to_string(&mut jwt).ok()?;
-        let token = self.examine(jwt.trim_end()).ok()?;
+        let token = self.examine_within(jwt.trim_end(), budget).ok()?;
         (token.deadline_boottime_ms() > beyond_ms).then_some(token)
     }
 }
@@ -272,10 +292,10 @@ impl Attester for InlineAttester {
     fn attest(&self, request: AttestationRequest) -> AttestationOutcome {
         let AttestationRequest { report, within_ms, beyond_ms } = request;
         let undelivered = |report: Report| (!report.is_empty()).then_some(report);
-        if let Some(token) = self.handed_in(beyond_ms) {
+        let budget = Budget::new(within_ms);
+        if let Some(token) = self.handed_in(beyond_ms, &budget) {
             return AttestationOutcome { result: Ok(token), undelivered: undelivered(report) };
         }
-        let budget = Budget::new(within_ms);
         let prepared = self.client().and_then(|client| {
             let prepared = self.evidence(&client, &budget)?;
             Ok((prepared, client.within(budget.left(self.timeout)?)))
@@ -309,11 +329,7 @@ impl Attester for InlineAttester {
     }
 
     fn examine(&self, jwt: &str) -> Result<VerifiedToken, AttestationFailure> {
-        let slot = self.place.slot().map_err(module_error)?;
-        let (_session, key) = self.key(slot)?;
-        let component = self.measure(&Hashing::cached(&self.digests))?;
-        let hsm_id = key.public.thumbprint();
-        self.verify(jwt, &hsm_id, component.measurement_digest(), Presented::HandedIn)
+        self.examine_within(jwt, &Budget::new(None))
     }
 }
 

@@ -9,6 +9,7 @@ use cryptoki_sys::{
     CKR_OK,
 };
 use parking_lot::Mutex;
+use pkcs11_table::Function;
 
 use crate::error::StartError;
 use crate::exports;
@@ -36,13 +37,22 @@ fn current() -> Option<&'static Inline> {
     CURRENT.get().filter(|inline| inline.is_open())
 }
 
+/// Whether a function may wait until `C_Finalize` is called, which ends it (PKCS#11 2.40 section 5.5). It uses no handle.
+const fn waits(function: Function) -> bool {
+    matches!(function, Function::C_WaitForSlotEvent)
+}
+
 macro_rules! dispatch {
     (@$name:ident Library) => {};
     (@$name:ident $class:ident) => {
         impl Dispatch for calls::$name {
             fn dispatch(self) -> CK_RV {
-                match current() {
-                    Some(inline) => Layer::call(inline, self),
+                let Some(inline) = current() else { return CKR_CRYPTOKI_NOT_INITIALIZED };
+                if waits(Self::FUNCTION) {
+                    return Layer::call(inline, self);
+                }
+                match inline.enter() {
+                    Some(_entered) => Layer::call(inline, self),
                     None => CKR_CRYPTOKI_NOT_INITIALIZED,
                 }
             }
@@ -66,7 +76,7 @@ fn start(secure: bool) -> Result<Inline, (Log, StartError)> {
     let configuration =
         configuration::load(secure).map_err(|error| (Log::before_configuration(), error.into()))?;
     let log = Log::of(&configuration.log.target);
-    Inline::start(configuration).map_err(|error| (log, error))
+    Inline::start(configuration, CURRENT.get()).map_err(|error| (log, error))
 }
 
 impl Dispatch for calls::C_Initialize {

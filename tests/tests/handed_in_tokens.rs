@@ -1,146 +1,187 @@
-//! Trust tokens that are handed in, by a file or by the application: they count where and for what they were issued, and no
-//! call with one reaches the real module.
+//! Trust tokens that are handed in, by the application or by a file: they take the place of the policy server's answer, and
+//! of nothing else.
 
 use std::fs;
-use std::thread::sleep;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cryptoki_sys::*;
-use e2e::probe::{hex, ulong};
-use e2e::{Program, Watched};
+use e2e::client::run;
+use e2e::pkcs11_tool::DEMO_EC;
+use e2e::probe::hex;
+use e2e::{Approval, Probe, Stack, Tool};
 use serde_json::{Value, json};
 
-const DEMO_EC: &str = "pkcs11:token=sandbox;object=demo-ec;type=private";
-const UNAVAILABLE: &str = "policy-server-unavailable";
-
-fn sign_init(program: &mut Program<'_>) -> Value {
-    let key = program.key(CKO_PRIVATE_KEY, "demo-ec");
-    json!({ "session": program.session, "mechanism": CKM_ECDSA, "key": key })
+/// A stack whose probe was approved and allowed once.
+fn with_approved_probe() -> Stack {
+    let stack = Stack::up();
+    approve(&stack, Probe::start(&stack, |_| {}));
+    stack
 }
 
-fn signs(program: &mut Program<'_>) {
-    let init = sign_init(program);
-    let session = program.session;
-    program.must("C_SignInit", init);
-    let signature = program.must("C_Sign", json!({ "session": session, "input": hex(&[1; 32]) }));
-    assert_eq!(signature.bytes("output").len(), 64);
+/// Has a probe refused, approved and allowed.
+fn approve(stack: &Stack, mut probe: Probe) {
+    let session = probe.session();
+    let init = sign_init(&mut probe, session);
+    assert_eq!(probe.call("C_SignInit", init.clone()).rv, CKR_FUNCTION_REJECTED);
+    stack.approve_last(&Approval::of("probe", DEMO_EC, "sign"));
+    std::thread::sleep(Duration::from_millis(1_200));
+    probe.must("C_SignInit", init);
 }
 
-/// The object as which an application hands in a token.
-fn handed_in(session: u64, token: &[u8]) -> Value {
+fn sign_init(probe: &mut Probe, session: u64) -> Value {
+    let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
+    json!({ "session": session, "mechanism": CKM_ECDSA, "key": key })
+}
+
+/// Has the operator issue a token from the newest allowed decision.
+fn issue(stack: &Stack, name: &str, lifetime_s: &str) -> PathBuf {
+    let path = stack.file(name);
+    let output = path.to_str().unwrap();
+    run(&mut stack.operator(&[
+        "token",
+        "issue",
+        "--last-allowed",
+        "--lifetime",
+        lifetime_s,
+        "--output",
+        output,
+    ]))
+    .must_succeed();
+    path
+}
+
+fn object(session: u64, jwt: &[u8]) -> Value {
     json!({ "session": session, "template": [
-        [CKA_CLASS, ulong(CKO_DATA)],
+        [CKA_CLASS, hex(&CKO_DATA.to_ne_bytes())],
+        [CKA_TOKEN, "01"],
         [CKA_APPLICATION, hex(b"trustshim")],
         [CKA_LABEL, hex(b"trust-token")],
-        [CKA_VALUE, hex(token)]
+        [CKA_VALUE, hex(jwt)],
     ] })
 }
 
-/// An installation with a program `signer` that has signed; tokens are also read from a file beside the configuration.
-fn watched() -> Watched {
-    let watched = Watched::up_with(|text| {
-        let pin_file = text.lines().find_map(|line| line.strip_prefix("pin_file = ")).unwrap();
-        let token_file = pin_file.replace("attestation.pin", "token.jwt");
-        text.replace("[attestation]\n", &format!("[attestation]\ntrust_token_file = {token_file}\n"))
-    });
-    watched.approve("signer");
-    watched.stack.grant("signer", DEMO_EC, "sign");
-    signs(&mut watched.started("signer"));
-    watched
-}
-
-/// Has a token issued for the newest evidence that the server allowed: that of `signer`.
-fn issued(watched: &Watched, lifetime: &str) -> Vec<u8> {
-    let file = watched.stack.file("issued.jwt");
-    let output = file.to_str().unwrap();
-    watched.stack.json(&["token", "issue", "--last-allowed", "--lifetime", lifetime, "--output", output]);
-    fs::read_to_string(file).unwrap().trim().as_bytes().to_vec()
-}
-
-/// A character of the signature is another.
-fn forged(token: &[u8]) -> Vec<u8> {
-    let mut forged = token.to_vec();
-    let place = forged.len() - 20;
-    forged[place] = if forged[place] == b'A' { b'B' } else { b'A' };
-    forged
-}
-
-#[test]
-fn a_token_in_the_configured_file_does_without_the_policy_server() {
-    let watched = watched();
-    let token = issued(&watched, "60");
-    let file = watched.stack.directory().join("token.jwt");
-    watched.stack.sandbox("down").must_succeed();
-    let refused_by = |name: &str| {
-        let mut program = watched.started(name);
-        let init = sign_init(&mut program);
-        program.denied(UNAVAILABLE, "C_SignInit", init);
-    };
-    refused_by("signer");
-
-    fs::write(&file, &token).unwrap();
-    signs(&mut watched.started("signer"));
-    // It is one program's, as it was measured; and what does not count is as good as no file.
-    refused_by("other");
-    for content in
-        [forged(&token), b"no token\n".to_vec(), token[..token.len() / 2].to_vec(), vec![b'A'; 1 << 20]]
-    {
-        fs::write(&file, content).unwrap();
-        refused_by("signer");
+fn sign(probe: &mut Probe, session: u64) -> u64 {
+    let init = sign_init(probe, session);
+    match probe.call("C_SignInit", init).rv {
+        CKR_OK => probe.call("C_Sign", json!({ "session": session, "input": hex(&[1; 32]) })).rv,
+        rv => rv,
     }
-    fs::write(&file, [&token[..], b"\n"].concat()).unwrap();
-    signs(&mut watched.started("signer"));
+}
+
+/// The reason in the newest line of the shim's log.
+fn last_reason(stack: &Stack) -> String {
+    stack.log().last().unwrap()["reason"].as_str().unwrap().to_owned()
 }
 
 #[test]
-fn a_token_that_the_application_hands_in_is_taken_in_and_not_forwarded() {
-    let watched = watched();
-    let token = issued(&watched, "60");
-    watched.stack.sandbox("down").must_succeed();
-    let mut program = watched.started("signer");
-    let session = program.session;
-    let init = sign_init(&mut program);
-    program.denied(UNAVAILABLE, "C_SignInit", init);
+fn a_token_created_as_a_data_object_serves_the_process_and_is_not_forwarded() {
+    let stack = with_approved_probe();
+    let jwt = fs::read(issue(&stack, "token.jwt", "60")).unwrap();
+    stack.sandbox("down").must_succeed();
 
-    let mark = program.mark();
-    let object = program.call("C_CreateObject", handed_in(session, &token));
-    assert_eq!(object.rv, CKR_OK);
-    assert!(program.arrived_since(mark).iter().all(|call| call.function != "C_CreateObject"));
-    signs(&mut program);
-    // It is there to ask for its label and is found by no search, and its value does not come out.
-    let object = object.handle("object");
-    let read = |kind: u64| json!({ "session": session, "object": object, "template": [[kind, 2048]] });
-    assert_eq!(program.probe.must("C_GetAttributeValue", read(CKA_LABEL)).attribute(0), b"trust-token");
-    program.never_arrives(CKR_ATTRIBUTE_TYPE_INVALID, "C_GetAttributeValue", read(CKA_VALUE));
-    assert!(program.probe.find(session, CKO_DATA, "trust-token").is_empty());
+    let mut probe = Probe::start(&stack, |_| {});
+    let session = probe.session();
+    assert_eq!(sign(&mut probe, session), CKR_FUNCTION_REJECTED, "nobody answers");
+    let handle = probe.must("C_CreateObject", object(session, &jwt)).handle("object");
+    assert_eq!(sign(&mut probe, session), CKR_OK);
+    // It is no object that anybody could find, in the real token least of all.
+    let label = json!([[CKA_LABEL, hex(b"trust-token")]]);
+    assert!(probe.search(session, label.clone()).is_empty());
+    let mut direct = Probe::start_on(&stack, stack.real_module(), |_| {});
+    let on_the_token = direct.session();
+    assert!(direct.search(on_the_token, label).is_empty());
+    // What the application said of it can be read back, but for its value.
+    let read = json!({ "session": session, "object": handle, "template": [[CKA_LABEL, 32], [CKA_CLASS, 8]] });
+    let reply = probe.must("C_GetAttributeValue", read);
+    assert_eq!(reply.attribute(0), b"trust-token");
+    assert_eq!(reply.attribute(1), CKO_DATA.to_ne_bytes());
+    let value = json!({ "session": session, "object": handle, "template": [[CKA_VALUE, 4096]] });
+    assert_eq!(probe.call("C_GetAttributeValue", value).rv, CKR_ATTRIBUTE_TYPE_INVALID);
 }
 
 #[test]
-fn a_token_that_does_not_count_is_refused_by_its_own_reason() {
-    let watched = watched();
-    let token = issued(&watched, "60");
-    let mut program = watched.started("signer");
-    let session = program.session;
-    for (reason, token) in [
-        ("signature", forged(&token)),
-        ("not-compact", Vec::new()),
-        ("not-compact", vec![0xff; 16]),
-        ("not-compact", vec![b'A'; 1 << 20]),
+fn a_token_that_is_not_genuine_or_not_for_this_process_is_refused() {
+    let stack = with_approved_probe();
+    let path = issue(&stack, "token.jwt", "60");
+    let jwt = fs::read_to_string(&path).unwrap();
+    let jwt = jwt.trim_end();
+    let (signed, signature) = jwt.rsplit_once('.').unwrap();
+    let (header, claims) = signed.split_once('.').unwrap();
+    let swapped: String = signature.chars().rev().collect();
+    let none = "eyJhbGciOiJub25lIiwia2lkIjoieCIsInR5cCI6ImVhcitqd3QifQ";
+    let mut probe = Probe::start(&stack, |_| {});
+    let session = probe.session();
+    for (forged, reason) in [
+        (format!("{header}.{claims}.{swapped}"), "signature"),
+        (format!("{none}.{claims}."), "key-unknown"),
+        (format!("{header}.{claims}"), "not-compact"),
+        (String::new(), "not-compact"),
+        ("x".repeat(70_000), "not-compact"),
     ] {
-        program.denied(reason, "C_CreateObject", handed_in(session, &token));
+        let reply = probe.call("C_CreateObject", object(session, forged.as_bytes()));
+        assert_eq!(reply.rv, CKR_FUNCTION_REJECTED, "{reason}");
+        assert!(
+            [reason, "not-base64url"].contains(&last_reason(&stack).as_str()),
+            "{reason}: {}",
+            last_reason(&stack)
+        );
     }
-    let mut other = watched.started("other");
-    let session = other.session;
-    other.denied("other-measurement", "C_CreateObject", handed_in(session, &token));
+    // Another program with the very token: what it measures of itself is something else.
+    let tool = Tool::copied(&stack, "thief");
+    let mut write = tool.on_sandbox(stack.shim());
+    write.args(["--write-object", path.to_str().unwrap(), "--type", "data", "--label", "trust-token"]);
+    write.args(["--application-label", "trustshim"]);
+    run(&mut write).must_fail();
+    assert_eq!(last_reason(&stack), "other-measurement");
+}
 
-    let short = issued(&watched, "1");
-    sleep(Duration::from_millis(1_200));
-    let session = program.session;
-    program.denied("expired", "C_CreateObject", handed_in(session, &short));
-    // A token of the program's own that counts is none the worse for it.
-    signs(&mut program);
-    // Twice the same attribute makes it another object, which is judged as such.
-    let mut twice = handed_in(session, &token);
-    twice["template"].as_array_mut().unwrap().push(json!([CKA_LABEL, hex(b"trust-token")]));
-    program.denied("template-unclear", "C_CreateObject", twice);
+#[test]
+fn a_token_that_is_handed_in_counts_until_its_deadline() {
+    let stack = with_approved_probe();
+    let jwt = fs::read(issue(&stack, "token.jwt", "4")).unwrap();
+    stack.sandbox("down").must_succeed();
+    let mut probe = Probe::start(&stack, |_| {});
+    let session = probe.session();
+    probe.must("C_CreateObject", object(session, &jwt));
+    assert_eq!(sign(&mut probe, session), CKR_OK);
+    std::thread::sleep(Duration::from_millis(4_200));
+    assert_eq!(sign(&mut probe, session), CKR_FUNCTION_REJECTED);
+    assert_eq!(probe.call("C_CreateObject", object(session, &jwt)).rv, CKR_FUNCTION_REJECTED);
+    assert_eq!(last_reason(&stack), "expired");
+}
+
+#[test]
+fn a_token_in_the_configured_file_serves_and_a_bad_one_leads_to_the_policy_server() {
+    let stack = Stack::up();
+    let line = format!("[attestation]\ntrust_token_file = \"{}\"\n", stack.file("token.jwt").display());
+    let configuration = stack.configuration("filed.toml", |text| text.replace("[attestation]\n", &line));
+    let start = || {
+        Probe::start(&stack, |command| {
+            command.env("TRUSTSHIM_CONFIG", &configuration);
+        })
+    };
+    let sign_once = || {
+        let mut probe = start();
+        let session = probe.session();
+        sign(&mut probe, session)
+    };
+    // As long as there is no file, the policy server is asked.
+    approve(&stack, start());
+    let path = issue(&stack, "token.jwt", "60");
+
+    let before = stack.json(&["decisions"]).as_array().unwrap().len();
+    assert_eq!(sign_once(), CKR_OK);
+    assert_eq!(
+        stack.json(&["decisions"]).as_array().unwrap().len(),
+        before,
+        "nobody asked the policy server"
+    );
+    stack.sandbox("down").must_succeed();
+    assert_eq!(sign_once(), CKR_OK);
+
+    fs::write(path, "no token at all").unwrap();
+    assert_eq!(sign_once(), CKR_FUNCTION_REJECTED, "neither file nor policy server");
+    stack.sandbox("up").must_succeed();
+    assert_eq!(sign_once(), CKR_OK);
 }

@@ -67,6 +67,11 @@ impl AttesterSession {
         Ok(Self { module, handle })
     }
 
+    /// The session's handle.
+    pub const fn handle(&self) -> u64 {
+        self.handle
+    }
+
     /// Logs the attester in with its own PIN.
     ///
     /// # Errors

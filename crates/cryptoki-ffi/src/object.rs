@@ -105,6 +105,15 @@ impl RealModule {
         }
     }
 
+    /// Closes a session of the application's.
+    pub fn close(&self, session: CK_SESSION_HANDLE) -> CK_RV {
+        match self.list().C_CloseSession {
+            // SAFETY: the call takes a number.
+            Some(function) => unsafe { function(session) },
+            None => CKR_FUNCTION_NOT_SUPPORTED,
+        }
+    }
+
     /// A label or an id; empty where the object has none, as data objects have no id.
     fn name(
         &self,

@@ -98,6 +98,13 @@ impl Gate {
         }
     }
 
+    /// Counts on where `former` stopped: the gate that this process had before `C_Finalize`. A rate is the process's, and
+    /// would not be one if initialising again began it anew.
+    #[must_use]
+    pub fn with_rates_of(self, former: &Self) -> Self {
+        Self { limits: former.limits.clone(), ..self }
+    }
+
     /// Which objects were made in this process, and from what.
     pub const fn provenance(&self) -> &Provenance {
         &self.provenance
@@ -404,3 +411,7 @@ impl Gate {
         denial
     }
 }
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;

@@ -106,6 +106,12 @@ impl Sessions {
             .find_map(|buckets| bucket(buckets, handle)?.iter().find(|place| place.is(handle)))
     }
 
+    /// The handles of the sessions on a slot.
+    pub fn on_slot(&self, slot: u64) -> Vec<u64> {
+        let handles = self.places().filter(|place| place.slot() == slot);
+        handles.map(|place| place.handle.load(Ordering::Acquire)).filter(|handle| *handle != 0).collect()
+    }
+
     /// Forgets a session that was closed.
     pub fn closed(&self, handle: u64) {
         let _changing = self.changing.lock();
@@ -124,10 +130,15 @@ impl Sessions {
         self.close_where(|_| true);
     }
 
+    /// Every place, free ones included.
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        self.levels.iter().map_while(OnceLock::get).flat_map(|buckets| buckets.iter().flatten())
+    }
+
     fn close_where(&self, chosen: impl Fn(&Place) -> bool) {
         let _changing = self.changing.lock();
-        let places = self.levels.iter().map_while(OnceLock::get).flat_map(|buckets| buckets.iter().flatten());
-        for place in places.filter(|place| place.handle.load(Ordering::Acquire) != 0 && chosen(place)) {
+        for place in self.places().filter(|place| place.handle.load(Ordering::Acquire) != 0 && chosen(place))
+        {
             place.close();
         }
     }
@@ -155,6 +166,10 @@ mod tests {
             (1..2_000).all(|handle| sessions.get(handle).is_some_and(|place| place.slot() == handle % 2))
         );
         assert!(sessions.get(2_000).is_none());
+        let mut odd = sessions.on_slot(1);
+        odd.sort_unstable();
+        assert!(odd.into_iter().eq((1..2_000).step_by(2)));
+        assert!(sessions.on_slot(2).is_empty() && !sessions.on_slot(0).contains(&0));
         sessions.closed(7);
         assert!(sessions.get(7).is_none() && sessions.get(8).is_some());
         sessions.all_closed(0);

@@ -13,6 +13,15 @@ const ROUNDS: u32 = 100;
 /// Clients that attest; another one approves.
 const ATTESTERS: u32 = 3;
 
+/// Ends the clients of a round, also where the round fails: their scope waits for them.
+struct EndOfRound<'a>(&'a AtomicBool);
+
+impl Drop for EndOfRound<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn kill_9_a_hundred_times_loses_nothing_that_was_acknowledged() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -38,6 +47,7 @@ fn kill_9_a_hundred_times_loses_nothing_that_was_acknowledged() {
         let (decisions, approvals) = acknowledged.count();
         let killed = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let _end = EndOfRound(&killed);
             for _ in 0..ATTESTERS {
                 scope.spawn(|| {
                     let client = running.client();
@@ -62,7 +72,6 @@ fn kill_9_a_hundred_times_loses_nothing_that_was_acknowledged() {
             // At another point of the work each time.
             std::thread::sleep(Duration::from_millis(u64::from(round * 7 % 40)));
             running.kill();
-            killed.store(true, Ordering::Relaxed);
         });
     }
     let running = Running::start(&path);

@@ -1,12 +1,13 @@
 //! Where the attestation key lives, and what the application must therefore not see.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use attestation::key_uri::KeyUri;
 use configuration::Attestation;
 use cryptoki_ffi::{ModuleError, ObjectFacts, RealModule};
-use gate::ObjectKind;
-use parking_lot::RwLock;
+use gate::{ObjectKind, Sessions};
+use parking_lot::{RwLock, RwLockReadGuard};
 use zeroize::Zeroizing;
 
 use super::AttesterError;
@@ -19,17 +20,44 @@ pub(crate) struct AttestationPlace {
     /// The attester's own PIN: then the token is its own too, and the slot is hidden.
     pin_file: Option<PathBuf>,
     slot: RwLock<Option<u64>>,
+    /// Read for as long as the attester has a session.
+    at_work: RwLock<()>,
+    sessions: Arc<Sessions>,
 }
 
 impl AttestationPlace {
-    pub(crate) fn new(settings: &Attestation, module: RealModule) -> Result<Self, AttesterError> {
+    pub(crate) fn new(
+        settings: &Attestation,
+        module: RealModule,
+        sessions: Arc<Sessions>,
+    ) -> Result<Self, AttesterError> {
         let uri = KeyUri::parse(&settings.key).map_err(AttesterError::Key)?;
         if (uri.token().is_none() && uri.serial().is_none()) || (uri.object().is_none() && uri.id().is_none())
         {
             return Err(AttesterError::KeyVague);
         }
         let slot = RwLock::new(None);
-        Ok(Self { module, uri, name: settings.key.clone(), pin_file: settings.pin_file.clone(), slot })
+        let (name, pin_file) = (settings.key.clone(), settings.pin_file.clone());
+        Ok(Self { module, uri, name, pin_file, slot, at_work: RwLock::new(()), sessions })
+    }
+
+    /// To be held for as long as the attester has a session, and while the application gets one: between the real module
+    /// and the list of the application's sessions it belongs to nobody, and could be ended and be the attester's then.
+    pub(crate) fn at_work(&self) -> RwLockReadGuard<'_, ()> {
+        self.at_work.read()
+    }
+
+    /// Whether a handle that the attester has is one of the application's sessions. The real module ends sessions by itself
+    /// where a token is removed, and may give their handles out anew: nothing may be signed on what two can use.
+    pub(super) fn is_shared(&self, session: u64) -> bool {
+        self.sessions.get(session).is_some()
+    }
+
+    /// Does what would end the attester's sessions, if it has none. Some modules give the handle of a session that was
+    /// ended out anew: the attester would go on, and sign, on a session of the application's.
+    pub(crate) fn while_at_rest<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let _at_rest = self.at_work.try_write()?;
+        Some(work())
     }
 
     /// `CKA_LABEL` of the key, where the URI says it.

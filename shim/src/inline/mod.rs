@@ -12,19 +12,20 @@ mod sessions;
 mod slots;
 mod state;
 mod trust_token;
+mod under_way;
 mod wrapping;
 
 use std::ffi::CStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use attestation::key_uri::TokenIdentity;
 use configuration::Configuration;
 use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, DenyCode, ModuleError, RealModule, denial_rv};
 use cryptoki_sys::{
-    CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_GENERAL_ERROR, CKR_OK,
-    CKR_SESSION_HANDLE_INVALID,
+    CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_FUNCTION_FAILED, CKR_GENERAL_ERROR,
+    CKR_OK, CKR_SESSION_HANDLE_INVALID,
 };
 use gate::{Denial, Gate, Open, Place, Scope, Sessions, Settings, rules};
 use linux_ffi::ForkGuard;
@@ -34,54 +35,70 @@ use crate::error::StartError;
 use crate::exports;
 use crate::log::Log;
 
+use under_way::{Entered, UnderWay};
+
+/// How long `C_Finalize` waits for calls that are under way: longer than an attestation, or generating a large key.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The layer of inline mode.
 pub(crate) struct Inline {
     alive: ForkGuard,
-    open: AtomicBool,
+    under_way: UnderWay,
     configuration: Configuration,
     module: RealModule,
     gate: Gate,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     place: Arc<AttestationPlace>,
     deny_code: DenyCode,
 }
 
 impl Inline {
-    /// Loads the real module and sets up gate and attester; nothing is forwarded yet.
-    pub(crate) fn start(configuration: Configuration) -> Result<Self, StartError> {
+    /// Loads the real module and sets up gate and attester; nothing is forwarded yet. `former` is what was there before.
+    pub(crate) fn start(configuration: Configuration, former: Option<&Self>) -> Result<Self, StartError> {
         let module = RealModule::load(&configuration.real_module.path, exports::own_address())?;
         let alive = ForkGuard::new()?;
         alive.mark();
         let log = Log::of(&configuration.log.target);
-        let place = Arc::new(AttestationPlace::new(&configuration.attestation, module)?);
+        let sessions = Arc::new(Sessions::default());
+        let place =
+            Arc::new(AttestationPlace::new(&configuration.attestation, module, Arc::clone(&sessions))?);
         let attester = InlineAttester::new(&configuration, Arc::clone(&place), module)?;
         let scope = match configuration.gate.scope {
             configuration::Scope::Everything => Scope::Everything,
             configuration::Scope::Keys => Scope::Keys,
         };
         let gate = Gate::new(Settings { clock, random, scope }, Box::new(attester), Box::new(log));
+        // A parent's locks may be held by threads that a forked child does not have.
+        let gate = match former.filter(|former| former.alive.is_marked()) {
+            Some(former) => gate.with_rates_of(&former.gate),
+            None => gate,
+        };
         let deny_code = match configuration.gate.deny_code {
             configuration::DenyCode::FunctionRejected => DenyCode::FunctionRejected,
             configuration::DenyCode::KeyFunctionNotPermitted => DenyCode::KeyFunctionNotPermitted,
             configuration::DenyCode::Vendor => DenyCode::Vendor,
         };
-        let sessions = Sessions::default();
-        let open = AtomicBool::new(false);
-        Ok(Self { alive, open, configuration, module, gate, sessions, place, deny_code })
+        let under_way = UnderWay::new();
+        Ok(Self { alive, under_way, configuration, module, gate, sessions, place, deny_code })
     }
 
     /// Initialised, and not a copy in a forked child.
     pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire) && self.alive.is_marked()
+        self.under_way.is_open() && self.alive.is_marked()
     }
 
     /// This is the copy, in a forked child, of what the parent had initialised.
     pub(crate) fn is_of_parent(&self) -> bool {
-        self.open.load(Ordering::Acquire) && !self.alive.is_marked()
+        self.under_way.is_open() && !self.alive.is_marked()
     }
 
     pub(crate) fn open(&self) {
-        self.open.store(true, Ordering::Release);
+        self.under_way.open();
+    }
+
+    /// Lets a call in: until what it gives is dropped, the library stays initialised.
+    pub(crate) fn enter(&self) -> Option<Entered<'_>> {
+        self.alive.is_marked().then(|| self.under_way.enter()).flatten()
     }
 
     /// `[real_module] init_args`, where set.
@@ -107,14 +124,21 @@ impl Inline {
 
     /// `C_Finalize`: the real module's answer; what the gate holds is dropped where that was `CKR_OK`. Refusals that the
     /// policy server has not heard of are delivered before, while the attestation key can still sign.
+    ///
+    /// The real module is asked once no call is under way. The standard has the application see to that (PKCS#11 2.40
+    /// section 5.4), but one that does not must gain nothing by it.
     pub(crate) fn finalize(&self, call: calls::C_Finalize) -> CK_RV {
         self.gate.say_farewell();
+        if !self.under_way.close(PATIENCE) {
+            return CKR_FUNCTION_FAILED;
+        }
         let rv = self.forward_open(call);
         if rv == CKR_OK {
-            self.open.store(false, Ordering::Release);
             self.sessions.clear();
             self.gate.provenance().clear();
             self.gate.handles().clear();
+        } else {
+            self.under_way.open();
         }
         rv
     }

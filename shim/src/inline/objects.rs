@@ -45,18 +45,22 @@ impl Layer<calls::C_FindObjects> for Inline {
             Ok(place) => place,
             Err(rv) => return rv,
         };
-        let rv = self.forward_open(call);
-        if rv == CKR_OK {
-            call.retain(|object| {
-                let visible = self.visible_object(call.session(), object);
-                let hidden = matches!(visible, Err(CKR_OBJECT_HANDLE_INVALID));
-                if !hidden {
-                    self.gate.handles().give(place.slot(), object);
-                }
-                hidden
-            });
+        loop {
+            let (rv, found) = call.with_own_places(|call| self.forward_open(call));
+            if rv != CKR_OK {
+                return rv;
+            }
+            let hidden = |object: &CK_OBJECT_HANDLE| {
+                matches!(self.visible_object(call.session(), *object), Err(CKR_OBJECT_HANDLE_INVALID))
+            };
+            let visible: Vec<_> = found.iter().copied().filter(|object| !hidden(object)).collect();
+            // An answer without objects is the end of the search, and there may be others behind the hidden ones.
+            if found.is_empty() || !visible.is_empty() {
+                visible.iter().for_each(|object| self.gate.handles().give(place.slot(), *object));
+                call.deliver(&visible);
+                return CKR_OK;
+            }
         }
-        rv
     }
 }
 

@@ -2,7 +2,9 @@
 
 use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
-use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_COUNT, CKR_SLOT_ID_INVALID};
+use cryptoki_sys::{
+    CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_COUNT, CKR_SESSION_HANDLE_INVALID, CKR_SLOT_ID_INVALID,
+};
 
 use super::Inline;
 use crate::layer::Layer;
@@ -12,6 +14,7 @@ impl Layer<calls::C_OpenSession> for Inline {
         if self.place.hides_slot(call.slot()) {
             return CKR_SLOT_ID_INVALID;
         }
+        let _at_work = self.place.at_work();
         match call.with_own_place(|call| self.forward_open(call)) {
             (CKR_OK, Some(handle)) => {
                 if !self.sessions.opened(handle, call.slot()) {
@@ -48,7 +51,9 @@ impl Layer<calls::C_CloseAllSessions> for Inline {
         if self.place.hides_slot(call.slot()) {
             return CKR_SLOT_ID_INVALID;
         }
-        let rv = self.forward_open(call);
+        let Some(rv) = self.place.while_at_rest(|| self.forward_open(call)) else {
+            return self.close_each(call.slot());
+        };
         if rv == CKR_OK {
             self.sessions.all_closed(call.slot());
             self.gate.provenance().slot_closed(call.slot());
@@ -56,6 +61,28 @@ impl Layer<calls::C_CloseAllSessions> for Inline {
             self.gate.objects_changed();
         }
         rv
+    }
+}
+
+impl Inline {
+    /// Closes the sessions that the application has on a slot, and not the attester's.
+    fn close_each(&self, slot: u64) -> CK_RV {
+        if let Err(rv) = self.token(slot) {
+            return rv;
+        }
+        let mut result = CKR_OK;
+        for session in self.sessions.on_slot(slot) {
+            match self.module.close(session) {
+                CKR_OK | CKR_SESSION_HANDLE_INVALID => {
+                    self.sessions.closed(session);
+                    self.gate.provenance().session_closed(session);
+                }
+                rv => result = rv,
+            }
+        }
+        self.gate.handles().slot_closed(slot);
+        self.gate.objects_changed();
+        result
     }
 }
 

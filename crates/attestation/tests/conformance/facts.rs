@@ -1,6 +1,8 @@
 //! What the vectors cannot show: issuing, random signatures, and what the measurement digest covers.
 
-use attestation::evidence::{EvidenceError, SigningInput, claimed_key_id, verify_evidence};
+use attestation::evidence::{
+    EvidenceError, SigningInput, claimed_key_id, verify_enrollment, verify_evidence,
+};
 use attestation::jws::JwsError;
 use attestation::key_uri::{ObjectClass, ObjectIdentity, TokenIdentity};
 use attestation::token::{
@@ -11,7 +13,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
 
-use super::evidence_cases::{claims, component, sign, valid_ed25519};
+use super::evidence_cases::{claims, component, enrollments, sign, valid_ed25519};
 use super::keys::{ATTESTATION_SEED, TestKey, token_issuer};
 use super::token_cases::{Context, DEADLINE_MS, NOW_BOOTTIME_MS, facts, measurement};
 
@@ -79,9 +81,19 @@ fn verified_evidence_gives_the_claims_and_the_key() {
         assert_eq!(claimed_key_id(&jwt).unwrap(), key.kid());
         let evidence = verify_evidence(&jwt, &key.public()).unwrap();
         assert_eq!((evidence.claims(), evidence.key_id()), (&claims(), &*key.kid()));
+        assert_eq!(evidence.into_claims(), claims());
     }
     let others = verify_evidence(&valid_ed25519(), &TestKey::p256().public()).unwrap_err();
     assert_eq!(others.code(), "key-unknown");
+}
+
+#[test]
+fn a_verified_enrolment_gives_the_key_that_signed_it() {
+    let key = TestKey::ed25519(ATTESTATION_SEED);
+    let valid = enrollments().into_iter().find(|case| case.expect == "valid").unwrap();
+    let enrollment = verify_enrollment(&valid.jwt).unwrap();
+    assert_eq!(enrollment.claims().cnf.jwk, key.public());
+    assert_eq!(enrollment.into_claims().host, facts().trustshim.host);
 }
 
 #[test]

@@ -4,6 +4,9 @@ use cryptoki_sys::*;
 
 use crate::calls;
 
+/// Most objects that one call of `C_FindObjects` gives; the caller goes on until there are none.
+const MOST_FOUND: CK_ULONG = 64 * 1024;
+
 macro_rules! out_number {
     ($($call:ident: $field:ident, $what:literal;)*) => {$(
         impl calls::$call {
@@ -122,25 +125,34 @@ impl calls::C_GetSessionInfo {
 }
 
 impl calls::C_FindObjects {
-    /// Takes objects out of the answer for which `hidden` says yes, after `CKR_OK`.
-    pub fn retain(&self, mut hidden: impl FnMut(CK_OBJECT_HANDLE) -> bool) {
+    /// Forwards this call with places of our own for the handles, and gives those that the real module wrote there: in the
+    /// caller's memory, another thread could put others in their place. Not more than [`MOST_FOUND`] at once.
+    pub fn with_own_places(self, forward: impl FnOnce(Self) -> CK_RV) -> (CK_RV, Vec<CK_OBJECT_HANDLE>) {
+        if self.objects.is_null() || self.count.is_null() {
+            return (CKR_ARGUMENTS_BAD, Vec::new());
+        }
+        let room = self.max_count.min(MOST_FOUND);
+        let mut objects = vec![CK_INVALID_HANDLE; room as usize];
+        let mut count: CK_ULONG = 0;
+        let rv =
+            forward(Self { objects: objects.as_mut_ptr(), max_count: room, count: &raw mut count, ..self });
+        objects.truncate(if rv == CKR_OK { usize::try_from(count).unwrap_or_default() } else { 0 });
+        (rv, objects)
+    }
+
+    /// Gives `objects` to the caller, no more than there is room for.
+    pub fn deliver(&self, objects: &[CK_OBJECT_HANDLE]) {
         if self.objects.is_null() || self.count.is_null() {
             return;
         }
-        // SAFETY: the real module has just written the count.
-        let found = unsafe { self.count.read_unaligned() }.min(self.max_count);
-        let mut kept = 0;
-        for index in 0..found as usize {
-            // SAFETY: the caller's array has `max_count` places, of which `found` are filled.
-            let object = unsafe { self.objects.add(index).read_unaligned() };
-            if !hidden(object) {
-                // SAFETY: `kept` is at most `index`.
-                unsafe { self.objects.add(kept).write_unaligned(object) };
-                kept += 1;
-            }
+        let room = usize::try_from(self.max_count).unwrap_or(usize::MAX);
+        let given = objects.get(..room).unwrap_or(objects);
+        for (index, object) in given.iter().enumerate() {
+            // SAFETY: the caller's array has `max_count` places, by the caller's promise.
+            unsafe { self.objects.add(index).write_unaligned(*object) };
         }
-        // SAFETY: as above.
-        unsafe { self.count.write_unaligned(kept as CK_ULONG) };
+        // SAFETY: not NULL, hence a place for a number, by the caller's promise.
+        unsafe { self.count.write_unaligned(given.len() as CK_ULONG) };
     }
 }
 

@@ -46,9 +46,13 @@ impl PinnedMechanism {
         let (names, copy) = match parameter(kind) {
             Parameter::Plain => (none, None),
             Parameter::Opaque => (ParameterNames::Unclear, None),
-            Parameter::Unknown if is_empty || length < size_of::<CK_OBJECT_HANDLE>() => (none, None),
+            Parameter::Unknown | Parameter::Handles { .. } if is_empty => {
+                // Not every module looks at the length before it follows the pointer.
+                mechanism.pParameter = core::ptr::null_mut();
+                (none, None)
+            }
+            Parameter::Unknown if length < size_of::<CK_OBJECT_HANDLE>() => (none, None),
             Parameter::Unknown => (ParameterNames::Unclear, None),
-            Parameter::Handles { .. } if is_empty => (none, None),
             Parameter::Handles { size, fields } if length == size => {
                 let mut words = vec![0_u64; size.div_ceil(size_of::<u64>())].into_boxed_slice();
                 // SAFETY: the caller says that the parameter has `size` bytes, and the words have room for as many.
@@ -200,6 +204,22 @@ mod tests {
         assert_eq!(view(CKM_VENDOR_DEFINED | 1, &mut 5_u64).names, ParameterNames::Unclear);
         assert_eq!(view(CKM_VENDOR_DEFINED | 1, &mut 5_u32).names, ParameterNames::Objects(vec![]));
         assert_eq!(view(CKM_AES_CBC, &mut [5_u64; 2]).names, ParameterNames::Objects(vec![]));
+    }
+
+    #[test]
+    fn a_pointer_to_no_bytes_is_not_passed_on_where_it_could_lead_to_a_handle() {
+        let mut handle: CK_OBJECT_HANDLE = 5;
+        let mut leads_on = |kind| {
+            let pointer = (&raw mut handle).cast();
+            let mechanism = CK_MECHANISM { mechanism: kind, pParameter: pointer, ulParameterLen: 0 };
+            // SAFETY: the parameter has no bytes, as the mechanism says.
+            let mut pinned = unsafe { PinnedMechanism::read(&raw const mechanism) }.unwrap();
+            assert_eq!(pinned.view().names, ParameterNames::Objects(vec![]));
+            // SAFETY: the pinned mechanism is there until it is dropped.
+            !unsafe { (*pinned.as_mut_ptr()).pParameter }.is_null()
+        };
+        assert!(!leads_on(CKM_CONCATENATE_BASE_AND_KEY) && !leads_on(CKM_VENDOR_DEFINED | 1));
+        assert!(leads_on(CKM_ECDSA));
     }
 
     #[test]

@@ -203,3 +203,28 @@ fn the_callers_place_is_written_only_on_delivery() {
     call.deliver(42);
     assert_eq!(session, 42);
 }
+
+#[test]
+fn what_a_search_has_found_is_read_where_the_caller_cannot_write() {
+    let (mut objects, mut count) = ([7 as CK_OBJECT_HANDLE; 3], 9);
+    let (place, count_place) = (objects.as_mut_ptr(), &raw mut count);
+    // SAFETY: the places outlive the call.
+    let call = unsafe { calls::C_FindObjects::from_caller(1, place, 3, count_place) };
+    let (rv, found) = call.with_own_places(|pinned| {
+        // SAFETY: the pinned call has places of its own, three for objects.
+        unsafe {
+            pinned.objects().write(41);
+            pinned.objects().add(1).write(42);
+            pinned.count().write(2);
+        }
+        // SAFETY: what another thread does meanwhile.
+        unsafe { place.write(666) };
+        CKR_OK
+    });
+    assert_eq!((rv, found.as_slice()), (CKR_OK, [41, 42].as_slice()));
+    call.deliver(&[42]);
+    // SAFETY: nobody else uses the places.
+    assert_eq!(unsafe { (place.read(), place.add(1).read(), count_place.read()) }, (42, 7, 1));
+    call.deliver(&[1, 2, 3, 4]);
+    assert_eq!((objects, count), ([1, 2, 3], 3), "no more than there is room for");
+}

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use attestation::grant::Operation;
 use attestation::key_uri::ObjectClass;
-use pkcs11_table::{Function, Use, effective_use, generates_from_input, is_raw_rsa};
+use pkcs11_table::{
+    Function, Use, effective_use, generates_from_input, has_length_of_callers_choice, is_raw_rsa,
+};
 
 use super::{Demands, demand, operation};
 use crate::authorize::Demand;
@@ -56,6 +58,9 @@ pub fn begin(function: Function, begun: Use, mechanism: Mechanism<'_>, key: &Arc
                 all.push(demand(also, key, Some(mechanism.kind)));
             }
         }
+    }
+    if used == Use::Verify && has_length_of_callers_choice(mechanism.kind) {
+        all.push(demand(Operation::Sign, key, Some(mechanism.kind)));
     }
     Demands { function, all }
 }
@@ -208,6 +213,16 @@ mod tests {
         assert_eq!(needs(Use::Decrypt), [Operation::Decrypt, Operation::Sign]);
         assert_eq!(needs(Use::Encrypt), [Operation::Sign, Operation::Decrypt]);
         assert_eq!(needs(Use::Verify), [Operation::Verify, Operation::Sign, Operation::Decrypt]);
+    }
+
+    #[test]
+    fn verifying_a_part_of_a_code_needs_sign() {
+        const HMAC: u64 = 0x251;
+        const HMAC_GENERAL: u64 = 0x252;
+        let needs = |begun, mechanism| operations(ObjectClass::Secret, begun, mechanism);
+        assert_eq!(needs(Use::Verify, HMAC), [Operation::Verify]);
+        assert_eq!(needs(Use::Verify, HMAC_GENERAL), [Operation::Verify, Operation::Sign]);
+        assert_eq!(needs(Use::Sign, HMAC_GENERAL), [Operation::Sign]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use pkcs11_table::Function;
 use crate::world::{Answer, ECDSA, LIFETIME_MS, OBJECT, clock, key, pass, token, unavailable};
 
 /// Far longer than anything here takes: it ends a test that would hang, and decides nothing.
-const FAR: Duration = Duration::from_secs(60);
+const FAR: Duration = Duration::from_secs(10);
 
 /// An attester that says when it is asked, and answers what it is told to.
 struct Slow {

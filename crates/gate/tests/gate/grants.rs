@@ -134,6 +134,17 @@ fn a_grant_on_a_token_covers_the_keys_on_it_and_not_the_other_way_round() {
 }
 
 #[test]
+fn what_has_no_class_is_no_public_key() {
+    let whole = |operation| Grant { key: "pkcs11:token=sandbox".into(), ..grant(&[operation]) };
+    let token_subject = Arc::new(Subject::of(gate::Named::Token(token_identity())));
+    let verify = |operation| {
+        bench(vec![whole(operation)]).begin(Function::C_VerifyInit, ECDSA, &token_subject).is_ok()
+    };
+    assert!(verify(Operation::Verify));
+    assert!(!verify(Operation::Sign));
+}
+
+#[test]
 fn a_token_without_grants_covers_nothing() {
     let bench = bench(vec![]);
     assert_eq!(

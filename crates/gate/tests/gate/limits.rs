@@ -291,3 +291,21 @@ fn what_goes_on_under_a_grant_whose_rate_is_used_up_is_refused() {
     let denial = bench.resume(Function::C_SignFinal).unwrap().unwrap_err();
     assert_eq!(denial.refusal(), &gate::Refusal::RateExceeded("G-1".into()));
 }
+
+#[test]
+fn a_place_under_one_grant_is_none_under_another() {
+    let other = |total| Ok(token_with(vec![Grant { id: "G-2".into(), ..rated(None, Some(total)) }]));
+    let bench = bench(vec![rated(None, Some(1))]);
+    bench.sign(ECDSA, "granted").unwrap();
+    hand_in(&bench, other(1));
+    assert!(bench.resume(Function::C_SignUpdate).unwrap().is_ok());
+    is_refused(bench.sign(ECDSA, "granted"), "G-2");
+    hand_in(&bench, other(0));
+    assert!(bench.resume(Function::C_SignUpdate).unwrap().is_ok(), "it has its place there, too");
+    bench.fail(Use::Sign);
+    hand_in(&bench, Ok(token_with(vec![rated(None, Some(1))])));
+    bench.sign(ECDSA, "granted").unwrap();
+    hand_in(&bench, other(0));
+    let denial = bench.resume(Function::C_SignFinal).unwrap().unwrap_err();
+    assert_eq!(denial.refusal(), &gate::Refusal::RateExceeded("G-2".into()));
+}

@@ -7,10 +7,11 @@ use attestation::grant::{Grant, Operation, Rate};
 use attestation::key_uri::ObjectClass;
 use attestation::token::VerifiedToken;
 use gate::{Demand, Refusal, Subject, authorize};
+use pkcs11_table::Use;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use crate::world::{clock, named, token_with};
+use crate::world::{Bench, SLOT, clock, grant, named, pass, token_with};
 
 const OPERATIONS: [Operation; 3] = [Operation::Sign, Operation::Decrypt, Operation::Wrap];
 const LABELS: [&str; 3] = ["a", "b", "c"];
@@ -78,6 +79,25 @@ fn is_covered(grants: &[Grant], demand: &Demand, now_ms: u64) -> bool {
                 .is_none_or(|list| demand.mechanism.is_none_or(|one| list.contains(&one)))
             && grant.deadline_boottime_ms.is_none_or(|end_ms| now_ms < end_ms)
     })
+}
+
+/// One step on a session of four.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Begin(u64),
+    Complete(u64),
+    Fail(u64),
+    Pass(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1..=4_u64).prop_map(Step::Begin),
+        2 => (1..=4_u64).prop_map(Step::Complete),
+        1 => (1..=4_u64).prop_map(Step::Fail),
+        2 => (1..700_u64).prop_map(Step::Pass),
+    ];
+    prop::collection::vec(step, 1..60)
 }
 
 proptest! {
@@ -165,5 +185,45 @@ proptest! {
         let labels: BTreeSet<_> = parents.iter().copied().chain(lasting.then_some("new")).collect();
         let each = labels.iter().all(|label| permits(&token, &[of(by_name(label))], now_after(0)));
         prop_assert_eq!(permits(&token, &[of(made)], now_after(0)), each);
+    }
+
+    #[test]
+    fn rates_permit_what_they_state_and_no_more(
+        per_second in prop::option::of(0..4_u32), total in prop::option::of(0..8_u64), steps in steps(),
+    ) {
+        prop_assume!(per_second.is_some() || total.is_some());
+        let rated = Grant { rate: Some(Rate { per_second, total }), ..grant(&[Operation::Sign]) };
+        let bench = Bench::new([Ok(token_with(vec![rated]))]);
+        (2..=4).for_each(|session| assert!(bench.sessions.opened(session, SLOT)));
+        // The rule, told by a model: when each operation began, what completed, and what runs where.
+        let (mut begun_ms, mut completed, mut running) = (Vec::new(), 0_u64, BTreeSet::new());
+        for step in steps {
+            match step {
+                Step::Begin(session) => {
+                    // The real module lets one operation of a kind run in a session.
+                    if running.contains(&session) {
+                        continue;
+                    }
+                    let now = clock().unwrap();
+                    let recent = begun_ms.iter().filter(|at| now - **at < 1_000).count();
+                    let room = per_second.is_none_or(|most| recent < most as usize)
+                        && total.is_none_or(|most| completed + (running.len() as u64) < most);
+                    prop_assert_eq!(bench.sign_on(session, "granted").is_ok(), room);
+                    if room {
+                        begun_ms.push(now);
+                        running.insert(session);
+                    }
+                }
+                Step::Complete(session) if running.remove(&session) => {
+                    completed += 1;
+                    bench.sessions.get(session).unwrap().lock().ended(Use::Sign).unwrap().complete();
+                }
+                Step::Fail(session) if running.remove(&session) => {
+                    drop(bench.sessions.get(session).unwrap().lock().ended(Use::Sign).unwrap());
+                }
+                Step::Complete(_) | Step::Fail(_) => {}
+                Step::Pass(ms) => pass(ms),
+            }
+        }
     }
 }

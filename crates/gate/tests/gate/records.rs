@@ -1,14 +1,17 @@
 //! What goes on record of a refusal, and how reasons read.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use attestation::decision::DecisionId;
 use attestation::digest::Digest;
 use attestation::grant::Operation;
-use gate::{Refusal, Scope, Settings};
+use gate::{Refusal, Scope, Settings, Subject};
 use pkcs11_table::Function;
 
-use crate::world::{Bench, ECDSA, clock, key, refused, set_clock, token, token_with, unavailable};
+use crate::world::{
+    Bench, ECDSA, clock, key, refused, set_clock, token, token_identity, token_with, unavailable,
+};
 
 #[test]
 fn a_refusal_says_what_was_asked_of_which_key_and_why() {
@@ -29,6 +32,19 @@ fn a_refusal_says_what_was_asked_of_which_key_and_why() {
     let uri = key("other").named().uri();
     assert_eq!(decision.reason.detail, format!("sign with {uri} is not granted to demo 1"));
     assert_eq!(bench.place().last_denial(), denial.id().number());
+}
+
+#[test]
+fn keys_and_tokens_are_on_record_by_uris_that_name_them_alone() {
+    let bench = Bench::new([]);
+    let token = "pkcs11:token=sandbox;manufacturer=v;model=m;serial=1";
+    let whole = Arc::new(Subject::of(gate::Named::Token(token_identity())));
+    for (subject, uri) in
+        [(key("granted"), format!("{token};id=%01;object=granted;type=private")), (whole, token.to_owned())]
+    {
+        bench.gate.refuse(None, Function::C_SignInit, Some(&subject), Refusal::WrongClass);
+        assert_eq!(bench.world.log.lock().last().unwrap().0.key, Some(uri));
+    }
 }
 
 #[test]

@@ -128,14 +128,30 @@ impl Bench {
         mechanism: u64,
         key: &Arc<Subject>,
     ) -> Result<(), Denial> {
-        let mut session = self.session();
+        self.begin_in(self.place(), object, function, mechanism, key)
+    }
+
+    /// Signs on another session than [`SESSION`], which the test has opened.
+    pub fn sign_on(&self, session: u64, label: &str) -> Result<(), Denial> {
+        let place = self.sessions.get(session).expect("opened");
+        self.begin_in(place, OBJECT, Function::C_SignInit, ECDSA, &key(label))
+    }
+
+    fn begin_in(
+        &self,
+        place: &Place,
+        object: u64,
+        function: Function,
+        mechanism: u64,
+        key: &Arc<Subject>,
+    ) -> Result<(), Denial> {
+        let mut session = place.lock();
         let look = self
             .gate
             .look(&mut session)
-            .map_err(|refusal| self.gate.refuse(Some(self.place()), function, Some(key), refusal))?;
+            .map_err(|refusal| self.gate.refuse(Some(place), function, Some(key), refusal))?;
         let mechanism = Mechanism { kind: mechanism, names: &[] };
-        let begun =
-            self.gate.begin((self.place(), &mut session), function, mechanism, object, (look, key))?;
+        let begun = self.gate.begin((place, &mut session), function, mechanism, object, (look, key))?;
         session.begun(begun.running);
         Ok(())
     }

@@ -1,0 +1,117 @@
+//! What ends a session or the library ends no call that is under way: a handle that was judged before would mean another
+//! key afterwards.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+
+use cryptoki_sys::*;
+use e2e::client::run;
+use e2e::{Probe, SpyRecord, Stack};
+use serde_json::{Value, json};
+
+/// A policy server that takes connections and says nothing.
+struct Silent(TcpListener);
+
+impl Silent {
+    fn start() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").expect("a port"))
+    }
+
+    /// The shim's configuration with this policy server, and with the spy in front of the real module.
+    fn configuration(&self, stack: &Stack, change: impl FnOnce(String) -> String) -> std::path::PathBuf {
+        let port = self.0.local_addr().expect("bound").port();
+        stack.configuration("silent.toml", |text| {
+            let spy = e2e::stack::build().join("libspytoken.so");
+            let text = change(text.replace(stack.variable("REAL_MODULE"), spy.to_str().unwrap()));
+            let lines = text.lines().map(|line| match line.split(' ').next() {
+                Some("url") => format!("url = \"https://127.0.0.1:{port}\"\n"),
+                Some("timeout_ms") => String::new(),
+                _ => format!("{line}\n"),
+            });
+            lines.collect::<String>().replace("[policy_server]", "[policy_server]\ntimeout_ms = 30000")
+        })
+    }
+
+    /// Waits for an attester that asks for a challenge: it has a session, and waits until the connection is dropped.
+    fn attester(&self) -> TcpStream {
+        self.0.accept().expect("an attester").0
+    }
+}
+
+fn probe(stack: &Stack, configuration: &Path, record: &SpyRecord) -> Probe {
+    Probe::start(stack, |command| {
+        command.env("TRUSTSHIM_CONFIG", configuration);
+        command.env("SPY_REAL", stack.real_module()).env("SPY_LOG", record.path());
+    })
+}
+
+/// A thread of its own makes a call.
+fn spawn(probe: &mut Probe, function: &str, mut arguments: Value) {
+    arguments["call"] = function.into();
+    probe.must("thread", json!({ "request": arguments }));
+}
+
+#[test]
+fn the_library_is_finalised_only_when_no_call_is_under_way() {
+    let stack = Stack::up();
+    let silent = Silent::start();
+    let record = SpyRecord::at(stack.file("spy.record"));
+    let mut probe = probe(&stack, &silent.configuration(&stack, |text| text), &record);
+    let session = probe.session();
+    let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
+    spawn(&mut probe, "C_SignInit", json!({ "session": session, "mechanism": CKM_ECDSA, "key": key }));
+    let attester = silent.attester();
+    spawn(&mut probe, "C_Finalize", json!({}));
+    while probe.call("C_GetInfo", json!({})).rv != CKR_CRYPTOKI_NOT_INITIALIZED {}
+    drop(attester);
+    assert_eq!(probe.call("join", json!({ "thread": 0 })).rv, CKR_FUNCTION_REJECTED);
+    assert_eq!(probe.call("join", json!({ "thread": 1 })).rv, CKR_OK);
+    let calls = record.calls_since(0);
+    assert_eq!(calls.last().map(|call| call.function.as_str()), Some("C_Finalize"), "{calls:?}");
+}
+
+#[test]
+fn sessions_of_the_attester_are_not_closed_with_the_applications() {
+    let stack = Stack::up();
+    let silent = Silent::start();
+    let record = SpyRecord::at(stack.file("spy.record"));
+    let one_slot = |text: String| text.replace("pkcs11:token=trustshim;", "pkcs11:token=sandbox;");
+    let pin = stack.write("sandbox.pin", "1234\n");
+    run(std::process::Command::new("chmod").arg("600").arg(&pin)).must_succeed();
+    let enrolling = stack.configuration("enrolling.toml", |text| {
+        let own_pin = stack.directory().join("attestation.pin");
+        one_slot(text).replace(own_pin.to_str().unwrap(), pin.to_str().unwrap())
+    });
+    stack.json(&["enroll", "--config", enrolling.to_str().unwrap()]);
+    let configuration = silent.configuration(&stack, |text| {
+        let kept = one_slot(text);
+        kept.lines().filter(|line| !line.starts_with("pin_file")).map(|line| format!("{line}\n")).collect()
+    });
+    let mut probe = probe(&stack, &configuration, &record);
+    let session = probe.session();
+    let other = probe.must("C_GetSessionInfo", json!({ "session": session })).bytes("info");
+    let slot = u64::from_ne_bytes(other[..8].try_into().unwrap());
+    let second = probe.open(slot);
+    let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
+    spawn(&mut probe, "C_SignInit", json!({ "session": session, "mechanism": CKM_ECDSA, "key": key }));
+    let attester = silent.attester();
+    let mark = record.mark();
+    spawn(&mut probe, "C_CloseAllSessions", json!({ "slot": slot }));
+    let closes = || {
+        let calls = record.calls_since(mark).into_iter();
+        calls.filter(|call| call.function.starts_with("C_Close")).collect::<Vec<_>>()
+    };
+    while closes().is_empty() {
+        std::thread::yield_now();
+    }
+    drop(attester);
+    assert_eq!(probe.call("join", json!({ "thread": 0 })).rv, CKR_FUNCTION_REJECTED);
+    assert_eq!(probe.call("join", json!({ "thread": 1 })).rv, CKR_OK);
+    assert!(closes().iter().all(|call| call.function == "C_CloseSession"), "{:?}", closes());
+    let closed: Vec<_> = closes().iter().filter_map(|call| call.number("session")).collect();
+    assert!(closed.contains(&session) && closed.contains(&second) && closed.len() == 3, "{closed:?}");
+    for gone in [session, second] {
+        let reply = probe.call("C_GetSessionInfo", json!({ "session": gone }));
+        assert_eq!(reply.rv, CKR_SESSION_HANDLE_INVALID);
+    }
+}
