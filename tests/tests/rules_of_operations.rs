@@ -214,3 +214,26 @@ fn a_key_that_wants_a_login_for_each_use_gets_it_from_the_application() {
     let arrived: Vec<_> = on_session.map(|call| call.function).collect();
     assert_eq!(arrived, expected.map(|(function, _)| function));
 }
+
+#[test]
+fn a_key_of_a_long_name_is_judged_like_any_other() {
+    let watched = Watched::up();
+    watched.stack.restart_server("token_lifetime_s = 3");
+    let name = "x".repeat(600);
+    watched.make_aes(&name, &[7; 32], json!([[CKA_ENCRYPT, TRUE]]));
+    let aes = |program: &mut e2e::Program<'_>| {
+        let (session, key) = (program.session, program.key(CKO_SECRET_KEY, &name));
+        json!({ "session": session, "mechanism": CKM_AES_ECB, "key": key })
+    };
+    let mut stranger = watched.program("stranger", &[(DEMO_RSA, "sign")]);
+    let encrypt = aes(&mut stranger);
+    stranger.denied("not-granted", "C_EncryptInit", encrypt);
+    // The refusal goes to the policy server with the next attestation, which is none the worse for the long name.
+    std::thread::sleep(std::time::Duration::from_millis(3_200));
+    let (session, key) = (stranger.session, stranger.key(CKO_PRIVATE_KEY, "demo-rsa"));
+    stranger.must("C_SignInit", init(session, CKM_RSA_PKCS, key));
+
+    let mut user = watched.program("user", &[(EVERYTHING, "encrypt")]);
+    let encrypt = aes(&mut user);
+    user.must("C_EncryptInit", encrypt);
+}

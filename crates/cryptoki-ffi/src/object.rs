@@ -9,6 +9,8 @@ use crate::real_module::RealModule;
 
 /// Labels and ids longer than this are refused rather than cut.
 const LONGEST: usize = 512;
+/// Names beyond this length make an object unusable.
+const LONGEST_OF_ALL: usize = 4096;
 
 /// What the real module says about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,8 +131,27 @@ impl RealModule {
                 Ok(value.get(..length).ok_or(CKR_GENERAL_ERROR)?.to_vec())
             }
             Err(CKR_ATTRIBUTE_TYPE_INVALID) => Ok(Vec::new()),
+            Err(CKR_BUFFER_TOO_SMALL) => self.long_name(session, object, kind),
             Err(rv) => Err(rv),
         }
+    }
+
+    /// A label or an id that is longer than most are.
+    fn long_name(
+        &self,
+        session: CK_SESSION_HANDLE,
+        object: CK_OBJECT_HANDLE,
+        kind: CK_ATTRIBUTE_TYPE,
+    ) -> Result<Vec<u8>, CK_RV> {
+        let mut asked = [CK_ATTRIBUTE { type_: kind, pValue: core::ptr::null_mut(), ulValueLen: 0 }];
+        self.attributes(session, object, &mut asked)?;
+        let room = length(&asked, 0).filter(|length| *length <= LONGEST_OF_ALL).ok_or(CKR_GENERAL_ERROR)?;
+        let mut value = vec![0_u8; room];
+        let mut wanted = [attribute(kind, &mut value)];
+        self.attributes(session, object, &mut wanted)?;
+        let length = length(&wanted, 0).ok_or(CKR_GENERAL_ERROR)?;
+        value.truncate(length);
+        Ok(value)
     }
 
     /// A boolean attribute; `None` where the object has none or the token does not say.
