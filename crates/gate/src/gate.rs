@@ -9,13 +9,13 @@ use crate::authorize::{Grounds, authorize};
 use crate::denial::{Denial, Refusal};
 use crate::handles::Handles;
 use crate::holder::{AttestationFailure, Attester, Held, Holder};
-use crate::limits::{Limits, Reservation};
+use crate::limits::{Limits, Spending};
 use crate::permit::{Open, Permit};
 use crate::provenance::Provenance;
 use crate::records::Records;
 use crate::report::Recorder;
 use crate::rules::{self, Demands, Mechanism};
-use crate::session::{Judged, Recent, Running, Session, is_recover, yields_in_parts};
+use crate::session::{Judged, Recent, Running, Session, is_believed, is_recover, yields_in_parts};
 use crate::sessions::Place;
 use crate::subject::Subject;
 
@@ -47,18 +47,6 @@ pub struct Begun {
     pub permit: Permit,
     /// To be kept in the session once the real module has answered `CKR_OK`.
     pub running: Running,
-}
-
-/// What a permitted call takes from the rates of its grants; given back when dropped.
-#[derive(Debug)]
-#[must_use = "what is not spent is given back"]
-pub struct Spending(Vec<Reservation>);
-
-impl Spending {
-    /// The call has done its work.
-    pub fn complete(self) {
-        self.0.into_iter().for_each(Reservation::complete);
-    }
 }
 
 /// The moment before an object is looked at: what is learnt then is forgotten once any object changes after it.
@@ -142,6 +130,12 @@ impl Gate {
     pub fn known(&self, session: &Session, object: u64, look: Look) -> Option<(Arc<Subject>, Look)> {
         let (subject, at_ms) = session.known(object, look.objects_epoch, look.at_ms)?;
         Some((Arc::clone(subject), Look { at_ms, ..look }))
+    }
+
+    /// Whether what was seen by this look may still be believed: a judgement that had to wait for an attestation has outlived
+    /// it.
+    pub fn is_recent(&self, look: Look) -> bool {
+        self.now(None).is_ok_and(|now_ms| is_believed(look.at_ms, now_ms))
     }
 
     /// Remembers what the object was.

@@ -20,11 +20,12 @@ mod subject;
 
 pub use authorize::{Demand, Grounds, authorize};
 pub use denial::{Denial, Refusal};
-pub use gate::{Begun, Gate, Look, Scope, Settings, Spending};
+pub use gate::{Begun, Gate, Look, Scope, Settings};
 pub use handles::Handles;
 pub use holder::{
     AttestationFailure, AttestationOutcome, AttestationRequest, Attester, FailureKind, RENEWAL_BUDGET_MS,
 };
+pub use limits::Spending;
 pub use permit::{Open, Permit};
 pub use provenance::{Provenance, Unaccounted};
 pub use report::{Recorder, Report, Reports};

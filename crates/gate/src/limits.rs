@@ -100,6 +100,18 @@ impl Drop for Reservation {
     }
 }
 
+/// What a permitted call takes from the rates of its grants; given back when dropped.
+#[derive(Debug)]
+#[must_use = "what is not spent is given back"]
+pub struct Spending(pub(crate) Vec<Reservation>);
+
+impl Spending {
+    /// The call has done its work.
+    pub fn complete(self) {
+        self.0.into_iter().for_each(Reservation::complete);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use attestation::grant::Rate;

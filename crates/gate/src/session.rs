@@ -232,7 +232,8 @@ pub(crate) const fn yields_in_parts(function: Function) -> bool {
     )
 }
 
-fn is_believed(read_at_ms: u64, now_ms: u64) -> bool {
+/// Whether what was read then counts without another look.
+pub(crate) fn is_believed(read_at_ms: u64, now_ms: u64) -> bool {
     now_ms.checked_sub(read_at_ms).is_some_and(|age_ms| age_ms < BELIEVED_MS)
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use cryptoki_ffi::{CK_RV, ObjectFacts, ParameterNames};
-use cryptoki_sys::{CK_OBJECT_HANDLE, CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID};
+use cryptoki_sys::{
+    CK_OBJECT_HANDLE, CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID, CKR_SESSION_HANDLE_INVALID,
+};
 use gate::{Look, Place, Refusal, Session, Subject};
 use pkcs11_table::Function;
 
@@ -49,10 +51,15 @@ impl Inline {
         (place, session): (&Place, u64),
         object: CK_OBJECT_HANDLE,
     ) -> Result<Found, CK_RV> {
+        let slot = place.slot();
         let facts = self.given_object((place, session), object)?;
-        let named = facts.named(&self.token(place.slot())?);
+        let named = facts.named(&self.token(slot)?);
+        // Closed meanwhile, the handle may have come to mean a session on another token.
+        if !place.is(session) || place.slot() != slot {
+            return Err(CKR_SESSION_HANDLE_INVALID);
+        }
         let subject = if facts.kind.is_key() {
-            self.gate.provenance().subject(place.slot(), object, named.clone(), facts.lasting)
+            self.gate.provenance().subject(slot, object, named.clone(), facts.lasting)
         } else {
             Ok(Subject::of(named.clone()))
         };

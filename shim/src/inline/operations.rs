@@ -36,26 +36,34 @@ impl Inline {
         {
             return self.forward_begun(call, &mut session, begun);
         }
-        let looked = self.recall_key(C::FUNCTION, (place, handle, &mut session), object).and_then(|key| {
-            // A public key needs no trust token for what is done with public keys. For any other, one is obtained before the
-            // key is looked at for good: an attestation takes seconds, in which the handle could come to mean another key.
-            let key = if key.1.is(ObjectClass::Public) {
-                key
-            } else {
-                self.gate.prepare();
-                self.recall_key(C::FUNCTION, (place, handle, &mut session), object)?
+        loop {
+            let looked =
+                self.recall_key(C::FUNCTION, (place, handle, &mut session), object).and_then(|key| {
+                    // A public key needs no trust token for what is done with public keys. For any other, one is obtained before
+                    // the key is looked at for good: an attestation takes seconds, in which the handle could come to mean
+                    // another key.
+                    let key = if key.1.is(ObjectClass::Public) {
+                        key
+                    } else {
+                        self.gate.prepare();
+                        self.recall_key(C::FUNCTION, (place, handle, &mut session), object)?
+                    };
+                    let names = (mechanism.kind, &mechanism.names);
+                    Ok((key, self.find_named(C::FUNCTION, (place, handle), names)?))
+                });
+            let ((look, key), names) = match looked {
+                Ok(looked) => looked,
+                Err(rv) => return rv,
             };
-            let names = (mechanism.kind, &mechanism.names);
-            Ok((key, self.find_named(C::FUNCTION, (place, handle), names)?))
-        });
-        let ((look, key), names) = match looked {
-            Ok(looked) => looked,
-            Err(rv) => return rv,
-        };
-        let mechanism = Mechanism { kind: mechanism.kind, names: &names };
-        match self.gate.begin((place, &mut session), C::FUNCTION, mechanism, object, (look, &key)) {
-            Ok(begun) => self.forward_begun(call, &mut session, begun),
-            Err(denial) => self.deny(&denial),
+            let mechanism = Mechanism { kind: mechanism.kind, names: &names };
+            match self.gate.begin((place, &mut session), C::FUNCTION, mechanism, object, (look, &key)) {
+                Ok(begun) if self.gate.is_recent(look) => {
+                    return self.forward_begun(call, &mut session, begun);
+                }
+                // The look has grown old, by an attestation perhaps that came between after all: then it is taken again.
+                Ok(begun) => drop(begun),
+                Err(denial) => return self.deny(&denial),
+            }
         }
     }
 

@@ -107,9 +107,13 @@ pub fn unwrap(
     Demands { function, all }
 }
 
-/// To derive a key from `base`, and from every key that the mechanism's parameter names.
+/// To derive a key from `base`, and from every key that the mechanism's parameter names. What is derived and is no key
+/// (`CKM_HKDF_DATA`) can be read by anybody who finds it, so deriving it reveals something of them all.
 pub fn derive(function: Function, mechanism: Mechanism<'_>, base: &Arc<Subject>, new: &NewObject) -> Demands {
     let mut all = mechanism.demands(Operation::Derive, base);
+    if !new.named.class().is_some_and(ObjectClass::is_key) {
+        all.extend(mechanism.demands(Operation::Reveal, base));
+    }
     all.extend(mechanism.new_object(Operation::Derive, &[base], new));
     Demands { function, all }
 }
@@ -292,6 +296,24 @@ mod tests {
                 vec![(derive, "base".into()), (derive, "after".into())],
                 vec![(unwrap, "base".into()), (unwrap, "after".into())]
             )
+        );
+    }
+
+    #[test]
+    fn what_is_derived_and_is_no_key_needs_reveal() {
+        let names = [key(ObjectClass::Secret, "salt")];
+        let mechanism = Mechanism { kind: CONCATENATE, names: &names };
+        let base = key(ObjectClass::Secret, "base");
+        let data = NewObject { named: named(ObjectClass::Data, "data"), lasting: false };
+        let (derive_it, reveal) = (Operation::Derive, Operation::Reveal);
+        assert_eq!(
+            shown(&derive(Function::C_DeriveKey, mechanism, &base, &data)),
+            [
+                (derive_it, "base".into()),
+                (derive_it, "salt".into()),
+                (reveal, "base".into()),
+                (reveal, "salt".into())
+            ]
         );
     }
 
