@@ -1,5 +1,6 @@
 //! What every request works with: the database, the signing key and the policy as last read.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use attestation::token::TokenIssuer;
@@ -16,6 +17,8 @@ pub struct Server {
     pub issuer: TokenIssuer,
     /// The configuration file.
     pub configuration: Configuration,
+    /// Challenges given out since the start.
+    pub challenges: AtomicU64,
     /// The policy with the revision at which it was read.
     policy: Mutex<Option<(meta::Revision, Arc<Policy>)>>,
 }
@@ -23,7 +26,7 @@ pub struct Server {
 impl Server {
     /// Puts the parts together.
     pub fn new(store: Store, issuer: TokenIssuer, configuration: Configuration) -> Self {
-        Self { store, issuer, configuration, policy: Mutex::new(None) }
+        Self { store, issuer, configuration, challenges: AtomicU64::new(0), policy: Mutex::new(None) }
     }
 
     /// The policy as this transaction sees it; read anew only where it has changed.

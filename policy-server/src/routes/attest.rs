@@ -84,13 +84,13 @@ async fn sender(server: &Server, jwt: &str) -> Result<Sender, ServerError> {
             return Ok(Sender::Stranger { claimed: None, key: None, reason });
         }
     };
-    let mut transaction = server.store.read().await?;
-    let Some(key) = hsms::find(&mut transaction, &claimed).await? else {
+    let mut statement = server.store.read_once().await?;
+    let Some(key) = hsms::find(&mut statement, &claimed).await? else {
         let claimed = text::bounded(&claimed, 64);
         let reason = ReasonCode::KeyUnknown.because(format!("the attestation key {claimed} is not enrolled"));
         return Ok(Sender::Stranger { claimed: Some(claimed), key: None, reason });
     };
-    drop(transaction);
+    drop(statement);
     Ok(match verify_evidence(jwt, &key.public_key) {
         Ok(evidence) => Sender::Verified(Box::new(evidence)),
         Err(error) => {

@@ -1,8 +1,9 @@
 //! `POST /v1/challenge`: a nonce for evidence or for enrolment.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use attestation::api::{Challenge, ChallengeRequest, HsmState};
+use attestation::api::{Challenge, ChallengeRequest};
 use attestation::base64url;
 use axum::Json;
 use axum::extract::State;
@@ -12,7 +13,7 @@ use crate::clock;
 use crate::error::ServerError;
 use crate::random;
 use crate::state::Server;
-use crate::store::{commit, hsms, nonces};
+use crate::store::{commit, nonces};
 
 /// `POST /v1/challenge`. Anybody may ask, since an enrolling key is unknown; approved keys have their own share
 /// of the nonces.
@@ -29,11 +30,12 @@ pub async fn post(
     }
     let now = clock::now()?;
     let nonce = random::secret()?;
-    let mut transaction = server.store.write().await?;
-    let approved = hsms::find(&mut transaction, &request.kid)
-        .await?
-        .is_some_and(|key| key.record.state == HsmState::Approved);
-    nonces::add(&mut transaction, &nonce, &request.kid, &request.cnf, approved, now).await?;
-    commit(transaction).await?;
+    if server.challenges.fetch_add(1, Ordering::Relaxed) % nonces::TIDY_EVERY == 0 {
+        let mut transaction = server.store.write().await?;
+        nonces::tidy(&mut transaction, now).await?;
+        commit(transaction).await?;
+    }
+    let mut statement = server.store.write_once().await?;
+    nonces::add(&mut statement, &nonce, &request.kid, &request.cnf, now).await?;
     Ok(Json(Challenge { nonce: nonce.to_string(), expires_in: nonces::LIFETIME_S }))
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -123,6 +124,22 @@ impl Store {
     /// Where the writing connection does not become free in time.
     pub async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// The writing connection, for one statement that is a transaction of its own.
+    ///
+    /// # Errors
+    /// Where it does not become free in time.
+    pub async fn write_once(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        Ok(self.writer.acquire().await?)
+    }
+
+    /// A reading connection, for one statement.
+    ///
+    /// # Errors
+    /// Where none becomes free in time.
+    pub async fn read_once(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        Ok(self.readers.acquire().await?)
     }
 
     /// Starts a transaction that sees one state of the database and cannot write.
