@@ -36,7 +36,8 @@ pub struct Attestation {
     pub hashing: f64,
     /// A renewal: the call that it falls into, less an ordinary call.
     pub warm: f64,
-    /// The HSM's own part: session, login, search and one P-256 signature on the attestation token.
+    /// The HSM's own part: the calls that an attester makes on the attestation token, which are a login, searches, six
+    /// attributes and one P-256 signature.
     pub hsm: f64,
 }
 

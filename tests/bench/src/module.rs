@@ -99,6 +99,22 @@ impl Module {
         Err(ModuleError::Missing(format!("token {label}")))
     }
 
+    /// Reads one attribute, whatever it says.
+    pub fn read(
+        self,
+        session: CK_SESSION_HANDLE,
+        object: CK_OBJECT_HANDLE,
+        kind: CK_ATTRIBUTE_TYPE,
+    ) -> Result<(), ModuleError> {
+        let mut value = [0_u8; 512];
+        let mut template = CK_ATTRIBUTE {
+            type_: kind,
+            pValue: value.as_mut_ptr().cast(),
+            ulValueLen: value.len() as CK_ULONG,
+        };
+        call!(self, C_GetAttributeValue(session, object, &raw mut template, 1))
+    }
+
     /// Opens a session.
     pub fn open(self, slot: CK_SLOT_ID) -> Result<CK_SESSION_HANDLE, ModuleError> {
         let mut session = CK_INVALID_HANDLE;

@@ -250,7 +250,7 @@ fn attestation_rows(attestation: &Attestation) -> [[String; 5]; 8] {
             verdict(COLD_ATTESTATION, attestation.cold_beyond_hashing()).to_owned(),
         ],
         row("warm: a renewal in a running process", attestation.warm),
-        row("of it the HSM: login, search, one P-256 signature", attestation.hsm),
+        row("of it the HSM: login, searches, attributes, a signature", attestation.hsm),
         [
             "warm, without the HSM".to_owned(),
             time(without_hsm),

@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cryptoki_sys::{
-    CK_RV, CK_SESSION_HANDLE, CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKR_FUNCTION_NOT_SUPPORTED, CKR_OK,
+    CK_RV, CK_SESSION_HANDLE, CKA_EC_POINT, CKA_EXTRACTABLE, CKA_KEY_TYPE, CKA_LOCAL, CKA_NEVER_EXTRACTABLE,
+    CKA_SENSITIVE, CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKR_FUNCTION_NOT_SUPPORTED, CKR_OK,
 };
 
 use crate::module::{Keys, Module, ModuleError};
@@ -187,7 +188,14 @@ impl Worker {
         let session = self.module.open(slot)?;
         self.module.login(session, pin)?;
         let key = self.module.find(session, CKO_PRIVATE_KEY, "attestation")?;
-        self.module.find(session, CKO_PUBLIC_KEY, "attestation")?;
+        let public = self.module.find(session, CKO_PUBLIC_KEY, "attestation")?;
+        // What evidence says of the key.
+        for attribute in [CKA_SENSITIVE, CKA_EXTRACTABLE, CKA_NEVER_EXTRACTABLE, CKA_LOCAL] {
+            self.module.read(session, key, attribute)?;
+        }
+        for attribute in [CKA_KEY_TYPE, CKA_EC_POINT] {
+            self.module.read(session, public, attribute)?;
+        }
         self.module.sign_digest(session, key)?;
         self.module.close(session)
     }
