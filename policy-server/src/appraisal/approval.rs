@@ -85,11 +85,18 @@ pub fn approve(
         return Err(ApprovalError::FileRetired(retired.detail.clone()));
     }
     let new = measured(claims, latitude, &policy.sets)?;
+    check_interpreter(&component.executable.path, &new.argv, !component.scripts.is_empty())?;
     let reference = match existing {
-        Some(existing) => union(existing, new)?,
+        Some(existing) => {
+            check_inherited(existing, &new)?;
+            union(existing, new)?
+        }
         None => new,
     };
-    check_interpreter(&component.executable.path, &reference.argv, !component.scripts.is_empty())?;
+    // New patterns count for every program of the version, not for the measured one alone.
+    for path in reference.executables.keys() {
+        check_interpreter(path, &reference.argv, !reference.scripts.is_empty())?;
+    }
     let runtime = runtime(&component.runtime, reference.allow_jit);
     if !runtime.is_empty() {
         return Err(ApprovalError::Runtime(summary(&runtime)));
@@ -197,6 +204,29 @@ fn wider(existing: &ArgvRule, new: ArgvRule) -> Result<ArgvRule, ApprovalError> 
         }
         // Exact arguments that the rule does not let through are found by the comparison at the end.
         (existing, _) => Ok(existing.clone()),
+    }
+}
+
+/// A program that is new to the version comes under what the version's other programs are allowed only where the approver
+/// says so for it as well: what was approved for one is not for another, such as an interpreter beside a compiled tool.
+fn check_inherited(existing: &ReferenceValues, new: &ReferenceValues) -> Result<(), ApprovalError> {
+    if new.executables.keys().all(|path| existing.executables.contains_key(path)) {
+        return Ok(());
+    }
+    let inherited = [
+        (existing.argv == ArgvRule::Any && new.argv != ArgvRule::Any, "any arguments"),
+        (
+            matches!((&existing.argv, &new.argv), (ArgvRule::Patterns(_), ArgvRule::Exact(_))),
+            "patterns for arguments",
+        ),
+        (existing.principal == PrincipalRule::Any && new.principal != PrincipalRule::Any, "any user"),
+        (existing.allow_jit && !new.allow_jit, "code generated at run time"),
+    ];
+    match inherited.into_iter().find(|(is_inherited, _)| *is_inherited) {
+        None => Ok(()),
+        Some((_, what)) => Err(ApprovalError::Conflict(format!(
+            "{what}, which nothing says of this program; say so for it, too"
+        ))),
     }
 }
 

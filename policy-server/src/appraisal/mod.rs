@@ -8,6 +8,7 @@ pub mod differences;
 pub mod forbidden;
 pub mod import;
 pub mod nearest;
+mod observing;
 pub mod policy;
 pub mod reason;
 mod recognition;
@@ -27,6 +28,9 @@ use recognition::recognise;
 pub use sender::unsafe_key;
 use sender::{check_claims, check_key, check_nonce};
 use terms::{Moment, grants};
+
+/// Most reasons that a refusal carries.
+const MAX_REASONS: usize = 24;
 
 /// What became of the nonce in the evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use attestation::evidence::EvidenceClaims;
 use attestation::reference::ReferenceValues;
 
 use super::differences::{Finding, differences, is_permitted_library};
-use super::policy::{ApprovedVersion, LibrarySets, Policy, Standing};
+use super::policy::{LibrarySets, Policy, Standing};
 
 /// The approved version with the fewest differences.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,23 +30,6 @@ pub fn nearest(policy: &Policy, claims: &EvidenceClaims) -> Option<Nearest> {
             findings: differences(&version.reference, &policy.sets, claims),
         })
         .min_by_key(|nearest| nearest.findings.len())
-}
-
-/// The nearest version that counts among those of observed components which have an executable of this path.
-pub fn nearest_observed<'a>(
-    policy: &'a Policy,
-    claims: &EvidenceClaims,
-) -> Option<(&'a ApprovedVersion, Vec<Finding>)> {
-    let path = &claims.submods.component.executable.path;
-    policy
-        .versions
-        .iter()
-        .rev()
-        .filter(|version| version.standing == Standing::Current)
-        .filter(|version| policy.observed.contains(&version.name.component))
-        .filter(|version| version.reference.executables.contains_key(path))
-        .map(|version| (version, differences(&version.reference, &policy.sets, claims)))
-        .min_by_key(|(_, findings)| findings.len())
 }
 
 /// Whether the measured program could be taken for this version: same path, same content, same file name, or

@@ -13,6 +13,8 @@ pub struct Policy {
     pub versions: Vec<ApprovedVersion>,
     /// The library sets.
     pub sets: LibrarySets,
+    /// What the sets have had and do not count any more.
+    pub past_set_files: PastSetFiles,
     /// Digests that count nowhere any more.
     pub retired_files: BTreeSet<Digest>,
     /// Components whose deviations are recorded and allowed.
@@ -57,6 +59,17 @@ impl LibrarySets {
         path: &'a str,
     ) -> impl Iterator<Item = Digest> + 'a {
         names.iter().filter_map(|name| self.0.get(name)?.get(path)).flatten().copied()
+    }
+}
+
+/// The digests by set that were retired in it or are below its floor, and count under no path of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PastSetFiles(pub BTreeMap<String, BTreeSet<Digest>>);
+
+impl PastSetFiles {
+    /// Whether this set has had this digest.
+    pub fn contains(&self, set: &str, digest: &Digest) -> bool {
+        self.0.get(set).is_some_and(|digests| digests.contains(digest))
     }
 }
 

@@ -105,6 +105,21 @@ impl ReasonCode {
         .any(|code| code.name() == name)
     }
 
+    /// Whether a process is refused for it although its component is observed: it is another user's, or in a state that
+    /// says nothing for its files.
+    pub const fn is_never_observed(self) -> bool {
+        matches!(
+            self,
+            Self::PrincipalMismatch
+                | Self::CodeAnonymous
+                | Self::CodeDeleted
+                | Self::CodeMemfd
+                | Self::CodeWritable
+                | Self::TextModified
+                | Self::Traced
+        )
+    }
+
     /// The reason with one sentence about this case.
     pub fn because(self, detail: impl fmt::Display) -> Reason {
         Reason { code: self.name().to_owned(), detail: text::bounded(&detail.to_string(), MAX_DETAIL) }

@@ -4,15 +4,13 @@ use attestation::component::Component;
 use attestation::decision::Reason;
 use attestation::evidence::{EvidenceClaims, EvidenceSubmods};
 
-use super::Refused;
 use super::differences::{Finding, differences, runtime};
 use super::forbidden::forbidden_kind;
-use super::nearest::{nearest, nearest_observed};
+use super::nearest::nearest;
+use super::observing::observe;
 use super::policy::{ApprovedVersion, Policy, Standing};
 use super::reason::ReasonCode;
-
-/// Most reasons that a refusal carries.
-const MAX_REASONS: usize = 24;
+use super::{MAX_REASONS, Refused};
 
 /// A version that the measurement counts as.
 pub(super) struct Recognised<'a> {
@@ -21,9 +19,8 @@ pub(super) struct Recognised<'a> {
     pub observed: Vec<Reason>,
 }
 
-/// The newest version that counts and that the measurement matches wholly, or the nearest of an observed component.
-///
-/// Observing lets pass what differs, never what somebody has taken back.
+/// The newest version that counts and that the measurement matches wholly, or the one as which it counts where its
+/// component is observed.
 pub(super) fn recognise<'a>(policy: &'a Policy, claims: &EvidenceClaims) -> Result<Recognised<'a>, Refused> {
     if let Some(reason) = forbidden(&claims.submods.component) {
         return Err(Refused::because(reason));
@@ -39,18 +36,25 @@ pub(super) fn recognise<'a>(policy: &'a Policy, claims: &EvidenceClaims) -> Resu
         return Ok(Recognised { version, observed: Vec::new() });
     }
     if let Some(version) = policy.versions.iter().rev().find(matches) {
-        let name = &version.name;
-        let (code, what) = match version.standing {
-            Standing::BelowFloor => (ReasonCode::VersionBelowFloor, "is older than its component's floor"),
-            Standing::Current | Standing::Retired => (ReasonCode::VersionRetired, "was retired"),
-        };
-        let reason = code.because(format!("{} {} {what}", name.component, name.version));
-        return Err(Refused { reasons: vec![reason], recognised: Some(name.clone()) });
+        let reason = no_longer_counts(version, "it is");
+        return Err(Refused { reasons: vec![reason], recognised: Some(version.name.clone()) });
     }
-    if let Some((version, findings)) = nearest_observed(policy, claims) {
-        return Ok(Recognised { version, observed: reasons(&findings) });
+    match observe(policy, claims) {
+        Some(observed) => {
+            observed.map(|(version, findings)| Recognised { version, observed: reasons(&findings) })
+        }
+        None => Err(Refused { reasons: reasons_of_mismatch(policy, claims), recognised: None }),
     }
-    Err(Refused { reasons: reasons_of_mismatch(policy, claims), recognised: None })
+}
+
+/// The reason to refuse what stands in the relation `how` to a version that was taken back.
+pub(super) fn no_longer_counts(version: &ApprovedVersion, how: &str) -> Reason {
+    let name = &version.name;
+    let (code, what) = match version.standing {
+        Standing::BelowFloor => (ReasonCode::VersionBelowFloor, "is older than its component's floor"),
+        Standing::Current | Standing::Retired => (ReasonCode::VersionRetired, "was retired"),
+    };
+    code.because(format!("{how} {} {}, which {what}", name.component, name.version))
 }
 
 /// One reason for each measured file, the measurer's own included, whose content was retired.
@@ -97,7 +101,7 @@ fn reasons_of_mismatch(policy: &Policy, claims: &EvidenceClaims) -> Vec<Reason> 
 }
 
 /// The findings as reasons, in a bounded number.
-fn reasons(findings: &[Finding]) -> Vec<Reason> {
+pub(super) fn reasons(findings: &[Finding]) -> Vec<Reason> {
     let mut reasons: Vec<_> = findings.iter().map(Finding::reason).collect();
     // The state of the process comes last in the comparison but must not be cut off by a long list of files.
     if reasons.len() > MAX_REASONS {

@@ -10,7 +10,9 @@ use axum::http::StatusCode;
 
 use super::body::{self, Nothing};
 use super::decisions;
+use super::decisions::approve::check_basis;
 use super::retired_files::digest;
+use crate::appraisal::differences::runtime;
 use crate::authentication::{Approver, By, Operator, Viewer};
 use crate::clock;
 use crate::error::ServerError;
@@ -102,10 +104,14 @@ async fn measured_libraries(
 ) -> Result<Vec<(String, Digest)>, ServerError> {
     let decision = decisions::find(connection, id).await?;
     let basis = decisions::evidence(connection, &decision).await?;
-    let basis = basis.filter(|basis| basis.key.record.approved_at.is_some()).ok_or_else(|| {
+    let basis = basis.ok_or_else(|| {
         ServerError::Conflict(format!("no evidence that could be verified led to {}", decision.id))
     })?;
+    check_basis(&basis)?;
     let component = &basis.evidence.claims().submods.component;
+    if let Some(finding) = runtime(&component.runtime, true).first() {
+        return Err(ServerError::CannotApprove(finding.reason().detail));
+    }
     let libraries = component.mappings.iter().filter(|file| file.path != component.executable.path);
     Ok(libraries.map(|file| (file.path.clone(), file.sha256)).collect())
 }

@@ -1,11 +1,11 @@
 //! Named library sets. Each addition to a set has a number; the set's floor is the oldest addition that counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use attestation::api::{SetFile, SetRecord, SetSummary};
 use attestation::digest::Digest;
 
-use crate::appraisal::policy::LibrarySets;
+use crate::appraisal::policy::{LibrarySets, PastSetFiles};
 
 use super::meta::{self, Counter};
 use super::{Connection, StoreError, loaded, parsed, stored};
@@ -72,22 +72,28 @@ pub async fn all(connection: &mut Connection) -> Result<Vec<SetRecord>, StoreErr
     Ok(sets)
 }
 
-/// What counts, as the appraisal sees it.
+/// What counts and what does no more, as the appraisal sees it.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn current(connection: &mut Connection) -> Result<LibrarySets, StoreError> {
+pub async fn policy(connection: &mut Connection) -> Result<(LibrarySets, PastSetFiles), StoreError> {
     let mut sets = LibrarySets::default();
+    let mut past_files = PastSetFiles::default();
     for set in all(connection).await? {
-        let mut files = BTreeMap::<_, std::collections::BTreeSet<_>>::new();
+        let mut files = BTreeMap::<_, BTreeSet<_>>::new();
+        let mut past = BTreeSet::new();
         for file in set.files {
             if counts(&file, set.summary.floor) {
                 files.entry(file.path).or_default().insert(file.sha256);
+            } else {
+                past.insert(file.sha256);
             }
         }
+        past.retain(|digest| !files.values().any(|digests| digests.contains(digest)));
+        past_files.0.insert(set.summary.name.clone(), past);
         sets.0.insert(set.summary.name, files);
     }
-    Ok(sets)
+    Ok((sets, past_files))
 }
 
 /// Makes an empty set. Whether the name was new.

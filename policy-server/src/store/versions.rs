@@ -239,9 +239,11 @@ pub async fn policy(connection: &mut Connection) -> Result<Policy, StoreError> {
         component: grant.component,
         terms: grant.terms,
     });
+    let (sets, past_set_files) = library_sets::policy(connection).await?;
     Ok(Policy {
         versions,
-        sets: library_sets::current(connection).await?,
+        sets,
+        past_set_files,
         retired_files: retired_files::digests(connection).await?,
         observed,
         grants: grants.collect(),

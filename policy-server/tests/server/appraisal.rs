@@ -12,12 +12,12 @@ use crate::host::{Host, file, hsm};
 
 pub const NOW: u64 = 1_800_000_000;
 
-struct Case {
+pub struct Case {
     host: Host,
     record: HsmRecord,
-    policy: Policy,
+    pub policy: Policy,
     nonce: NonceState,
-    claims: EvidenceClaims,
+    pub claims: EvidenceClaims,
 }
 
 fn nonce() -> String {
@@ -51,7 +51,7 @@ pub fn policy_for(claims: &EvidenceClaims, latitude: &Latitude) -> Policy {
 }
 
 /// The program of `host.rs`, approved as signer 1.0 with a grant, on an approved host.
-fn case() -> Case {
+pub fn case() -> Case {
     let host = Host::new("build-1");
     let claims = host.claims(&nonce());
     let policy = policy_for(&claims, &Latitude::default());
@@ -60,26 +60,26 @@ fn case() -> Case {
 
 impl Case {
     /// Approves what the case measures at this moment.
-    fn approve(&mut self, version: &str, latitude: Latitude) {
+    pub fn approve(&mut self, version: &str, latitude: Latitude) {
         let reference = approve(None, &self.claims, &latitude, &self.policy).unwrap();
         let name = VersionName { component: "signer".to_owned(), version: version.to_owned() };
         self.policy.versions.push(ApprovedVersion { name, standing: Standing::Current, reference });
     }
 
-    fn appraise(&self) -> Result<Appraised, Refused> {
+    pub fn appraise(&self) -> Result<Appraised, Refused> {
         let circumstances = Circumstances { hsm: &self.record, occasion: Occasion::Presented(self.nonce) };
         appraise(&self.host.verified(&self.claims), &circumstances, &self.policy, NOW)
     }
 
     #[track_caller]
-    fn assert_refused(&self, codes: &[&str]) {
+    pub fn assert_refused(&self, codes: &[&str]) {
         let refused = self.appraise().unwrap_err();
         let found: Vec<_> = refused.reasons.iter().map(|reason| reason.code.as_str()).collect();
         assert_eq!(found, codes, "{refused:?}");
     }
 
     #[track_caller]
-    fn assert_version(&self, version: &str) {
+    pub fn assert_version(&self, version: &str) {
         assert_eq!(self.appraise().unwrap().name().version, version);
     }
 }
@@ -211,24 +211,24 @@ fn retire(case: &mut Case, content: &str) {
 }
 
 impl Case {
-    fn component(&mut self) -> &mut attestation::component::Component {
+    pub fn component(&mut self) -> &mut attestation::component::Component {
         &mut self.claims.submods.component
     }
 
-    fn attester(&mut self) -> &mut attestation::evidence::AttesterClaims {
+    pub fn attester(&mut self) -> &mut attestation::evidence::AttesterClaims {
         &mut self.claims.submods.attester
     }
 }
 
-fn map(case: &mut Case, path: &str, content: &str) {
+pub fn map(case: &mut Case, path: &str, content: &str) {
     case.component().mappings.push(file(path, content));
 }
 
-fn set(case: &mut Case, variable: &str, value: &str) {
+pub fn set(case: &mut Case, variable: &str, value: &str) {
     case.component().environment.insert(variable.to_owned(), value.to_owned());
 }
 
-fn execute(case: &mut Case, path: &str, content: &str) {
+pub fn execute(case: &mut Case, path: &str, content: &str) {
     let component = case.component();
     component.mappings.retain(|mapping| mapping.path != component.executable.path);
     component.executable = file(path, content);

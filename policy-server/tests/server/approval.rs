@@ -218,3 +218,61 @@ async fn names_out_of_the_ordinary() {
         answer.assert_problem(400, "malformed");
     }
 }
+
+#[tokio::test]
+async fn another_program_does_not_come_under_what_a_version_allows_unsaid() {
+    let installation = Installation::new().await;
+    let host = installation.approved_host("build-1").await;
+    let other = |claims: &mut attestation::evidence::EvidenceClaims| {
+        claims.submods.component.executable = file("/usr/bin/other", "other");
+    };
+    let refused = installation.attest(&host, |_| {}).await;
+    type Latitude = fn(&mut ApproveRequest);
+    let widen: [(&str, Latitude); 4] = [
+        ("arguments", |request| request.any_arguments = true),
+        ("user", |request| request.any_user = true),
+        ("jit", |request| request.allow_jit = true),
+        ("patterns", |request| request.arguments = [(1, "--*".to_owned())].into()),
+    ];
+    let mut differing = None;
+    for (version, latitude) in widen {
+        let named = |request: &mut ApproveRequest| {
+            request.version = version.to_owned();
+            latitude(request);
+        };
+        assert!(installation.approve(&refused, named).await.status.is_success());
+        if differing.is_none() {
+            differing = Some(installation.attest(&host, other).await);
+        }
+        let differing = differing.as_ref().unwrap();
+        let unsaid = |request: &mut ApproveRequest| request.version = version.to_owned();
+        installation.approve(differing, unsaid).await.assert_problem(409, "cannot-approve");
+        assert!(installation.approve(differing, named).await.status.is_success(), "{version}");
+        let _: ComponentRecord = installation
+            .post(&format!("/v1/components/signer/versions/{version}/retire"), &json!({}))
+            .await
+            .json();
+    }
+}
+
+#[tokio::test]
+async fn patterns_for_one_program_do_not_loosen_an_interpreter_of_the_same_version() {
+    let installation = Installation::new().await;
+    let host = installation.approved_host("build-1").await;
+    let script = |claims: &mut attestation::evidence::EvidenceClaims| {
+        let component = &mut claims.submods.component;
+        component.executable = file("/usr/bin/python3.11", "python");
+        component.argv = ["tool", "/opt/tool.py"].map(str::to_owned).to_vec();
+        component.scripts = vec![file("/opt/tool.py", "script")];
+    };
+    let compiled = |claims: &mut attestation::evidence::EvidenceClaims| {
+        script(claims);
+        claims.submods.component.executable = file("/usr/bin/tool", "tool");
+    };
+    let refused = installation.attest(&host, script).await;
+    assert!(installation.approve(&refused, |_| {}).await.status.is_success());
+    let refused = installation.attest(&host, compiled).await;
+    let pattern = |request: &mut ApproveRequest| request.arguments = [(1, "**".to_owned())].into();
+    installation.approve(&refused, pattern).await.assert_problem(409, "cannot-approve");
+    assert!(installation.approve(&refused, |_| {}).await.status.is_success());
+}

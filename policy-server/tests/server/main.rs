@@ -16,6 +16,7 @@ mod installation;
 mod killed;
 mod load;
 mod nonces;
+mod observing;
 mod operators;
 mod process;
 mod reference_values;

@@ -156,3 +156,43 @@ async fn files_that_no_measurement_could_hold() {
     let set: SetRecord = installation.get("/v1/sets/debian-12").await.json();
     assert_eq!(set.summary.newest, 1, "nothing was half-added");
 }
+
+#[tokio::test]
+async fn a_digest_taken_back_in_a_set_does_not_pass_by_observing() {
+    let (installation, host) = approved_by_set().await;
+    assert!(installation.post("/v1/components/signer/observe", &json!({})).await.status.is_success());
+    assert!(installation.attest(&host, with_libc("libc, updated")).await.status.is_success());
+    let path = format!("/v1/sets/debian-12/files/{}/retire", digest("libc"));
+    let _: SetRecord = installation.post(&path, &json!({})).await.json();
+    assert_eq!(installation.attest(&host, |_| {}).await.refusal().1, ["file-retired"]);
+    let _: SetRecord = add(&installation, &[(LIBC, "libc, updated")]).await.json();
+    let _: SetRecord = add(&installation, &[(LIBC, "libc, newest")]).await.json();
+    let _: SetRecord = installation.post("/v1/sets/debian-12/floor", &json!({"since": 3})).await.json();
+    let refused = installation.attest(&host, with_libc("libc, updated")).await;
+    assert_eq!(refused.refusal().1, ["file-retired"]);
+}
+
+#[tokio::test]
+async fn a_set_takes_nothing_from_evidence_that_cannot_be_approved() {
+    let (installation, host) = approved_by_set().await;
+    let other_token = |claims: &mut EvidenceClaims| {
+        with_libc("evil")(claims);
+        claims.submods.hsm.serial = "x".to_owned();
+    };
+    let modified = |claims: &mut EvidenceClaims| {
+        with_libc("evil")(claims);
+        claims.submods.component.runtime.modified_text_pages = 1;
+    };
+    let mut ids = Vec::new();
+    for change in [other_token as fn(&mut EvidenceClaims), modified] {
+        ids.push(installation.attest(&host, change).await.refusal().0);
+    }
+    ids.push(installation.attest(&host, with_libc("good")).await.refusal().0);
+    installation.post(&format!("/v1/hsms/{}/suspend", host.fingerprint()), &json!({})).await;
+    for id in ids {
+        let answer = installation.post("/v1/sets/debian-12/files", &json!({"decision": id})).await;
+        answer.assert_problem(409, "cannot-approve");
+    }
+    let set: SetRecord = installation.get("/v1/sets/debian-12").await.json();
+    assert_eq!(set.summary.newest, 1);
+}

@@ -88,7 +88,7 @@ async fn an_observed_component_is_allowed_and_what_differs_is_on_record() {
     observe(&installation).await;
     let differing = |claims: &mut EvidenceClaims| {
         claims.submods.component.mappings[0] = file("/lib/libc.so.6", "libc, updated");
-        claims.submods.component.runtime.traced = true;
+        claims.submods.component.configuration[0] = file("/etc/signer.conf", "edited");
     };
     let response: attestation::api::AttestResponse = installation.attest(&host, differing).await.json();
     let claims = claims_of(&response.token);
@@ -98,20 +98,19 @@ async fn an_observed_component_is_allowed_and_what_differs_is_on_record() {
     assert_eq!((decision.outcome, decision.observed), (Outcome::Allowed, true));
     assert_eq!(decision.version.as_deref(), Some("1.0"));
     let codes: Vec<_> = decision.reasons.iter().map(|reason| reason.code.as_str()).collect();
-    assert_eq!(codes, ["library-changed", "traced"]);
+    assert_eq!(codes, ["library-changed", "configuration-changed"]);
     let path = format!("/v1/decisions/{}/explanation", response.decision);
     let explanation: Explanation = installation.get(&path).await.json();
     assert_eq!(explanation.differences.len(), 2);
     assert!(explanation.advice[0].contains("is observed"));
 
-    // It can be approved like a refusal, but for the state that is never approved.
+    // It can be approved like a refusal.
     let renamed = |claims: &mut EvidenceClaims| claims.submods.component.argv.push("--x".to_owned());
     let allowed: attestation::api::AttestResponse = installation.attest(&host, renamed).await.json();
-    for (id, status) in [(response.decision, 409), (allowed.decision, 200)] {
-        let measurement = installation.decision(id).await.measurement;
-        let request = json!({"measurement": measurement, "component": "signer", "version": "x"});
-        assert_eq!(installation.post(&format!("/v1/decisions/{id}/approve"), &request).await.status, status);
-    }
+    let id = allowed.decision;
+    let measurement = installation.decision(id).await.measurement;
+    let request = json!({"measurement": measurement, "component": "signer", "version": "x"});
+    assert_eq!(installation.post(&format!("/v1/decisions/{id}/approve"), &request).await.status, 200);
     let response: attestation::api::AttestResponse = installation.attest(&host, renamed).await.json();
     assert!(!installation.decision(response.decision).await.observed);
 
@@ -127,7 +126,10 @@ async fn an_observed_component_is_allowed_and_what_differs_is_on_record() {
 
     let record: ComponentRecord = installation.post("/v1/components/signer/enforce", &json!({})).await.json();
     assert_eq!(record.mode, ComponentMode::Enforce);
-    assert_eq!(installation.attest(&host, differing).await.refusal().1, ["library-changed", "traced"]);
+    assert_eq!(
+        installation.attest(&host, differing).await.refusal().1,
+        ["library-changed", "configuration-changed"]
+    );
 }
 
 #[tokio::test]
@@ -142,12 +144,29 @@ async fn observing_lets_pass_no_other_program_and_nothing_that_was_taken_back() 
         claims.submods.component.executable = file("/usr/bin/bash", "bash");
     };
     assert_eq!(installation.attest(&host, shell).await.refusal().1, ["component-forbidden"]);
+    let allowed = |claims: &mut EvidenceClaims| claims.submods.component.argv.push("--x".to_owned());
+    let observed: attestation::api::AttestResponse = installation.attest(&host, allowed).await.json();
+    let other_user = |claims: &mut EvidenceClaims| claims.submods.component.principal.uid = 1000;
+    assert_eq!(installation.attest(&host, other_user).await.refusal().1[0], "principal-mismatch");
     let other_hsm = |claims: &mut EvidenceClaims| claims.submods.hsm.serial = "x".to_owned();
     assert_eq!(installation.attest(&host, other_hsm).await.refusal().1, ["hsm-mismatch"]);
 
     let _: ComponentRecord =
         installation.post("/v1/components/signer/versions/1.0/retire", &json!({})).await.json();
-    assert_eq!(installation.attest(&host, |_| {}).await.refusal().1, ["version-retired"]);
+    let one_more = |claims: &mut EvidenceClaims| claims.submods.component.argv.push("--x".to_owned());
+    let newer_one_more = |claims: &mut EvidenceClaims| {
+        newer(claims);
+        claims.submods.component.argv.push("--x".to_owned());
+    };
+    for change in [(|_| {}) as fn(&mut EvidenceClaims), one_more, newer_one_more] {
+        let refused = installation.attest(&host, change).await;
+        assert_eq!(refused.refusal().1, ["version-retired"]);
+    }
+    // What was allowed before is no way round it: a token to be handed in needs the same.
+    assert!(installation.attest(&host, newer).await.status.is_success());
+    let issue = json!({"decision": observed.decision});
+    let answer = installation.post("/v1/tokens", &issue).await;
+    assert_eq!(answer.refusal().1, ["version-retired"]);
     let retired = format!("/v1/retired-files/{}", Digest::of(b"signer 1.0"));
     let _: Vec<RetiredFile> = installation.post(&retired, &json!({})).await.json();
     assert_eq!(installation.attest(&host, newer).await.refusal().1, ["file-retired"]);

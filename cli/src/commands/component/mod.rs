@@ -90,7 +90,7 @@ enum Command {
     Mode {
         /// Component
         name: String,
-        /// enforce refuses; observe allows where the executable's path is known, and records why it would be refused
+        /// enforce refuses; observe allows the approved user's process at a known path, and records why it would be refused
         mode: ModeName,
         /// For programs
         #[arg(long)]
@@ -183,8 +183,8 @@ pub fn run(args: &Args) -> Result<Ended, CliError> {
             let news = match mode {
                 ModeName::Enforce => format!("Enforced: evidence that differs from {name} is refused."),
                 ModeName::Observe => format!(
-                    "Observed: whatever runs under a path of {name} gets its grants; `trustshim decisions` shows \
-                     what would have been refused."
+                    "Observed: whatever the approved user runs under a path of {name} gets its grants; `trustshim \
+                     decisions` shows what would have been refused."
                 ),
             };
             changed(&record, *json, &news)?;

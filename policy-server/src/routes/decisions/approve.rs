@@ -36,7 +36,14 @@ pub async fn post(
     let basis = super::evidence(&mut transaction, &decision).await?.ok_or_else(|| {
         ServerError::CannotApprove(format!("no evidence that could be verified led to {}", decision.id))
     })?;
-    check_basis(&basis, &request)?;
+    let measurement = basis.evidence.claims().submods.component.measurement_digest();
+    if request.measurement != measurement {
+        return Err(ServerError::CannotApprove(format!(
+            "the measurement of {} is {measurement}, not {}; look at it again",
+            basis.decision.id, request.measurement
+        )));
+    }
+    check_basis(&basis)?;
     let name = VersionName { component: request.component, version: request.version };
     let component = versions::component(&mut transaction, &name.component).await?;
     let existing = component
@@ -81,15 +88,11 @@ pub async fn post(
 }
 
 /// The approver judges the program; nobody may wave through doubts about who measured it.
-fn check_basis(basis: &Basis, request: &ApproveRequest) -> Result<(), ServerError> {
+///
+/// # Errors
+/// [`ServerError::CannotApprove`].
+pub fn check_basis(basis: &Basis) -> Result<(), ServerError> {
     let claims = basis.evidence.claims();
-    let measurement = claims.submods.component.measurement_digest();
-    if request.measurement != measurement {
-        return Err(ServerError::CannotApprove(format!(
-            "the measurement of {} is {measurement}, not {}; look at it again",
-            basis.decision.id, request.measurement
-        )));
-    }
     let failed = basis.decision.reasons.iter().find(|reason| !ReasonCode::is_about_component(&reason.code));
     if let Some(reason) = failed {
         return Err(ServerError::CannotApprove(format!("its evidence is not acceptable: {}", reason.detail)));
