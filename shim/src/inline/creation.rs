@@ -9,7 +9,7 @@ use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_GENERAL_ERROR, CKR_OK};
 use gate::{Demands, Mechanism, Named, NewObject, ObjectKind, Permit, Place, Refusal, Subject, rules};
 use pkcs11_table::Function;
 
-use super::Inline;
+use super::{Inline, delivered};
 use crate::layer::Layer;
 
 /// Where a call comes from.
@@ -167,13 +167,7 @@ impl Layer<calls::C_GenerateKey> for Inline {
                     pinned.with_own_place(|call| self.module.invoke(permit, call))
                 })
             });
-            match result {
-                Ok(key) => {
-                    call.deliver(key);
-                    CKR_OK
-                }
-                Err(rv) => rv,
-            }
+            delivered(result, |key| call.deliver(key))
         })
         .unwrap_or(CKR_ARGUMENTS_BAD)
     }
@@ -224,13 +218,7 @@ impl Layer<calls::C_GenerateKeyPair> for Inline {
                 spending.complete();
                 Ok(pair)
             });
-            match result {
-                Ok(pair) => {
-                    call.deliver(pair);
-                    CKR_OK
-                }
-                Err(rv) => rv,
-            }
+            delivered(result, |pair| call.deliver(pair))
         })
         .unwrap_or(CKR_ARGUMENTS_BAD)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
-use cryptoki_sys::{CKR_OK, CKR_SESSION_HANDLE_INVALID};
+use cryptoki_sys::CKR_OK;
 use gate::rules;
 use pkcs11_table::Function;
 
@@ -13,14 +13,10 @@ use crate::layer::Layer;
 
 impl Layer<calls::C_DigestInit> for Inline {
     fn call(&self, call: calls::C_DigestInit) -> CK_RV {
-        let place = match self.session(call.session()) {
-            Ok(place) => place,
+        let (place, mut session) = match self.hold(call.session()) {
+            Ok(held) => held,
             Err(rv) => return rv,
         };
-        let mut session = place.lock();
-        if !place.is(call.session()) {
-            return CKR_SESSION_HANDLE_INVALID;
-        }
         let rv = self.forward_keyless(call, place);
         if rv == CKR_OK {
             session.digest_begun();
@@ -32,14 +28,10 @@ impl Layer<calls::C_DigestInit> for Inline {
 impl Layer<calls::C_DigestKey> for Inline {
     fn call(&self, call: calls::C_DigestKey) -> CK_RV {
         let function = Function::C_DigestKey;
-        let place = match self.session(call.session()) {
-            Ok(place) => place,
+        let (place, mut session) = match self.hold(call.session()) {
+            Ok(held) => held,
             Err(rv) => return rv,
         };
-        let mut session = place.lock();
-        if !place.is(call.session()) {
-            return CKR_SESSION_HANDLE_INVALID;
-        }
         self.gate.prepare();
         let judged = self.find_key(function, (place, call.session()), call.key()).and_then(|key| {
             let demands = rules::reveal(function, [&key]);

@@ -27,8 +27,9 @@ use cryptoki_sys::{
     CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_FUNCTION_FAILED, CKR_GENERAL_ERROR,
     CKR_OK, CKR_SESSION_HANDLE_INVALID,
 };
-use gate::{Denial, Gate, Open, Place, Scope, Sessions, Settings, rules};
+use gate::{Denial, Gate, Open, Place, Scope, Session, Sessions, Settings, rules};
 use linux_ffi::ForkGuard;
+use parking_lot::MutexGuard;
 
 use crate::attester::{AttestationPlace, InlineAttester};
 use crate::error::StartError;
@@ -164,6 +165,14 @@ impl Inline {
         self.sessions.get(handle).ok_or(CKR_SESSION_HANDLE_INVALID)
     }
 
+    /// The application's session of that handle, held: no other thread's call on it slips in between.
+    fn hold(&self, handle: u64) -> Result<(&Place, MutexGuard<'_, Session>), CK_RV> {
+        let place = self.session(handle)?;
+        let session = place.lock();
+        // It may have been closed while this thread waited.
+        if place.is(handle) { Ok((place, session)) } else { Err(CKR_SESSION_HANDLE_INVALID) }
+    }
+
     fn deny(&self, denial: &Denial) -> CK_RV {
         denial_rv(denial.refusal(), self.deny_code)
     }
@@ -174,6 +183,17 @@ impl Inline {
             ModuleError::Failed { rv, .. } => rv,
             _ => CKR_GENERAL_ERROR,
         })
+    }
+}
+
+/// Gives what a call has made to the caller.
+fn delivered<T>(made: Result<T, CK_RV>, deliver: impl FnOnce(T)) -> CK_RV {
+    match made {
+        Ok(made) => {
+            deliver(made);
+            CKR_OK
+        }
+        Err(rv) => rv,
     }
 }
 

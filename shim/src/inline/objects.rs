@@ -8,9 +8,9 @@ use cryptoki_sys::{CK_OBJECT_HANDLE, CKR_ARGUMENTS_BAD, CKR_OBJECT_HANDLE_INVALI
 use gate::{NewObject, ObjectKind, Subject, rules};
 use pkcs11_table::Function;
 
-use super::Inline;
 use super::creation::Caller;
 use super::lookup::Found;
+use super::{Inline, delivered};
 use crate::layer::Layer;
 
 impl Layer<calls::C_FindObjectsInit> for Inline {
@@ -96,13 +96,7 @@ impl Layer<calls::C_CreateObject> for Inline {
                     pinned.with_own_place(|call| self.module.invoke(permit, call))
                 })
             });
-            match result {
-                Ok(object) => {
-                    call.deliver(object);
-                    CKR_OK
-                }
-                Err(rv) => rv,
-            }
+            delivered(result, |object| call.deliver(object))
         })
         .unwrap_or(CKR_ARGUMENTS_BAD)
     }
@@ -123,13 +117,7 @@ impl Layer<calls::C_CopyObject> for Inline {
                     pinned.with_own_place(|call| self.module.invoke(permit, call))
                 })
             });
-            match result {
-                Ok(object) => {
-                    call.deliver(object);
-                    CKR_OK
-                }
-                Err(rv) => rv,
-            }
+            delivered(result, |object| call.deliver(object))
         })
         .unwrap_or(CKR_ARGUMENTS_BAD)
     }

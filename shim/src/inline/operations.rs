@@ -3,10 +3,7 @@
 use attestation::key_uri::ObjectClass;
 use cryptoki_ffi::calls::{self, Call};
 use cryptoki_ffi::{CK_RV, Cancelled, MechanismView, ParameterNames};
-use cryptoki_sys::{
-    CKR_ARGUMENTS_BAD, CKR_BUFFER_TOO_SMALL, CKR_OK, CKR_OPERATION_NOT_INITIALIZED,
-    CKR_SESSION_HANDLE_INVALID,
-};
+use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_BUFFER_TOO_SMALL, CKR_OK, CKR_OPERATION_NOT_INITIALIZED};
 use gate::{Begun, Mechanism, Permit, Session};
 use pkcs11_table::{Class, Use};
 
@@ -21,15 +18,11 @@ impl Inline {
         mechanism: &MechanismView,
         object: u64,
     ) -> CK_RV {
-        let place = match self.session(handle) {
-            Ok(place) => place,
+        // Held until the real module has answered, so that no other thread's continuation slips in between.
+        let (place, mut session) = match self.hold(handle) {
+            Ok(held) => held,
             Err(rv) => return rv,
         };
-        // Held until the real module has answered, so that no other thread's continuation slips in between.
-        let mut session = place.lock();
-        if !place.is(handle) {
-            return CKR_SESSION_HANDLE_INVALID;
-        }
         let names_nothing = matches!(&mechanism.names, ParameterNames::Objects(names) if names.is_empty());
         if names_nothing
             && let Some(begun) = self.gate.begin_again(&mut session, C::FUNCTION, mechanism.kind, object)
@@ -82,14 +75,10 @@ impl Inline {
         handle: u64,
         completes: impl FnOnce(CK_RV) -> bool,
     ) -> CK_RV {
-        let place = match self.session(handle) {
-            Ok(place) => place,
+        let (place, mut session) = match self.hold(handle) {
+            Ok(held) => held,
             Err(rv) => return rv,
         };
-        let mut session = place.lock();
-        if !place.is(handle) {
-            return CKR_SESSION_HANDLE_INVALID;
-        }
         match self.gate.resume((place, &mut session), C::FUNCTION) {
             None => CKR_OPERATION_NOT_INITIALIZED,
             Some(Ok(permit)) => {

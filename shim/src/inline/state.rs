@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
-use cryptoki_sys::{CK_INVALID_HANDLE, CKR_OK, CKR_SESSION_HANDLE_INVALID};
+use cryptoki_sys::{CK_INVALID_HANDLE, CKR_OK};
 use gate::{Running, Subject, rules};
 use pkcs11_table::Function;
 
@@ -13,14 +13,10 @@ use crate::layer::Layer;
 
 impl Layer<calls::C_GetOperationState> for Inline {
     fn call(&self, call: calls::C_GetOperationState) -> CK_RV {
-        let place = match self.session(call.session()) {
-            Ok(place) => place,
+        let (place, session) = match self.hold(call.session()) {
+            Ok(held) => held,
             Err(rv) => return rv,
         };
-        let session = place.lock();
-        if !place.is(call.session()) {
-            return CKR_SESSION_HANDLE_INVALID;
-        }
         // The state of a digest alone holds nothing of a key, unless a key's value went into it.
         let keys = session.all_running().flat_map(Running::subjects).chain(session.digested());
         let demands = rules::reveal(Function::C_GetOperationState, keys);
@@ -38,14 +34,10 @@ impl Layer<calls::C_GetOperationState> for Inline {
 impl Layer<calls::C_SetOperationState> for Inline {
     fn call(&self, call: calls::C_SetOperationState) -> CK_RV {
         let function = Function::C_SetOperationState;
-        let place = match self.session(call.session()) {
-            Ok(place) => place,
+        let (place, mut session) = match self.hold(call.session()) {
+            Ok(held) => held,
             Err(rv) => return rv,
         };
-        let mut session = place.lock();
-        if !place.is(call.session()) {
-            return CKR_SESSION_HANDLE_INVALID;
-        }
         let key = |handle| match handle {
             CK_INVALID_HANDLE => Ok(None),
             handle => {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use cryptoki_ffi::calls::{self, Call};
 use cryptoki_ffi::{CK_RV, MechanismView, Stated, TemplateView};
-use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_OK, CKR_TEMPLATE_INCOMPLETE};
+use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_TEMPLATE_INCOMPLETE};
 use gate::{Demands, Mechanism, NewObject, ObjectKind, Permit, Subject, rules};
 use pkcs11_table::Function;
 
-use super::Inline;
 use super::creation::Caller;
+use super::{Inline, delivered};
 use crate::layer::Layer;
 
 impl Layer<calls::C_WrapKey> for Inline {
@@ -82,13 +82,7 @@ impl Layer<calls::C_UnwrapKey> for Inline {
                 self.make_from::<calls::C_UnwrapKey>(call.session(), mechanism, template, from, |permit| {
                     pinned.with_own_place(|call| self.module.invoke(permit, call))
                 });
-            match made {
-                Ok(key) => {
-                    call.deliver(key);
-                    CKR_OK
-                }
-                Err(rv) => rv,
-            }
+            delivered(made, |key| call.deliver(key))
         })
         .unwrap_or(CKR_ARGUMENTS_BAD)
     }
@@ -102,13 +96,7 @@ impl Layer<calls::C_DeriveKey> for Inline {
                 self.make_from::<calls::C_DeriveKey>(call.session(), mechanism, template, from, |permit| {
                     pinned.with_own_place(|call| self.module.invoke(permit, call))
                 });
-            match made {
-                Ok(key) => {
-                    call.deliver(key);
-                    CKR_OK
-                }
-                Err(rv) => rv,
-            }
+            delivered(made, |key| call.deliver(key))
         })
         .unwrap_or(CKR_ARGUMENTS_BAD)
     }
