@@ -274,8 +274,36 @@ fn values_against_their_rule_are_refused() {
 fn what_this_version_does_not_have_is_refused_by_name() {
     let error = refused("mode = \"inline\"", "mode = \"guarded\"");
     assert!(matches!(error, ConfigurationError::NotInThisVersion { key: "mode", .. }), "{error}");
-    let error = loaded(&format!("{SMALLEST}[gate]\nscope = \"everything\"\n")).unwrap_err();
-    assert!(matches!(error, ConfigurationError::NotInThisVersion { key: "gate.scope", .. }), "{error}");
+}
+
+#[test]
+fn the_scope_everything_needs_a_login_of_the_attesters_own() {
+    let everything = |pin_file: &str| {
+        let attestation = SMALLEST.replace("[attestation]\n", &format!("[attestation]\n{pin_file}"));
+        loaded(&format!("{attestation}[gate]\nscope = \"everything\"\n"))
+    };
+    let error = everything("").unwrap_err();
+    assert!(matches!(error, ConfigurationError::Value { key: "gate.scope", .. }), "{error}");
+    let configuration = everything("pin_file = \"/etc/trustshim/attestation.pin\"\n").unwrap();
+    assert_eq!(configuration.gate.scope, configuration::Scope::Everything);
+}
+
+#[test]
+fn a_file_with_a_trust_token_is_named_by_an_absolute_path() {
+    let with = |path: &str| {
+        let line = format!("[attestation]\ntrust_token_file = \"{path}\"\n");
+        loaded(&SMALLEST.replace("[attestation]\n", &line))
+    };
+    let configuration = with("/run/trustshim/token.jwt").unwrap();
+    assert_eq!(
+        configuration.attestation.trust_token_file.unwrap().to_str(),
+        Some("/run/trustshim/token.jwt")
+    );
+    let error = with("token.jwt").unwrap_err();
+    assert!(
+        matches!(error, ConfigurationError::Value { key: "attestation.trust_token_file", .. }),
+        "{error}"
+    );
 }
 
 #[test]
