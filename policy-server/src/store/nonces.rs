@@ -73,18 +73,6 @@ pub async fn tidy(connection: &mut Connection, now: u64) -> Result<(), StoreErro
     Ok(())
 }
 
-/// How many nonces all strangers together hold.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn held_by_strangers(connection: &mut Connection) -> Result<u64, StoreError> {
-    let held: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM nonces WHERE share = $1")
-        .bind(STRANGERS)
-        .fetch_one(connection)
-        .await?;
-    loaded("nonces", held)
-}
-
 /// Uses a nonce up, if it was given to `kid` and `cnf`, and says what state it was in.
 ///
 /// # Errors

@@ -60,6 +60,8 @@ async fn a_flood_of_challenges_is_tidied_up_as_it_comes() {
         installation.challenge(&stranger, &stranger).await;
     }
     let mut connection = installation.server.store.read_once().await.unwrap();
-    let held = nonces::held_by_strangers(&mut connection).await.unwrap();
+    let strangers = "SELECT COUNT(*) FROM nonces WHERE share = ''";
+    let held: i64 = sqlx::query_scalar(strangers).fetch_one(&mut *connection).await.unwrap();
+    let held = u64::try_from(held).unwrap();
     assert!((2048..=2048 + nonces::TIDY_EVERY).contains(&held), "{held}");
 }
