@@ -7,6 +7,7 @@ pub mod client;
 pub mod every_call;
 pub mod openssl;
 pub mod operations;
+pub mod parity;
 pub mod pkcs11_tool;
 pub mod probe;
 pub mod spy_record;
@@ -14,8 +15,9 @@ pub mod stack;
 pub mod watched;
 
 pub use client::Finished;
+pub use parity::{Access, Parity};
 pub use pkcs11_tool::Tool;
 pub use probe::{Probe, Reply};
 pub use spy_record::SpyRecord;
-pub use stack::{Approval, Stack};
+pub use stack::{Approval, Stack, Token};
 pub use watched::{Program, Watched};

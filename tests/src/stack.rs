@@ -6,15 +6,40 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use cryptoki_sys::{
+    CKA_ID, CKA_LABEL, CKA_PRIVATE, CKA_SENSITIVE, CKA_SIGN, CKA_TOKEN, CKA_VALUE_LEN, CKA_VERIFY,
+    CKM_GENERIC_SECRET_KEY_GEN,
+};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::client::{Finished, run};
+use crate::probe::{Probe, TRUE, hex, ulong};
+
+/// What the real module and its tokens are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// SoftHSM 2.6, which speaks PKCS#11 2.40.
+    SoftHsm,
+    /// Kryoptic, which speaks PKCS#11 3.2. It has no `demo-ed`.
+    Kryoptic,
+}
+
+impl Token {
+    /// The variable that names the file with the module's settings.
+    pub const fn settings(self) -> &'static str {
+        match self {
+            Self::SoftHsm => "SOFTHSM2_CONF",
+            Self::Kryoptic => "KRYOPTIC_CONF",
+        }
+    }
+}
 
 /// An installation.
 pub struct Stack {
     scratch: TempDir,
     variables: BTreeMap<String, String>,
+    token: Token,
 }
 
 /// What an operator says when approving the newest refusal.
@@ -42,20 +67,57 @@ impl<'a> Approval<'a> {
 }
 
 impl Stack {
-    /// Makes an installation with the policy server running, and no component approved.
+    /// Makes an installation on SoftHSM with the policy server running, and no component approved.
     pub fn up() -> Self {
+        Self::on(Token::SoftHsm)
+    }
+
+    /// The same on any token.
+    pub fn on(token: Token) -> Self {
         let scratch =
             tempfile::Builder::new().prefix("trustshim-e2e-").tempdir().expect("a temporary directory");
-        let mut stack = Self { scratch, variables: BTreeMap::new() };
+        let mut stack = Self { scratch, variables: BTreeMap::new(), token };
         stack.sandbox("up").must_succeed();
         let env = fs::read_to_string(stack.directory().join("env")).expect("DIR/env");
         stack.variables = env.lines().filter_map(variable).collect();
+        if token == Token::Kryoptic {
+            stack.make_demo_hmac();
+        }
         stack
+    }
+
+    /// `demo-hmac`, where the sandbox cannot make it.
+    fn make_demo_hmac(&self) {
+        let mut probe = Probe::start_on(self, self.real_module(), |_| {});
+        let session = probe.session();
+        let template = json!([
+            [CKA_TOKEN, TRUE],
+            [CKA_PRIVATE, TRUE],
+            [CKA_SENSITIVE, TRUE],
+            [CKA_SIGN, TRUE],
+            [CKA_VERIFY, TRUE],
+            [CKA_ID, "04"],
+            [CKA_LABEL, hex(b"demo-hmac")],
+            [CKA_VALUE_LEN, ulong(32)],
+        ]);
+        let arguments =
+            json!({ "session": session, "mechanism": CKM_GENERIC_SECRET_KEY_GEN, "template": template });
+        probe.must("C_GenerateKey", arguments);
     }
 
     /// Runs `scripts/sandbox up` or `down` on this installation.
     pub fn sandbox(&self, command: &str) -> Finished {
-        run(sandbox_script().arg(command).arg(self.directory()))
+        let mut script = sandbox_script();
+        script.arg(command).arg(self.directory());
+        if self.token == Token::Kryoptic && command == "up" {
+            script.args(["--token", "kryoptic"]);
+        }
+        run(&mut script)
+    }
+
+    /// What the real module and its tokens are.
+    pub fn token(&self) -> Token {
+        self.token
     }
 
     /// `DIR` of `scripts/sandbox`.
@@ -94,7 +156,7 @@ impl Stack {
     pub fn application(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.scratch.path());
-        for name in ["SOFTHSM2_CONF", "TRUSTSHIM_CONFIG"] {
+        for name in [self.token.settings(), "TRUSTSHIM_CONFIG"] {
             command.env(name, self.variable(name));
         }
         command
@@ -190,7 +252,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        if self.directory().join("softhsm2.conf").exists() {
+        if self.directory().join("tokens").exists() {
             let finished = self.sandbox("down");
             if !finished.success && !std::thread::panicking() {
                 panic!("{finished}");
