@@ -4,11 +4,14 @@
 
 mod clock;
 mod error;
+mod environment;
 mod fork_guard;
+pub mod loader;
 mod memory;
 mod process;
 
 pub use clock::boottime_ms;
+pub use environment::with_variable;
 pub use error::LinuxError;
 pub use fork_guard::ForkGuard;
 pub use memory::page_size;
