@@ -119,7 +119,7 @@ pub(crate) fn parse(text: &str, path: PathBuf) -> Result<Configuration, Configur
 }
 
 /// The parser's own text would quote the line, and with it the value: its message and the line's number must do.
-fn syntax(error: &toml::de::Error, text: &str, path: PathBuf) -> ConfigurationError {
+pub(crate) fn syntax(error: &toml::de::Error, text: &str, path: PathBuf) -> ConfigurationError {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
     ConfigurationError::Syntax { path, line, reason: attestation::digest::escape(error.message().as_bytes()) }

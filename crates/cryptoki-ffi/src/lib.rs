@@ -12,6 +12,7 @@ mod cancel;
 mod entry;
 mod error;
 mod object;
+mod own_functions;
 mod published;
 mod real_module;
 mod rv;

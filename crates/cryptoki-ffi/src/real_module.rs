@@ -9,6 +9,7 @@ use cryptoki_sys::*;
 
 use crate::calls::{self, Call, Covers as _};
 use crate::error::ModuleError;
+use crate::own_functions::own_functions;
 
 /// The vendor's module.
 ///
@@ -19,20 +20,17 @@ pub struct RealModule {
 }
 
 impl RealModule {
-    /// Loads the module at `path` with `RTLD_NOW | RTLD_LOCAL`. `ours` is a function of this library: a module
-    /// whose functions lie in the same file is refused.
+    /// Loads the module at `path`, also where this library has been preloaded and answers the application's `dlopen`
+    /// of it. `ours` is a function of this library: a module whose functions lie in the same file is refused.
     ///
     /// # Errors
     /// The module cannot be loaded, is no PKCS#11 module, or is Trustshim itself.
     pub fn load(path: &Path, ours: *const c_void) -> Result<Self, ModuleError> {
         let c_path =
             CString::new(path.as_os_str().as_bytes()).map_err(|_| ModuleError::BadPath(path.into()))?;
-        // SAFETY: `c_path` is a NUL-terminated string. Running the module's constructors is what an administrator
-        // asked for by naming it in the configuration.
-        let library = unsafe { libc::dlopen(c_path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
-        if library.is_null() {
-            return Err(ModuleError::NotLoaded { path: path.into(), message: loader_message() });
-        }
+        let library = linux_ffi::loader::Library::load(&c_path)
+            .map_err(|message| ModuleError::NotLoaded { path: path.into(), message })?
+            .handle();
         // SAFETY: `library` is a handle that dlopen gave out and that is never closed.
         let symbol = unsafe { libc::dlsym(library, c"C_GetFunctionList".as_ptr()) };
         if symbol.is_null() {
@@ -58,11 +56,8 @@ impl RealModule {
         if list.version.major != 2 {
             return Err(ModuleError::NoList(path.into()));
         }
-        // A module whose table was relocated through the global scope can hold our own exports.
-        let sample = list.C_SignInit.map_or(ptr::null(), |function| function as *const c_void);
-        if same_object(sample, ours) {
-            return Err(ModuleError::Ourselves(path.into()));
-        }
+        let list = own_functions(list, library, symbol, ours)
+            .ok_or_else(|| ModuleError::Ourselves(path.into()))?;
         Ok(Self { list })
     }
 
@@ -112,7 +107,7 @@ impl RealModule {
 }
 
 /// Whether two addresses lie in the same loaded file.
-fn same_object(one: *const c_void, other: *const c_void) -> bool {
+pub(crate) fn same_object(one: *const c_void, other: *const c_void) -> bool {
     match (base(one), base(other)) {
         (Some(one), Some(other)) => one == other,
         // An address in no file at all is not a module's function.
@@ -126,14 +121,4 @@ fn base(address: *const c_void) -> Option<usize> {
     let found = unsafe { libc::dladdr(address, info.as_mut_ptr()) };
     // SAFETY: filled, as just checked.
     (found != 0).then(|| unsafe { info.assume_init() }.dli_fbase.addr())
-}
-
-fn loader_message() -> String {
-    // SAFETY: dlerror gives NULL or a NUL-terminated string that stays until this thread's next dl call.
-    let message = unsafe { libc::dlerror() };
-    if message.is_null() {
-        return "the loader gave no reason".to_owned();
-    }
-    // SAFETY: not NULL, hence a string as above.
-    unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned()
 }
