@@ -28,6 +28,8 @@ macro_rules! export {
 
 pkcs11_table::pkcs11_functions!(export);
 
+linux_ffi::export_dlopen!(crate::preload::leads_to_real_module);
+
 /// The address of a function of this library, by which its file is found.
 pub(crate) fn own_address() -> *const core::ffi::c_void {
     C_GetFunctionList as *const core::ffi::c_void

@@ -1,14 +1,15 @@
 //! The one instance of the shim in a process, from `C_Initialize` to `C_Finalize`, and in a forked child anew.
 
+use std::cell::Cell;
 use std::ffi::CString;
 
 use cryptoki_ffi::calls::{self, Call};
-use cryptoki_ffi::{CK_RV, Published};
+use cryptoki_ffi::{CK_RV, Published, RealModule};
 use cryptoki_sys::{
     CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_GENERAL_ERROR,
     CKR_OK,
 };
-use parking_lot::Mutex;
+use parking_lot::ReentrantMutex;
 use pkcs11_table::Function;
 
 use crate::error::StartError;
@@ -18,8 +19,9 @@ use crate::layer::Layer;
 use crate::log::Log;
 
 static CURRENT: Published<Inline> = Published::new();
-/// Two concurrent `C_Initialize` crash some modules: they are let through one by one.
-static LIFE_CYCLE: Mutex<()> = Mutex::new(());
+/// Two concurrent `C_Initialize` crash some modules: they are let through one by one. Holds the real module while it
+/// initialises: one that calls its own `C_Finalize` meanwhile (OpenSC does) comes out here where the shim was preloaded.
+static LIFE_CYCLE: ReentrantMutex<Cell<Option<RealModule>>> = ReentrantMutex::new(Cell::new(None));
 
 /// How a function finds the layer that answers it.
 pub(crate) trait Dispatch: Call {
@@ -81,8 +83,8 @@ fn start(secure: bool) -> Result<Inline, (Log, StartError)> {
 
 impl Dispatch for calls::C_Initialize {
     fn dispatch(self) -> CK_RV {
-        let _serial = LIFE_CYCLE.lock();
-        if current().is_some() {
+        let initializing = LIFE_CYCLE.lock();
+        if current().is_some() || initializing.get().is_some() {
             return CKR_CRYPTOKI_ALREADY_INITIALIZED;
         }
         let forked = CURRENT.get().is_some_and(Inline::is_of_parent);
@@ -97,7 +99,9 @@ impl Dispatch for calls::C_Initialize {
         let Ok(reserved) = inline.init_args().map(CString::new).transpose() else {
             return CKR_ARGUMENTS_BAD;
         };
+        initializing.set(Some(inline.module()));
         let rv = inline.initialize_module(self, reserved.as_deref(), forked);
+        initializing.set(None);
         if rv == CKR_OK {
             inline.open();
             CURRENT.publish(Box::new(inline));
@@ -108,7 +112,11 @@ impl Dispatch for calls::C_Initialize {
 
 impl Dispatch for calls::C_Finalize {
     fn dispatch(self) -> CK_RV {
-        let _serial = LIFE_CYCLE.lock();
+        let initializing = LIFE_CYCLE.lock();
+        if let Some(module) = initializing.get() {
+            // The module's own call, not the application's.
+            return module.finalize_parents();
+        }
         match current() {
             Some(inline) => inline.finalize(self),
             None => CKR_CRYPTOKI_NOT_INITIALIZED,

@@ -92,7 +92,7 @@ impl RealModule {
         unsafe { function((&raw mut args).cast()) }
     }
 
-    /// Ends, in a forked child, what the module has copied from the parent.
+    /// Ends, in a forked child, what the module has copied from the parent; or what the module itself wants ended.
     pub fn finalize_parents(&self) -> CK_RV {
         let Some(function) = self.list.C_Finalize else {
             return CKR_FUNCTION_NOT_SUPPORTED;

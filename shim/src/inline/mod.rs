@@ -107,6 +107,11 @@ impl Inline {
         Some(self.configuration.real_module.init_args.as_str()).filter(|args| !args.is_empty())
     }
 
+    /// The real module.
+    pub(crate) const fn module(&self) -> RealModule {
+        self.module
+    }
+
     /// Initialises the real module. In a forked child it may hold on to the parent's state: then that goes first.
     pub(crate) fn initialize_module(
         &self,
