@@ -3,7 +3,7 @@
 //! What decides is the file. Nothing blocks here, and nothing but the configuration is read, once: this runs inside
 //! `dlopen`, in whatever state the process is, perhaps before its `main`.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,7 +75,7 @@ fn speak(say: impl FnOnce()) {
 /// The real module's file.
 struct RealFile {
     path: CString,
-    /// Under which it may stand in the loader's cache.
+    /// By which the loader may find it in its cache, or among what is loaded.
     names: Vec<Vec<u8>>,
 }
 
@@ -87,26 +87,33 @@ impl RealFile {
     fn at(path: &Path) -> Self {
         let resolved = std::fs::canonicalize(path).ok();
         let file_name = |path: &Path| Some(path.file_name()?.as_bytes().to_vec());
-        let names = [
+        let own = [
             file_name(path),
             resolved.as_deref().and_then(file_name),
             resolved.as_deref().and_then(measurement::soname),
         ];
-        // A configured path holds no NUL; the empty one that would come of it leads nowhere.
-        let path = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
-        Self { path, names: names.into_iter().flatten().collect() }
+        let mut file = Self {
+            // A configured path holds no NUL; the empty one that would come of it leads nowhere.
+            path: CString::new(path.as_os_str().as_bytes()).unwrap_or_default(),
+            names: own.into_iter().flatten().collect(),
+        };
+        let cached = measurement::cached_libraries().unwrap_or_default();
+        let linked = cached.into_iter().filter(|(_, path)| file.is_at(path) == Some(true));
+        let linked: Vec<_> = linked.map(|(name, _)| name).collect();
+        file.names.extend(linked);
+        file
     }
 
     fn is_reached_by(&self, opening: &Opening<'_>) -> bool {
         let name = opening.name();
         let bytes = name.to_bytes();
         if !bytes.contains(&b'/') {
-            return self.is_found_as(opening);
+            return self.is_found_as(bytes, opening);
         }
         // The same text, though the file may have been replaced or be gone: the loader may have it still.
         name == self.path.as_c_str()
             || self.is_at(name) == Some(true)
-            || bytes.contains(&b'$') && self.is_at_expanded(opening)
+            || bytes.contains(&b'$') && self.is_meant_by(bytes, opening)
     }
 
     /// Whether this file is at `path`; nothing if there is none.
@@ -116,41 +123,59 @@ impl RealFile {
         Some(real.is_some_and(|real| (real.st_dev, real.st_ino) == (there.st_dev, there.st_ino)))
     }
 
-    /// A path with tokens in it, which the loader replaces (ld.so(8), "Dynamic string tokens").
-    fn is_at_expanded(&self, opening: &Opening<'_>) -> bool {
-        let name = opening.name().to_bytes();
-        let by_origin = || self.is_at(with_origin(name, &opening.origin()?)?);
-        let last = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        by_origin() == Some(true) || self.is_in_cache_as(last, opening.name())
+    /// A name that the loader looks for (ld.so(8), dlopen(3)): among what is loaded, in the directories of caller,
+    /// environment and system, and in its cache. Builds for some processors in `glibc-hwcaps` are not looked at.
+    fn is_found_as(&self, name: &[u8], opening: &Opening<'_>) -> bool {
+        let is_known = self.names.iter().any(|known| known == name);
+        if is_known && Library::loaded(&self.path).is_some_and(|library| library.answers_to(opening.name())) {
+            return true;
+        }
+        let in_directory = |directory: &PathBuf| {
+            Some((directory.clone(), self.is_at(directory.join(OsStr::from_bytes(name)))?))
+        };
+        match opening.search_path().iter().find_map(in_directory) {
+            Some((_, true)) => true,
+            Some((directory, false)) if !SYSTEM.iter().any(|system| directory == Path::new(system)) => false,
+            // The cache goes before the system's own directories.
+            _ => is_known && self.is_cached_as(name),
+        }
     }
 
-    /// A name that the loader looks for: among the loaded libraries, in the directories of caller, environment and system,
-    /// and in its cache.
-    fn is_found_as(&self, opening: &Opening<'_>) -> bool {
-        let name = opening.name();
-        // Also first, since a library that is loaded under this name goes before all directories.
-        self.is_in_cache_as(name.to_bytes(), name)
-            || opening
-                .search_path()
-                .iter()
-                .find_map(|directory| self.is_at(directory.join(OsStr::from_bytes(name.to_bytes()))))
-                == Some(true)
+    /// Whether the cache leads from the name to this file. What cannot be told counts as yes.
+    fn is_cached_as(&self, name: &[u8]) -> bool {
+        measurement::cached_libraries().is_none_or(|libraries| {
+            libraries.iter().any(|(cached, path)| cached == name && self.is_at(path) == Some(true))
+        })
     }
 
-    /// Whether the loader itself comes to this file by `name`, asked only where `last` is one of the file's names.
-    ///
-    /// The loader tells no path from its cache without loading what it finds. So this file is loaded, which the
-    /// application would do next in any case, and the loader asked whether the name leads to something that is loaded.
-    fn is_in_cache_as(&self, last: &[u8], name: &CStr) -> bool {
-        self.names.iter().any(|known| known == last)
-            && Library::load(&self.path).is_ok_and(|library| library.answers_to(name))
+    /// A path with tokens in it, which the loader replaces (ld.so(8), "Dynamic string tokens"). What cannot be told
+    /// counts as yes where the last part of the path is a name of this file.
+    fn is_meant_by(&self, path: &[u8], opening: &Opening<'_>) -> bool {
+        let Ok(path) = str::from_utf8(path) else { return false };
+        let origin = opening.origin().unwrap_or_default().display().to_string();
+        let path = path.replace("${ORIGIN}", &origin).replace("$ORIGIN", &origin);
+        let in_library_directory = |name| path.replace("${LIB}", name).replace("$LIB", name);
+        if LIB.into_iter().map(in_library_directory).any(|path| self.is_at(path) == Some(true)) {
+            return true;
+        }
+        let last = path.rsplit('/').next().unwrap_or_default().as_bytes();
+        path.contains("PLATFORM") && self.names.iter().any(|known| known == last)
     }
 }
 
-fn with_origin(name: &[u8], origin: &Path) -> Option<PathBuf> {
-    let rest = name.strip_prefix(b"$ORIGIN").or_else(|| name.strip_prefix(b"${ORIGIN}"))?;
-    Some(PathBuf::from(OsStr::from_bytes(&[origin.as_os_str().as_bytes(), rest].concat())))
-}
+/// The system's own directories, as loaders have them built in.
+const SYSTEM: [&str; 8] = [
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/aarch64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/lib64",
+    "/usr/lib64",
+    "/lib",
+    "/usr/lib",
+];
+/// What `$LIB` may stand for: a constant of the loader's build, which it tells nobody.
+const LIB: [&str; 4] = ["lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "lib64", "lib"];
 
 #[cfg(test)]
 mod tests {
@@ -164,21 +189,17 @@ mod tests {
         std::os::unix::fs::symlink(library, at("vendor.so")).unwrap();
         std::fs::copy(library, at("copy.so")).unwrap();
         let file = RealFile::at(&at("vendor.so"));
-        assert_eq!(file.names, [&b"vendor.so"[..], b"libm.so.6", b"libm.so.6"]);
+        for name in [&b"vendor.so"[..], b"libm.so.6"] {
+            assert!(file.names.iter().any(|known| known == name), "{:?}", file.names);
+        }
+        assert!(file.is_cached_as(b"libm.so.6"));
+        for name in [&b"libc.so.6"[..], b"vendor.so"] {
+            assert!(!file.is_cached_as(name));
+        }
         assert_eq!(file.is_at(library), Some(true));
         assert_eq!(file.is_at(at("copy.so")), Some(false));
         assert_eq!(file.is_at(at("absent.so")), None);
-        assert!(file.is_in_cache_as(b"libm.so.6", c"libm.so.6"));
-        assert!(!file.is_in_cache_as(b"libc.so.6", c"libc.so.6"));
         std::fs::remove_file(at("vendor.so")).unwrap();
         assert_eq!(file.is_at(library), Some(false));
-    }
-
-    #[test]
-    fn the_origin_is_put_in_where_a_path_begins_with_it() {
-        for name in [&b"$ORIGIN/../lib/m.so"[..], b"${ORIGIN}/../lib/m.so"] {
-            assert_eq!(with_origin(name, Path::new("/opt/bin")).unwrap(), Path::new("/opt/bin/../lib/m.so"));
-        }
-        assert_eq!(with_origin(b"/opt/$LIB/m.so", Path::new("/opt/bin")), None);
     }
 }

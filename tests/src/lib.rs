@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod compiled;
 pub mod every_call;
 pub mod openssl;
 pub mod operations;

@@ -100,6 +100,13 @@ impl Stack {
         command
     }
 
+    /// The same with the shim preloaded.
+    pub fn preloaded(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = self.application(program);
+        command.env("LD_PRELOAD", self.shim());
+        command
+    }
+
     /// A `trustshim` command in the environment of the operator.
     pub fn operator(&self, arguments: &[&str]) -> Command {
         let mut command = self.application(build().join("trustshim"));

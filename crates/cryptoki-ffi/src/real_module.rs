@@ -56,8 +56,8 @@ impl RealModule {
         if list.version.major != 2 {
             return Err(ModuleError::NoList(path.into()));
         }
-        let list = own_functions(list, library, symbol, ours)
-            .ok_or_else(|| ModuleError::Ourselves(path.into()))?;
+        let list =
+            own_functions(list, library, symbol, ours).ok_or_else(|| ModuleError::Ourselves(path.into()))?;
         Ok(Self { list })
     }
 

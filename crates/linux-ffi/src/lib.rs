@@ -3,8 +3,8 @@
 //! Nothing here starts a thread, takes a lock or writes anywhere: it runs in other people's processes.
 
 mod clock;
-mod error;
 mod environment;
+mod error;
 mod fork_guard;
 pub mod loader;
 mod memory;

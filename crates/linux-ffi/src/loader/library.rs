@@ -29,6 +29,14 @@ impl Library {
         NonNull::new(handle).map(|handle| Self { handle }).ok_or_else(loader_message)
     }
 
+    /// The library at `path` if it is loaded.
+    pub fn loaded(path: &CStr) -> Option<Self> {
+        // SAFETY: the path is NUL-terminated, and with RTLD_NOLOAD no constructor runs. The reference that this adds to
+        // a library that is loaded keeps it so.
+        let handle = unsafe { next::dlopen(path.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
+        NonNull::new(handle).map(|handle| Self { handle })
+    }
+
     /// What `dlopen` has returned.
     pub const fn handle(self) -> *mut c_void {
         self.handle.as_ptr()
@@ -62,13 +70,23 @@ mod tests {
 
     #[test]
     fn a_library_answers_to_its_names_and_to_no_other() {
-        let library = Library::load(c"/lib/x86_64-linux-gnu/libm.so.6").unwrap();
+        let path = c"/lib/x86_64-linux-gnu/libm.so.6";
+        let library = Library::load(path).unwrap();
+        assert_eq!(Library::loaded(path), Some(library));
         for name in [c"libm.so.6", c"/lib/x86_64-linux-gnu/../x86_64-linux-gnu/libm.so.6"] {
             assert!(library.answers_to(name), "{name:?}");
         }
         for name in [c"libc.so.6", c"libabsent.so", c"./libm.so.6"] {
             assert!(!library.answers_to(name), "{name:?}");
         }
+    }
+
+    #[test]
+    fn to_ask_whether_a_library_is_loaded_does_not_load_it() {
+        let path = c"/lib/x86_64-linux-gnu/libresolv.so.2";
+        assert_eq!(Library::loaded(path), None);
+        assert_eq!(Library::loaded(path), None);
+        assert_eq!(Library::loaded(c"/nonexistent/lib.so"), None);
     }
 
     #[test]
