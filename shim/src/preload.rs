@@ -92,16 +92,15 @@ impl RealFile {
             resolved.as_deref().and_then(file_name),
             resolved.as_deref().and_then(measurement::soname),
         ];
-        let mut file = Self {
-            // A configured path holds no NUL; the empty one that would come of it leads nowhere.
-            path: CString::new(path.as_os_str().as_bytes()).unwrap_or_default(),
-            names: own.into_iter().flatten().collect(),
-        };
-        let cached = measurement::cached_libraries().unwrap_or_default();
-        let linked = cached.into_iter().filter(|(_, path)| file.is_at(path) == Some(true));
-        let linked: Vec<_> = linked.map(|(name, _)| name).collect();
-        file.names.extend(linked);
-        file
+        let mut names: Vec<_> = own.into_iter().flatten().collect();
+        if let Some(real) = identity(path) {
+            let cached = measurement::cached_libraries().unwrap_or_default();
+            names.extend(
+                cached.into_iter().filter(|(_, path)| identity(path) == Some(real)).map(|(name, _)| name),
+            );
+        }
+        // A configured path holds no NUL; the empty one that would come of it leads nowhere.
+        Self { path: CString::new(path.as_os_str().as_bytes()).unwrap_or_default(), names }
     }
 
     fn is_reached_by(&self, opening: &Opening<'_>) -> bool {
@@ -118,9 +117,7 @@ impl RealFile {
 
     /// Whether this file is at `path`; nothing if there is none.
     fn is_at(&self, path: impl Arg) -> Option<bool> {
-        let there = stat(path).ok()?;
-        let real = stat(&self.path).ok();
-        Some(real.is_some_and(|real| (real.st_dev, real.st_ino) == (there.st_dev, there.st_ino)))
+        identity(path).map(|there| identity(&self.path) == Some(there))
     }
 
     /// A name that the loader looks for (ld.so(8), dlopen(3)): among what is loaded, in the directories of caller,
@@ -161,6 +158,11 @@ impl RealFile {
         let last = path.rsplit('/').next().unwrap_or_default().as_bytes();
         path.contains("PLATFORM") && self.names.iter().any(|known| known == last)
     }
+}
+
+/// By which two names of one file are known: device and inode.
+fn identity(path: impl Arg) -> Option<(u64, u64)> {
+    stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 /// The system's own directories, as loaders have them built in.
