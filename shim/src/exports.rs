@@ -1,4 +1,5 @@
-//! The exported symbols and the function list, made from the table. The only file of the shim with unsafe code.
+//! The exported symbols and the function list, made from the table, and the `dlopen` of a preloaded shim. The only file
+//! of the shim with unsafe code.
 
 #![allow(unsafe_code, non_snake_case)]
 

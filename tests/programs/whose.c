@@ -46,7 +46,7 @@ int main(int count, char **arguments)
             if (strcmp(file_of(list->functions[f]), file) != 0)
                 file = "several files";
         for (int again = 0; again < 3; again++)
-            if (dlclose(module) != 0 || dlopen(arguments[i], RTLD_NOW) != module)
+            if (dlopen(arguments[i], RTLD_NOW) != module || dlclose(module) != 0)
                 file = "another one each time";
         printf("%s: %s\n", arguments[i], file);
     }

@@ -107,6 +107,16 @@ impl Stack {
         command
     }
 
+    /// A command in the environment of an application that root runs: by `sudo` where the tests are not root's.
+    pub fn as_root(&self, program: &str) -> Command {
+        let is_root = run(Command::new("id").arg("-u")).text().trim() == "0";
+        let mut command = self.application(if is_root { program } else { "sudo" });
+        if !is_root {
+            command.args(["-n", "--preserve-env", program]);
+        }
+        command
+    }
+
     /// A `trustshim` command in the environment of the operator.
     pub fn operator(&self, arguments: &[&str]) -> Command {
         let mut command = self.application(build().join("trustshim"));

@@ -162,14 +162,9 @@ fn a_name_in_the_loaders_cache_leads_to_the_shim() {
     run(ldconfig.arg("-X").arg("-f").arg(list).arg("-C").arg(&cache)).must_succeed();
     // In a mount namespace of its own, where this is the system's cache.
     const WITH_CACHE: &str = r#"mount --bind "$1" /etc/ld.so.cache && shift && exec env LD_PRELOAD="$@""#;
-    let is_root = run(Command::new("id").arg("-u")).text().trim() == "0";
-    let whose = host.command(&[]);
-    let mut command = host.stack.application(if is_root { "unshare" } else { "sudo" });
-    if !is_root {
-        command.args(["-n", "--preserve-env", "unshare"]);
-    }
+    let mut command = host.stack.as_root("unshare");
     command.args(["--mount", "--", "sh", "-c", WITH_CACHE, "sh"]).arg(&cache).arg(host.stack.shim());
-    command.arg(whose.get_program()).arg("libsofthsm2.so").env("TRUSTSHIM_CONFIG", &host.configuration);
+    command.arg(&host.program).arg("libsofthsm2.so").env("TRUSTSHIM_CONFIG", &host.configuration);
     assert_whose(run(&mut command), &["libsofthsm2.so"], SHIM);
 }
 
@@ -216,7 +211,7 @@ fn a_setuid_program_ignores_it() {
     fs::copy(host.stack.shim(), &shim).unwrap();
     let as_nobody = |mode: u32| {
         fs::set_permissions(&host.program, fs::Permissions::from_mode(mode)).unwrap();
-        let mut command = host.stack.application("setpriv");
+        let mut command = host.stack.as_root("setpriv");
         command.args(NOBODY).args(["env", &format!("LD_PRELOAD={}", shim.display())]).arg(&host.program);
         run(command.arg(&path).env("TRUSTSHIM_CONFIG", &host.configuration)).must_succeed().text()
     };
@@ -233,12 +228,8 @@ fn what_is_wrong_with_the_configuration_is_said_and_a_module_that_it_names_is_re
     journal.set_nonblocking(true).unwrap();
     const WITH_JOURNAL: &str = r#"mount -t tmpfs none /run && mkdir -p /run/systemd/journal &&
         ln -s "$1" /run/systemd/journal/socket && shift && exec env LD_PRELOAD="$@""#;
-    let is_root = run(Command::new("id").arg("-u")).text().trim() == "0";
     let whose = |configuration: &Path, program: &str, arguments: &[&str]| {
-        let mut command = host.stack.application(if is_root { "unshare" } else { "sudo" });
-        if !is_root {
-            command.args(["-n", "--preserve-env", "unshare"]);
-        }
+        let mut command = host.stack.as_root("unshare");
         command.args(["--mount", "--", "sh", "-c", WITH_JOURNAL, "sh"]).arg(&socket).arg(host.stack.shim());
         let finished = run(command.arg(program).args(arguments).env("TRUSTSHIM_CONFIG", configuration));
         let mut room = [0; 4096];
