@@ -15,8 +15,8 @@ impl Layer<calls::C_OpenSession> for Inline {
         if self.place.hides_slot(call.slot()) {
             return CKR_SLOT_ID_INVALID;
         }
-        // What goes on there after a call has returned, nobody could judge.
-        if call.flags() & CKF_ASYNC_SESSION != 0 {
+        // What goes on there after a call has returned, nobody could judge. Before 3.x the flag means nothing.
+        if self.module.is_of_3() && call.flags() & CKF_ASYNC_SESSION != 0 {
             return CKR_SESSION_ASYNC_NOT_SUPPORTED;
         }
         let _at_work = self.place.at_work();
