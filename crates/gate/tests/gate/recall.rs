@@ -2,7 +2,7 @@
 
 use attestation::grant::{Grant, Operation};
 use gate::Mechanism;
-use pkcs11_table::{Function, Use};
+use pkcs11_table::{Form, Function, Use};
 
 use crate::world::{
     Bench, ECDSA, LIFETIME_MS, OBJECT, clock, grant, grant_on, key, pass, set_clock, token, token_for,
@@ -25,7 +25,8 @@ fn an_init_like_the_last_one_needs_no_other_look() {
     let bench = signing(LIFETIME_MS, vec![grant(&[Operation::Sign])]);
     let begun = bench.begin_again(Function::C_SignInit, ECDSA).unwrap();
     assert_eq!(begun.permit.function(), Function::C_SignInit);
-    assert_eq!((begun.running.used(), begun.running.recover()), (Use::Sign, false));
+    assert_eq!((begun.running.used(), begun.running.form()), (Use::Sign, Form::Plain));
+    assert_eq!(begun.running.mechanism(), ECDSA);
     assert_eq!(begun.running.subjects().collect::<Vec<_>>(), [&key("granted")]);
     bench.session().all_ended();
     bench.session().begun(begun.running);
