@@ -39,15 +39,18 @@ impl Interface {
         })
     }
 
-    /// An interface as the real module describes it; `None` where name or list are missing.
+    /// An interface as the real module describes it; `None` where name or list are missing, or the list is no list.
     ///
     /// # Safety
     /// The real module gave out `interface`: name and list are NULL, or a string and a list that stay where they are.
     unsafe fn of_module(interface: CK_INTERFACE) -> Option<Self> {
-        let is_there = !interface.pInterfaceName.is_null()
-            && !interface.pFunctionList.is_null()
-            && interface.pFunctionList.cast::<CK_C_Initialize>().is_aligned();
-        is_there.then_some(Self(interface))
+        if interface.pInterfaceName.is_null() || interface.pFunctionList.is_null() {
+            return None;
+        }
+        let interface = Self(interface);
+        // Of a vendor's own, nothing but the version is read.
+        let is_readable = !interface.is_standard() || interface.list().cast::<CK_C_Initialize>().is_aligned();
+        is_readable.then_some(interface)
     }
 
     /// Its name.
