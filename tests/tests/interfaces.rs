@@ -70,6 +70,21 @@ fn no_version_is_offered_that_the_real_module_does_not_have() {
 }
 
 #[test]
+fn each_list_tells_the_version_that_the_real_modules_tells() {
+    let watched = Watched::up();
+    for (offers, newest) in [("3.2,3.1,3.0", [3, 2]), ("3.1,3.0", [3, 1]), ("3.0", [3, 0]), ("none", [2, 40])]
+    {
+        let (mut probe, _) = watched.probe("telling", |command| {
+            command.env("SPY_OFFERS", offers);
+        });
+        probe.initialize();
+        assert_eq!(probe.must("C_GetInfo", json!({})).bytes("info")[..2], [2, 40], "{offers}");
+        let info = probe.must("C_GetInfo", json!({ "by": "newest" })).bytes("info");
+        assert_eq!(info[..2], newest, "{offers}");
+    }
+}
+
+#[test]
 fn softhsm_stays_a_module_of_2_40() {
     let watched = Watched::up();
     let mut probe = Probe::start(&watched.stack, |_| {});
@@ -118,10 +133,7 @@ fn what_is_asked_for_wrongly_is_not_given() {
 #[test]
 fn a_vendors_interface_is_passed_on_where_it_is_named_and_only_there() {
     let named = Watched::up_with(|text| {
-        text.replace(
-            "[real_module]\n",
-            "[real_module]\nvendor_interfaces = [\"Vendor Spy\", \"Vendor Other\"]\n",
-        )
+        text.replace("vendor_interfaces = []", r#"vendor_interfaces = ["Vendor Spy", "Vendor Other"]"#)
     });
     let (mut probe, _) = named.probe("vendors", |_| {});
     assert_eq!(listed(&mut probe), ["3.2", "3.1", "3.0", "2.40", "Vendor Spy"]);
