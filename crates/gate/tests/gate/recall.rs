@@ -70,6 +70,21 @@ fn a_change_of_any_object_makes_the_gate_look_anew() {
 }
 
 #[test]
+fn a_look_that_grew_old_under_an_attestation_is_told_from_a_recent_one() {
+    let bench = Bench::new([]);
+    let look = bench.gate.look(&mut bench.session()).unwrap();
+    assert!(bench.gate.is_recent(look));
+    pass(999);
+    assert!(bench.gate.is_recent(look));
+    pass(1);
+    assert!(!bench.gate.is_recent(look));
+    let look = bench.gate.look(&mut bench.session()).unwrap();
+    assert!(bench.gate.is_recent(look));
+    set_clock(None);
+    assert!(!bench.gate.is_recent(look), "nobody can tell");
+}
+
+#[test]
 fn a_look_counts_for_a_second_from_the_look() {
     let bench = signing(LIFETIME_MS, vec![grant(&[Operation::Sign])]);
     pass(999);
