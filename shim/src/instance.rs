@@ -1,14 +1,19 @@
 //! The one instance of the shim in a process, from `C_Initialize` to `C_Finalize`, and in a forked child anew.
 
 use std::ffi::CString;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use cryptoki_ffi::calls::{self, Call};
-use cryptoki_ffi::{CK_RV, Published};
+use cryptoki_ffi::{CK_RV, Entered, Entrance};
 use cryptoki_sys::{
-    CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_GENERAL_ERROR,
-    CKR_OK,
+    CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_FUNCTION_FAILED,
+    CKR_GENERAL_ERROR, CKR_OK,
 };
-use parking_lot::Mutex;
+use gate::Limits;
+use linux_ffi::OfProcess;
+use locks::Mutex;
 use pkcs11_table::Function;
 
 use crate::error::StartError;
@@ -17,9 +22,101 @@ use crate::inline::Inline;
 use crate::layer::Layer;
 use crate::log::Log;
 
-static CURRENT: Published<Inline> = Published::new();
-/// Two concurrent `C_Initialize` crash some modules: they are let through one by one.
-static LIFE_CYCLE: Mutex<()> = Mutex::new(());
+/// How long `C_Finalize` waits for calls that are under way: longer than an attestation, or generating a large key.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A forked child has one of its own: what other threads of its parent were about at the fork leaves nothing locked.
+static LIFE_CYCLE: OfProcess<LifeCycle> = OfProcess::new();
+
+/// The life cycle in one process.
+struct LifeCycle {
+    entrance: Entrance<Inline>,
+    /// Two concurrent `C_Initialize` crash some modules: they are let through one by one.
+    serial: Mutex<Lasting>,
+    /// The real module as a child would find it, read without a lock.
+    module: AtomicU8,
+}
+
+/// What lasts from one instance to the next.
+struct Lasting {
+    limits: Limits,
+    /// The real module may hold on to its copy of what the parent had initialised.
+    inherited: bool,
+}
+
+/// [`LifeCycle::module`]: not initialised through the shim.
+const AT_REST: u8 = 0;
+/// Initialised by this process or, where it is a child that has not done so, by its parent.
+const INITIALISED: u8 = 1;
+/// Being initialised or finalised: a child that is forked now has half of it, and nobody may touch that.
+const CHANGING: u8 = 2;
+
+impl LifeCycle {
+    /// That of a process whose parent, if it was forked, had `parents`.
+    fn new(parents: Option<&Self>) -> Self {
+        let module = parents.map_or(AT_REST, |parents| parents.module.load(Ordering::Acquire));
+        let lasting = Lasting { limits: Limits::default(), inherited: module == INITIALISED };
+        Self { entrance: Entrance::new(), serial: Mutex::new(lasting), module: AtomicU8::new(module) }
+    }
+
+    fn initialize(&self, call: calls::C_Initialize) -> CK_RV {
+        let mut lasting = self.serial.lock();
+        if self.entrance.is_open() {
+            return CKR_CRYPTOKI_ALREADY_INITIALIZED;
+        }
+        let inline = match start(linux_ffi::is_secure_execution(), lasting.limits.clone()) {
+            Ok(inline) => inline,
+            Err((log, error)) => {
+                log.failed_to_start(&error);
+                return CKR_GENERAL_ERROR;
+            }
+        };
+        let Ok(reserved) = inline.init_args().map(CString::new).transpose() else {
+            return CKR_ARGUMENTS_BAD;
+        };
+        let before = self.module.swap(CHANGING, Ordering::AcqRel);
+        let rv = inline.initialize_module(call, reserved.as_deref(), lasting.inherited);
+        if rv != CKR_OK {
+            self.module.store(before, Ordering::Release);
+            return rv;
+        }
+        self.module.store(INITIALISED, Ordering::Release);
+        *lasting = Lasting { limits: inline.limits(), inherited: false };
+        match self.entrance.open(Arc::new(inline)) {
+            Ok(()) => CKR_OK,
+            // Nobody opens it but who has the lock.
+            Err(_) => CKR_GENERAL_ERROR,
+        }
+    }
+
+    /// The real module is asked once no call is under way. The standard has the application see to that (PKCS#11 2.40 section
+    /// 5.4), but one that does not must gain nothing by it: handles that a call has judged would mean others afterwards.
+    fn finalize(&self, call: calls::C_Finalize) -> CK_RV {
+        let _serial = self.serial.lock();
+        match self.entrance.enter() {
+            Some(inline) => inline.say_farewell(),
+            None => return CKR_CRYPTOKI_NOT_INITIALIZED,
+        }
+        let Some(inline) = self.entrance.close(PATIENCE) else { return CKR_FUNCTION_FAILED };
+        self.module.store(CHANGING, Ordering::Release);
+        let rv = inline.finalize_module(call);
+        if rv == CKR_OK {
+            self.module.store(AT_REST, Ordering::Release);
+            return rv;
+        }
+        self.module.store(INITIALISED, Ordering::Release);
+        match self.entrance.open(inline) {
+            Ok(()) => rv,
+            Err(_) => CKR_GENERAL_ERROR,
+        }
+    }
+}
+
+/// Lets a call in to the instance, if it is initialised and was so by this very process. Until what this gives is dropped,
+/// the library stays initialised.
+fn enter() -> Option<Entered<'static, Inline>> {
+    LIFE_CYCLE.get()?.entrance.enter()
+}
 
 /// How a function finds the layer that answers it.
 pub(crate) trait Dispatch: Call {
@@ -32,11 +129,6 @@ pub(crate) fn answer<C: Dispatch>(call: C) -> CK_RV {
     call.dispatch()
 }
 
-/// The instance, if it is initialised and was so by this very process.
-fn current() -> Option<&'static Inline> {
-    CURRENT.get().filter(|inline| inline.is_open())
-}
-
 /// Whether a function may wait until `C_Finalize` is called, which ends it (PKCS#11 2.40 section 5.5). It uses no handle.
 const fn waits(function: Function) -> bool {
     matches!(function, Function::C_WaitForSlotEvent)
@@ -47,14 +139,13 @@ macro_rules! dispatch {
     (@$name:ident $class:ident) => {
         impl Dispatch for calls::$name {
             fn dispatch(self) -> CK_RV {
-                let Some(inline) = current() else { return CKR_CRYPTOKI_NOT_INITIALIZED };
+                let Some(inline) = enter() else { return CKR_CRYPTOKI_NOT_INITIALIZED };
                 if waits(Self::FUNCTION) {
-                    return Layer::call(inline, self);
+                    let share = inline.share();
+                    drop(inline);
+                    return Layer::call(&*share, self);
                 }
-                match inline.enter() {
-                    Some(_entered) => Layer::call(inline, self),
-                    None => CKR_CRYPTOKI_NOT_INITIALIZED,
-                }
+                Layer::call(&*inline, self)
             }
         }
     };
@@ -72,45 +163,29 @@ impl Dispatch for calls::C_GetFunctionList {
 }
 
 /// An instance by the configuration, or why there is none, with the log that it belongs into.
-fn start(secure: bool) -> Result<Inline, (Log, StartError)> {
+fn start(secure: bool, limits: Limits) -> Result<Inline, (Log, StartError)> {
     let configuration =
         configuration::load(secure).map_err(|error| (Log::before_configuration(), error.into()))?;
     let log = Log::of(&configuration.log.target);
-    Inline::start(configuration, CURRENT.get()).map_err(|error| (log, error))
+    Inline::start(configuration, limits).map_err(|error| (log, error))
 }
 
 impl Dispatch for calls::C_Initialize {
     fn dispatch(self) -> CK_RV {
-        let _serial = LIFE_CYCLE.lock();
-        if current().is_some() {
-            return CKR_CRYPTOKI_ALREADY_INITIALIZED;
-        }
-        let forked = CURRENT.get().is_some_and(Inline::is_of_parent);
-        let secure = linux_ffi::is_secure_execution();
-        let inline = match start(secure) {
-            Ok(inline) => inline,
-            Err((log, error)) => {
-                log.failed_to_start(&error);
-                return CKR_GENERAL_ERROR;
+        match LIFE_CYCLE.get_or_make(LifeCycle::new) {
+            Ok(life_cycle) => life_cycle.initialize(self),
+            Err(error) => {
+                Log::before_configuration().failed_to_start(&StartError::from(error));
+                CKR_GENERAL_ERROR
             }
-        };
-        let Ok(reserved) = inline.init_args().map(CString::new).transpose() else {
-            return CKR_ARGUMENTS_BAD;
-        };
-        let rv = inline.initialize_module(self, reserved.as_deref(), forked);
-        if rv == CKR_OK {
-            inline.open();
-            CURRENT.publish(Box::new(inline));
         }
-        rv
     }
 }
 
 impl Dispatch for calls::C_Finalize {
     fn dispatch(self) -> CK_RV {
-        let _serial = LIFE_CYCLE.lock();
-        match current() {
-            Some(inline) => inline.finalize(self),
+        match LIFE_CYCLE.get() {
+            Some(life_cycle) => life_cycle.finalize(self),
             None => CKR_CRYPTOKI_NOT_INITIALIZED,
         }
     }

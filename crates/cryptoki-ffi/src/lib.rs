@@ -9,10 +9,10 @@ mod attributes;
 mod caller;
 pub mod calls;
 mod cancel;
+mod entrance;
 mod entry;
 mod error;
 mod object;
-mod published;
 mod real_module;
 mod rv;
 
@@ -20,10 +20,10 @@ pub use attester::{AttestationKey, AttesterSession, KeyFacts, SignatureKind, Tok
 pub use attributes::{is_made_of_the_value, is_public_attribute};
 pub use caller::{MechanismView, ParameterNames, Stated, TemplateView};
 pub use cancel::Cancelled;
+pub use entrance::{Entered, Entrance};
 pub use entry::entry;
 pub use error::ModuleError;
 pub use object::{ObjectFacts, TokenName, kind_of};
-pub use published::Published;
 pub use real_module::RealModule;
 pub use rv::{DenyCode, denial_rv};
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use parking_lot::RwLock;
+use locks::RwLock;
 
 /// The handles that searches and the making of objects have given out.
 #[derive(Debug, Default)]

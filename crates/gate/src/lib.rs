@@ -25,7 +25,7 @@ pub use handles::Handles;
 pub use holder::{
     AttestationFailure, AttestationOutcome, AttestationRequest, Attester, FailureKind, RENEWAL_BUDGET_MS,
 };
-pub use limits::Spending;
+pub use limits::{Limits, Spending};
 pub use permit::{Open, Permit};
 pub use provenance::{Provenance, Unaccounted};
 pub use report::{Recorder, Report, Reports};

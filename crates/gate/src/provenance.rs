@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use parking_lot::Mutex;
+use locks::Mutex;
 
 use crate::subject::{Named, NewObject, Subject};
 

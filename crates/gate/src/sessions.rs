@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use attestation::decision::DecisionId;
-use parking_lot::{Mutex, MutexGuard};
+use locks::{Mutex, MutexGuard};
 
 use crate::session::Session;
 

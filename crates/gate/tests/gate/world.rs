@@ -17,7 +17,7 @@ use gate::{
     FailureKind, Gate, Mechanism, Named, Permit, Place, Recorder, Scope, Session, Sessions, Settings,
     Subject,
 };
-use parking_lot::{Mutex, MutexGuard};
+use locks::{Mutex, MutexGuard};
 use pkcs11_table::{Function, Use};
 
 pub const ECDSA: u64 = 0x1041;
