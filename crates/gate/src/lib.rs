@@ -5,6 +5,7 @@
 
 mod authorize;
 mod denial;
+mod ends;
 mod gate;
 mod handles;
 mod holder;
@@ -20,6 +21,7 @@ mod subject;
 
 pub use authorize::{Demand, Grounds, authorize};
 pub use denial::{Denial, Refusal};
+pub use ends::{Ends, Withdrawn};
 pub use gate::{Begun, Gate, Look, Scope, Settings};
 pub use handles::Handles;
 pub use holder::{
@@ -31,5 +33,5 @@ pub use provenance::{Provenance, Unaccounted};
 pub use report::{Recorder, Report, Reports};
 pub use rules::{AttributeRequest, Demands, Mechanism, ObjectKind};
 pub use session::{Running, Session};
-pub use sessions::{Place, Sessions};
+pub use sessions::{Held, Place, Sessions};
 pub use subject::{Named, NewObject, Subject};

@@ -25,8 +25,7 @@ use cryptoki_sys::{
     CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_GENERAL_ERROR, CKR_OK,
     CKR_SESSION_HANDLE_INVALID,
 };
-use gate::{Denial, Gate, Limits, Open, Place, Scope, Session, Sessions, Settings, rules};
-use locks::MutexGuard;
+use gate::{Denial, Gate, Held, Limits, Open, Place, Scope, Sessions, Settings, rules};
 
 use crate::attester::{AttestationPlace, InlineAttester};
 use crate::error::StartError;
@@ -120,17 +119,10 @@ impl Inline {
         }
     }
 
-    /// The application's session of that handle.
-    fn session(&self, handle: u64) -> Result<&Place, CK_RV> {
-        self.sessions.get(handle).ok_or(CKR_SESSION_HANDLE_INVALID)
-    }
-
-    /// The application's session of that handle, held: no other thread's call on it slips in between.
-    fn hold(&self, handle: u64) -> Result<(&Place, MutexGuard<'_, Session>), CK_RV> {
-        let place = self.session(handle)?;
-        let session = place.lock();
-        // It may have been closed while this thread waited.
-        if place.is(handle) { Ok((place, session)) } else { Err(CKR_SESSION_HANDLE_INVALID) }
+    /// The application's session of that handle, to be held until the real module has answered: no other thread's call on it
+    /// slips in, and it is not closed, after which the handle could be another session's.
+    fn hold(&self, handle: u64) -> Result<Held<'_>, CK_RV> {
+        self.sessions.hold(handle).ok_or(CKR_SESSION_HANDLE_INVALID)
     }
 
     fn deny(&self, denial: &Denial) -> CK_RV {

@@ -16,10 +16,13 @@ impl Layer<calls::C_WrapKey> for Inline {
     fn call(&self, call: calls::C_WrapKey) -> CK_RV {
         call.pinned(|mechanism, pinned| {
             let function = Function::C_WrapKey;
-            let judged = self.session(call.session()).and_then(|place| {
-                self.gate.prepare();
-                let of = (place, call.session());
-                let wrapping = self.find_key(function, of, call.wrapping_key())?;
+            let (place, _held) = match self.hold(call.session()) {
+                Ok(held) => held,
+                Err(rv) => return rv,
+            };
+            self.gate.prepare();
+            let of = (place, call.session());
+            let judged = self.find_key(function, of, call.wrapping_key()).and_then(|wrapping| {
                 let key = self.find_key(function, of, call.key())?;
                 let names = self.find_named(function, of, (mechanism.kind, &mechanism.names))?;
                 let mechanism = Mechanism { kind: mechanism.kind, names: &names };
@@ -54,7 +57,7 @@ impl Inline {
         (parent, rule): (u64, Rule),
         forward: impl FnOnce(Permit) -> (CK_RV, Option<u64>),
     ) -> Result<u64, CK_RV> {
-        let place = self.session(session)?;
+        let (place, _held) = self.hold(session)?;
         let caller = Caller { function: C::FUNCTION, place, session };
         self.gate.prepare();
         let of = (place, session);

@@ -111,6 +111,12 @@ impl Bench {
         self.sessions.get(SESSION).expect("opened")
     }
 
+    /// The application closes the session.
+    pub fn close(&self) {
+        let (place, mut session) = self.sessions.hold(SESSION).expect("opened");
+        place.close(&mut session);
+    }
+
     pub fn session(&self) -> MutexGuard<'_, Session> {
         self.place().lock()
     }
