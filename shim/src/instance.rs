@@ -2,11 +2,11 @@
 
 use std::ffi::CString;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use cryptoki_ffi::calls::{self, Call};
-use cryptoki_ffi::{CK_RV, Entered, Entrance};
+use cryptoki_ffi::{Away, CK_RV, Entered, Entrance, RealModule};
 use cryptoki_sys::{
     CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_FUNCTION_FAILED,
     CKR_GENERAL_ERROR, CKR_OK,
@@ -33,30 +33,34 @@ struct LifeCycle {
     entrance: Entrance<Inline>,
     /// Two concurrent `C_Initialize` crash some modules: they are let through one by one.
     serial: Mutex<Lasting>,
-    /// The real module as a child would find it, read without a lock.
+    /// What a child that is forked now finds of the real module: one of the states below, read without a lock.
     module: AtomicU8,
 }
 
 /// What lasts from one instance to the next.
 struct Lasting {
     limits: Limits,
-    /// The real module may hold on to its copy of what the parent had initialised.
-    inherited: bool,
+    /// What this process has of the real module from its parent, until it has initialised it itself.
+    inherited: u8,
 }
 
-/// [`LifeCycle::module`]: not initialised through the shim.
-const AT_REST: u8 = 0;
-/// Initialised by this process or, where it is a child that has not done so, by its parent.
+/// Not initialised through the shim.
+const NOTHING: u8 = 0;
+/// Initialised, by this process or by its parent.
 const INITIALISED: u8 = 1;
-/// Being initialised or finalised: a child that is forked now has half of it, and nobody may touch that.
-const CHANGING: u8 = 2;
+/// In the middle of a call: nobody can make anything of such a copy, which may be locked as well.
+const IN_USE: u8 = 2;
 
 impl LifeCycle {
     /// That of a process whose parent, if it was forked, had `parents`.
     fn new(parents: Option<&Self>) -> Self {
-        let module = parents.map_or(AT_REST, |parents| parents.module.load(Ordering::Acquire));
-        let lasting = Lasting { limits: Limits::default(), inherited: module == INITIALISED };
-        Self { entrance: Entrance::new(), serial: Mutex::new(lasting), module: AtomicU8::new(module) }
+        let inherited = match parents.map(|parents| (parents, parents.module.load(Ordering::Acquire))) {
+            None => NOTHING,
+            Some((parents, INITIALISED)) if parents.entrance.is_module_busy() => IN_USE,
+            Some((_, module)) => module,
+        };
+        let lasting = Lasting { limits: Limits::default(), inherited };
+        Self { entrance: Entrance::new(), serial: Mutex::new(lasting), module: AtomicU8::new(inherited) }
     }
 
     fn initialize(&self, call: calls::C_Initialize) -> CK_RV {
@@ -71,17 +75,14 @@ impl LifeCycle {
                 return CKR_GENERAL_ERROR;
             }
         };
-        let Ok(reserved) = inline.init_args().map(CString::new).transpose() else {
-            return CKR_ARGUMENTS_BAD;
-        };
-        let before = self.module.swap(CHANGING, Ordering::AcqRel);
-        let rv = inline.initialize_module(call, reserved.as_deref(), lasting.inherited);
+        let before = self.module.swap(IN_USE, Ordering::AcqRel);
+        let rv = initialize_module(&inline, call, lasting.inherited);
         if rv != CKR_OK {
             self.module.store(before, Ordering::Release);
             return rv;
         }
         self.module.store(INITIALISED, Ordering::Release);
-        *lasting = Lasting { limits: inline.limits(), inherited: false };
+        *lasting = Lasting { limits: inline.limits(), inherited: NOTHING };
         match self.entrance.open(Arc::new(inline)) {
             Ok(()) => CKR_OK,
             // Nobody opens it but who has the lock.
@@ -98,10 +99,11 @@ impl LifeCycle {
             None => return CKR_CRYPTOKI_NOT_INITIALIZED,
         }
         let Some(inline) = self.entrance.close(PATIENCE) else { return CKR_FUNCTION_FAILED };
-        self.module.store(CHANGING, Ordering::Release);
+        self.module.store(IN_USE, Ordering::Release);
         let rv = inline.finalize_module(call);
-        if rv == CKR_OK {
-            self.module.store(AT_REST, Ordering::Release);
+        // Somebody else in this process may have finalised the real module directly.
+        if matches!(rv, CKR_OK | CKR_CRYPTOKI_NOT_INITIALIZED) {
+            self.module.store(NOTHING, Ordering::Release);
             return rv;
         }
         self.module.store(INITIALISED, Ordering::Release);
@@ -110,6 +112,30 @@ impl LifeCycle {
             Err(_) => CKR_GENERAL_ERROR,
         }
     }
+}
+
+/// Initialises the real module. In a forked child it may hold on to its copy of what the parent had initialised: then that
+/// goes first.
+fn initialize_module(inline: &Inline, call: calls::C_Initialize, inherited: u8) -> CK_RV {
+    let Ok(reserved) = inline.init_args().map(CString::new).transpose() else {
+        return CKR_ARGUMENTS_BAD;
+    };
+    match (inline.initialize_module(call, reserved.as_deref()), inherited) {
+        (CKR_CRYPTOKI_ALREADY_INITIALIZED, INITIALISED) => match inline.finalize_parents() {
+            CKR_OK | CKR_CRYPTOKI_NOT_INITIALIZED => inline.initialize_module(call, reserved.as_deref()),
+            rv => rv,
+        },
+        (CKR_CRYPTOKI_ALREADY_INITIALIZED, IN_USE) => {
+            inline.failed_to_start(&StartError::InUseAtFork);
+            CKR_GENERAL_ERROR
+        }
+        (rv, _) => rv,
+    }
+}
+
+/// The call that this thread is in leaves the real module alone, for as long as what this gives is kept.
+pub(crate) fn step_away() -> Option<Away<'static>> {
+    LIFE_CYCLE.get()?.entrance.step_away()
 }
 
 /// Lets a call in to the instance, if it is initialised and was so by this very process. Until what this gives is dropped,
@@ -158,7 +184,20 @@ pkcs11_table::pkcs11_functions!(dispatch);
 
 impl Dispatch for calls::C_GetFunctionList {
     fn dispatch(self) -> CK_RV {
+        load_early();
         self.answer(&exports::FUNCTION_LIST)
+    }
+}
+
+/// Loads the real module when an application has reason to think that it has: of the handlers that the two of them leave for
+/// the end of the process, those that were left last run first, and an application's call `C_Finalize`. Why it cannot be
+/// loaded is for `C_Initialize` to say.
+fn load_early() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.swap(true, Ordering::Relaxed)
+        && let Ok(configuration) = configuration::load(linux_ffi::is_secure_execution())
+    {
+        drop(RealModule::load(&configuration.real_module.path, exports::own_address()));
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ops::Deref;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Threads are spread over so many counters, so that hardly two of them write to the same.
@@ -12,10 +12,14 @@ const COUNTERS: usize = 64;
 /// Between two looks whether the last call has ended.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// On a cache line of its own.
+/// Counts the calls that are under way in its lower half, and in its upper half those of them that may be in the module: one
+/// addition for both. On a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Counter(AtomicUsize);
+struct Counter(AtomicU64);
+
+const IN_THE_MODULE: u64 = 1 << 32;
+const CALL: u64 = 1 | IN_THE_MODULE;
 
 /// Leads to a value while it is open.
 ///
@@ -33,9 +37,13 @@ pub struct Entrance<T> {
 /// A call that is inside, until dropped.
 #[derive(Debug)]
 pub struct Entered<'a, T> {
-    counter: &'a AtomicUsize,
+    counter: &'a AtomicU64,
     inside: *const T,
 }
+
+/// A call that is under way, but not in the module, until dropped.
+#[derive(Debug)]
+pub struct Away<'a>(&'a AtomicU64);
 
 impl<T: Send + Sync> Entrance<T> {
     /// Closed.
@@ -69,7 +77,7 @@ impl<T: Send + Sync> Entrance<T> {
     pub fn enter(&self) -> Option<Entered<'_, T>> {
         let counter = &self.counters.get(own_counter())?.0;
         // In this order, as `close` has it the other way round: one of the two sees the other.
-        counter.fetch_add(1, Ordering::SeqCst);
+        counter.fetch_add(CALL, Ordering::SeqCst);
         let entered = Entered { counter, inside: self.inside.load(Ordering::SeqCst) };
         (!entered.inside.is_null()).then_some(entered)
     }
@@ -84,7 +92,7 @@ impl<T: Send + Sync> Entrance<T> {
         // SAFETY: from `Arc::into_raw` in `open`; the swap has taken over the entrance's count, once.
         let value = unsafe { Arc::from_raw(inside) };
         let began = Instant::now();
-        while self.counters.iter().any(|counter| counter.0.load(Ordering::SeqCst) != 0) {
+        while self.counters.iter().any(|counter| counter.0.load(Ordering::SeqCst) % IN_THE_MODULE != 0) {
             if began.elapsed() >= patience {
                 // Calls are inside, so it has to stay: if somebody else has opened it meanwhile, for ever.
                 if let Err(value) = self.open(value) {
@@ -95,6 +103,18 @@ impl<T: Send + Sync> Entrance<T> {
             std::thread::sleep(PAUSE);
         }
         Some(value)
+    }
+
+    /// The call that this thread is in leaves the module alone for a while.
+    pub fn step_away(&self) -> Option<Away<'_>> {
+        let counter = &self.counters.get(own_counter())?.0;
+        counter.fetch_sub(IN_THE_MODULE, Ordering::SeqCst);
+        Some(Away(counter))
+    }
+
+    /// Whether some call may be in the module: a process that is forked now has a copy of the module in the middle of it.
+    pub fn is_module_busy(&self) -> bool {
+        self.counters.iter().any(|counter| counter.0.load(Ordering::SeqCst) >= IN_THE_MODULE)
     }
 }
 
@@ -139,7 +159,13 @@ impl<T> Deref for Entered<'_, T> {
 
 impl<T> Drop for Entered<'_, T> {
     fn drop(&mut self) {
-        self.counter.fetch_sub(1, Ordering::SeqCst);
+        self.counter.fetch_sub(CALL, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Away<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(IN_THE_MODULE, Ordering::SeqCst);
     }
 }
 
@@ -194,6 +220,23 @@ mod tests {
         assert!(entrance.enter().is_none());
         entrance.open(Arc::new(3)).unwrap();
         assert_eq!(*entrance.enter().unwrap(), 3);
+    }
+
+    #[test]
+    fn a_call_that_steps_away_is_under_way_but_not_in_the_module() {
+        let entrance = Entrance::new();
+        entrance.open(Arc::new(())).unwrap();
+        assert!(!entrance.is_module_busy());
+        let call = entrance.enter().unwrap();
+        assert!(entrance.is_module_busy());
+        let away = entrance.step_away().unwrap();
+        assert!(!entrance.is_module_busy());
+        assert!(entrance.close(Duration::ZERO).is_none());
+        drop(away);
+        assert!(entrance.is_module_busy());
+        drop(call);
+        assert!(!entrance.is_module_busy());
+        assert!(entrance.close(Duration::ZERO).is_some());
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub use attester::{AttestationKey, AttesterSession, KeyFacts, SignatureKind, Tok
 pub use attributes::{is_made_of_the_value, is_public_attribute};
 pub use caller::{MechanismView, ParameterNames, Stated, TemplateView};
 pub use cancel::Cancelled;
-pub use entrance::{Entered, Entrance};
+pub use entrance::{Away, Entered, Entrance};
 pub use entry::entry;
 pub use error::ModuleError;
 pub use object::{ObjectFacts, TokenName, kind_of};

@@ -21,10 +21,7 @@ use attestation::key_uri::TokenIdentity;
 use configuration::Configuration;
 use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, DenyCode, ModuleError, RealModule, denial_rv};
-use cryptoki_sys::{
-    CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_GENERAL_ERROR, CKR_OK,
-    CKR_SESSION_HANDLE_INVALID,
-};
+use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_HANDLE_INVALID};
 use gate::{Denial, Gate, Held, Limits, Open, Place, Scope, Sessions, Settings, rules};
 
 use crate::attester::{AttestationPlace, InlineAttester};
@@ -71,21 +68,19 @@ impl Inline {
         Some(self.configuration.real_module.init_args.as_str()).filter(|args| !args.is_empty())
     }
 
-    /// Initialises the real module. In a forked child it may hold on to its copy of what the parent had initialised
-    /// (`inherited`): then that goes first.
-    pub(crate) fn initialize_module(
-        &self,
-        call: calls::C_Initialize,
-        reserved: Option<&CStr>,
-        inherited: bool,
-    ) -> CK_RV {
-        match self.module.initialize(call, reserved) {
-            CKR_CRYPTOKI_ALREADY_INITIALIZED if inherited => match self.module.finalize_parents() {
-                CKR_OK | CKR_CRYPTOKI_NOT_INITIALIZED => self.module.initialize(call, reserved),
-                rv => rv,
-            },
-            rv => rv,
-        }
+    /// Initialises the real module.
+    pub(crate) fn initialize_module(&self, call: calls::C_Initialize, reserved: Option<&CStr>) -> CK_RV {
+        self.module.initialize(call, reserved)
+    }
+
+    /// Ends, in a forked child, what the real module has copied from the parent.
+    pub(crate) fn finalize_parents(&self) -> CK_RV {
+        self.module.finalize_parents()
+    }
+
+    /// `C_Initialize` fails.
+    pub(crate) fn failed_to_start(&self, error: &StartError) {
+        Log::of(&self.configuration.log.target).failed_to_start(error);
     }
 
     /// Delivers refusals that the policy server has not heard of, while the attestation key can still sign.
