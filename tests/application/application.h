@@ -61,6 +61,10 @@ void join_thread(pthread_t thread);
 /* Forks; the child does its work and ends, killed where that takes longer than a minute. */
 pid_t start_child(work work);
 void child_ends_well(pid_t child);
+/* A policy server that says nothing, on a port of this host. */
+int listen_as_policy_server(int port);
+/* An attester waits for as long as what this gives is open. */
+int accept_attester(int listening);
 
 /* The scenes, one file each. */
 void scene_sign(void);
@@ -70,7 +74,7 @@ void scene_several_users(void);
 void scene_unload_and_load(void);
 void scene_mutexes(void);
 void scene_no_thread_is_made(void);
-void scene_ending(int kind);
+void scene_ending(int kind, int port);
 void scene_thread_local(void);
 void scene_fork(int kind, int number);
 

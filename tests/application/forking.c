@@ -1,9 +1,7 @@
 /* Forks, at every moment at which a thread of the parent may be somewhere else. */
 #include "application.h"
 
-#include <arpa/inet.h>
 #include <spawn.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 
 extern char **environ;
@@ -184,17 +182,11 @@ static void has_its_own_policy_server(void) {
 }
 
 static void while_the_policy_server_is_silent(int port) {
-    int listening = socket(AF_INET, SOCK_STREAM, 0), one = 1;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    setsockopt(listening, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    require(bind(listening, (struct sockaddr *)&address, sizeof address) == 0, "port %d", port);
-    require(listen(listening, 1) == 0, "port %d", port);
+    int listening = listen_as_policy_server(port);
     answers(CKR_OK, C_Initialize(&own_mutexes));
     common = open_signer();
     pthread_t thread = start_thread(is_refused, NULL);
-    int attester = accept(listening, NULL, NULL);
-    require(attester >= 0, "nobody attests");
+    int attester = accept_attester(listening);
     child_ends_well(start_child(has_its_own_policy_server));
     close(attester);
     close(listening);
@@ -204,31 +196,41 @@ static void while_the_policy_server_is_silent(int port) {
 
 static volatile int done;
 
-static void *signs_until_done(void *unused) {
-    signer own = open_signer();
+/* SoftHSM writes to the token at each login, and fails in every other process that looks at the token just then. */
+static void *signs_until_done(void *own) {
+    CK_MECHANISM mechanism = {CKM_ECDSA, NULL, 0};
+    CK_BYTE signature[64];
+    signer *signer = own;
     while (!done) {
-        sign(&own);
+        CK_ULONG length = sizeof signature;
+        CK_RV rv = C_SignInit(signer->session, &mechanism, signer->private_key);
+        require(rv == CKR_OK || rv == CKR_GENERAL_ERROR, "C_SignInit: %#lx", rv);
+        if (rv == CKR_OK)
+            answers(CKR_OK, C_Sign(signer->session, signature, 32, signature, &length));
         usleep(2000);
     }
-    return unused;
+    return NULL;
 }
 
 /* Children by the hundred, while other threads sign. */
 static void again_and_again(int rounds) {
-    pthread_t signers[SIGNERS];
+    pthread_t threads[SIGNERS];
+    signer signers[SIGNERS];
     int have_signed = 0, have_not = 0;
     answers(CKR_OK, C_Initialize(&own_mutexes));
     common = open_signer();
     sign(&common);
     for (int i = 0; i < SIGNERS; i++)
-        signers[i] = start_thread(signs_until_done, NULL);
+        signers[i] = open_signer();
+    for (int i = 0; i < SIGNERS; i++)
+        threads[i] = start_thread(signs_until_done, &signers[i]);
     for (int round = 0; round < rounds; round++) {
         pid_t child = start_child(begins_anew_if_it_can);
         *(has_child_signed(child) ? &have_signed : &have_not) += 1;
     }
     done = 1;
     for (int i = 0; i < SIGNERS; i++)
-        join_thread(signers[i]);
+        join_thread(threads[i]);
     sign(&common);
     answers(CKR_OK, C_Finalize(NULL));
     printf("%d %d\n", have_signed, have_not);

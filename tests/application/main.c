@@ -24,7 +24,7 @@ int main(int count, char **arguments) {
     else if (strcmp(scene, "no-thread-is-made") == 0)
         scene_no_thread_is_made();
     else if (strcmp(scene, "ending") == 0)
-        scene_ending(number);
+        scene_ending(number, other);
     else if (strcmp(scene, "thread-local") == 0)
         scene_thread_local();
     else if (strcmp(scene, "fork") == 0)

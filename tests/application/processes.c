@@ -1,6 +1,8 @@
-/* Threads and children. */
+/* Threads, children, and a policy server that says nothing. */
 #include "application.h"
 
+#include <arpa/inet.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 pthread_t start_thread(void *(*body)(void *), void *argument) {
@@ -29,4 +31,20 @@ void child_ends_well(pid_t child) {
     require(waitpid(child, &status, 0) == child, "no child of ours");
     require(!WIFSIGNALED(status), "the child was ended by signal %d", WTERMSIG(status));
     require(WEXITSTATUS(status) == 0, "the child ended with %d", WEXITSTATUS(status));
+}
+
+int listen_as_policy_server(int port) {
+    int listening = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    setsockopt(listening, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    require(bind(listening, (struct sockaddr *)&address, sizeof address) == 0, "port %d", port);
+    require(listen(listening, 1) == 0, "port %d", port);
+    return listening;
+}
+
+int accept_attester(int listening) {
+    int attester = accept(listening, NULL, NULL);
+    require(attester >= 0, "nobody attests");
+    return attester;
 }
