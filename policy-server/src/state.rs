@@ -1,12 +1,13 @@
 //! What every request works with: the database, the signing key and the policy as last read.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use attestation::token::TokenIssuer;
 
 use crate::appraisal::policy::Policy;
+use crate::challenges::Challenges;
 use crate::configuration::Configuration;
+use crate::error::ServerError;
 use crate::store::{Connection, Store, StoreError, meta, versions};
 
 /// The server.
@@ -17,16 +18,20 @@ pub struct Server {
     pub issuer: TokenIssuer,
     /// The configuration file.
     pub configuration: Configuration,
-    /// Challenges given out since the start.
-    pub challenges: AtomicU64,
+    /// The nonces.
+    pub challenges: Challenges,
     /// The policy with the revision at which it was read.
     policy: Mutex<Option<(meta::Revision, Arc<Policy>)>>,
 }
 
 impl Server {
     /// Puts the parts together.
-    pub fn new(store: Store, issuer: TokenIssuer, configuration: Configuration) -> Self {
-        Self { store, issuer, configuration, challenges: AtomicU64::new(0), policy: Mutex::new(None) }
+    ///
+    /// # Errors
+    /// [`ServerError::Random`].
+    pub fn new(store: Store, issuer: TokenIssuer, configuration: Configuration) -> Result<Self, ServerError> {
+        let challenges = Challenges::new()?;
+        Ok(Self { store, issuer, configuration, challenges, policy: Mutex::new(None) })
     }
 
     /// The policy as this transaction sees it; read anew only where it has changed.
