@@ -2,11 +2,11 @@
 
 use std::ffi::CString;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use cryptoki_ffi::calls::{self, Call};
-use cryptoki_ffi::{Away, CK_RV, Entered, Entrance, RealModule};
+use cryptoki_ffi::{Away, CK_RV, Entered, Entrance};
 use cryptoki_sys::{
     CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_FUNCTION_FAILED,
     CKR_GENERAL_ERROR, CKR_OK,
@@ -19,6 +19,7 @@ use pkcs11_table::Function;
 use crate::error::StartError;
 use crate::exports;
 use crate::inline::Inline;
+use crate::interfaces;
 use crate::layer::Layer;
 use crate::log::Log;
 
@@ -160,23 +161,36 @@ const fn waits(function: Function) -> bool {
     matches!(function, Function::C_WaitForSlotEvent)
 }
 
+/// Has the instance answer, with the call under way meanwhile.
+fn entered(answer: impl FnOnce(&Inline) -> CK_RV) -> CK_RV {
+    match enter() {
+        Some(inline) => answer(&inline),
+        None => CKR_CRYPTOKI_NOT_INITIALIZED,
+    }
+}
+
+/// Answers a `C_GetInfo` of the lists of 3.x.
+pub(crate) fn newest_info(call: calls::C_GetInfo) -> CK_RV {
+    entered(|inline| inline.newest_info(call))
+}
+
 macro_rules! dispatch {
     (@$name:ident Library) => {};
     (@$name:ident $class:ident) => {
         impl Dispatch for calls::$name {
             fn dispatch(self) -> CK_RV {
-                let Some(inline) = enter() else { return CKR_CRYPTOKI_NOT_INITIALIZED };
                 if waits(Self::FUNCTION) {
-                    let share = inline.share();
-                    drop(inline);
-                    return Layer::call(&*share, self);
+                    let share = enter().map(|inline| inline.share());
+                    return share.map_or(CKR_CRYPTOKI_NOT_INITIALIZED, |inline| Layer::call(&*inline, self));
                 }
-                Layer::call(&*inline, self)
+                entered(|inline| Layer::call(inline, self))
             }
         }
     };
-    ($($name:ident: $since:ident, $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*) => {
-        $(dispatch!(@$name $class);)*
+    ($($since:ident {
+        $($name:ident: $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*
+    })*) => {
+        $($(dispatch!(@$name $class);)*)*
     };
 }
 
@@ -189,15 +203,24 @@ impl Dispatch for calls::C_GetFunctionList {
     }
 }
 
-/// Loads the real module when an application has reason to think that it has: of the handlers that the two of them leave for
-/// the end of the process, those that were left last run first, and an application's call `C_Finalize`. Why it cannot be
+/// Has the real module loaded when an application has reason to think that it is: of the handlers that the two of them leave
+/// for the end of the process, those that were left last run first, and an application's call `C_Finalize`. Why it cannot be
 /// loaded is for `C_Initialize` to say.
 fn load_early() {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    if !DONE.swap(true, Ordering::Relaxed)
-        && let Ok(configuration) = configuration::load(linux_ffi::is_secure_execution())
-    {
-        drop(RealModule::load(&configuration.real_module.path, exports::own_address()));
+    if enter().is_none() {
+        drop(interfaces::offered(None));
+    }
+}
+
+impl Dispatch for calls::C_GetInterfaceList {
+    fn dispatch(self) -> CK_RV {
+        self.answer(&interfaces::offered(enter().as_deref()))
+    }
+}
+
+impl Dispatch for calls::C_GetInterface {
+    fn dispatch(self) -> CK_RV {
+        self.answer(&interfaces::offered(enter().as_deref()))
     }
 }
 

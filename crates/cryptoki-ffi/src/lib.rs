@@ -12,18 +12,23 @@ mod cancel;
 mod entrance;
 mod entry;
 mod error;
+mod interfaces;
+mod lists;
 mod object;
+mod published;
 mod real_module;
 mod rv;
 
 pub use attester::{AttestationKey, AttesterSession, KeyFacts, SignatureKind, TokenFacts};
 pub use attributes::{is_made_of_the_value, is_public_attribute};
 pub use caller::{MechanismView, ParameterNames, Stated, TemplateView};
-pub use cancel::Cancelled;
+pub use cancel::{Cancelled, named_by};
 pub use entrance::{Away, Entered, Entrance};
 pub use entry::entry;
 pub use error::ModuleError;
+pub use interfaces::{Interface, STANDARD, offered};
 pub use object::{ObjectFacts, TokenName, kind_of};
+pub use published::Published;
 pub use real_module::RealModule;
 pub use rv::{DenyCode, denial_rv};
 

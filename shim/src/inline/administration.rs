@@ -88,21 +88,28 @@ impl Layer<calls::C_InitToken> for Inline {
     }
 }
 
-impl Layer<calls::C_Login> for Inline {
-    fn call(&self, call: calls::C_Login) -> CK_RV {
-        let (place, _held) = match self.hold(call.session()) {
-            Ok(held) => held,
-            Err(rv) => return rv,
-        };
-        let judged = self.token_subject(place).and_then(|token| {
-            self.gate.login(place, call.user(), &token).map_err(|denial| self.deny(&denial))
-        });
-        match judged {
-            Ok(permit) => self.module.invoke(permit, call),
-            Err(rv) => rv,
+macro_rules! login {
+    ($($call:ident),*) => {$(
+        impl Layer<calls::$call> for Inline {
+            fn call(&self, call: calls::$call) -> CK_RV {
+                let (place, _held) = match self.hold(call.session()) {
+                    Ok(held) => held,
+                    Err(rv) => return rv,
+                };
+                let judged = self.token_subject(place).and_then(|token| {
+                    let function = Function::$call;
+                    self.gate.login(place, function, call.user(), &token).map_err(|denial| self.deny(&denial))
+                });
+                match judged {
+                    Ok(permit) => self.module.invoke(permit, call),
+                    Err(rv) => rv,
+                }
+            }
         }
-    }
+    )*};
 }
+
+login!(C_Login, C_LoginUser);
 
 impl Layer<calls::C_Logout> for Inline {
     fn call(&self, call: calls::C_Logout) -> CK_RV {

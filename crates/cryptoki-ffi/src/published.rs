@@ -1,0 +1,35 @@
+//! A value that every thread reads without a lock, and that stays readable after it has been replaced.
+
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// Holds the current value, if there is one.
+///
+/// What is replaced is not freed: a thread may still be reading it, also in a forked child, where nobody can tell.
+/// It is meant for values that change a few times in a process's life.
+pub struct Published<T> {
+    current: AtomicPtr<T>,
+}
+
+impl<T: Send + Sync + 'static> Published<T> {
+    /// Holds nothing yet.
+    pub const fn new() -> Self {
+        Self { current: AtomicPtr::new(core::ptr::null_mut()) }
+    }
+
+    /// The current value.
+    pub fn get(&self) -> Option<&'static T> {
+        // SAFETY: the pointer is null or came from `Box::leak` in `publish`; nobody frees or mutates behind it.
+        unsafe { self.current.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Makes `value` the current one.
+    pub fn publish(&self, value: Box<T>) {
+        self.current.store(Box::leak(value), Ordering::Release);
+    }
+}
+
+impl<T: Send + Sync + 'static> Default for Published<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
