@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use cryptoki_ffi::calls::{self, Call};
@@ -207,7 +207,9 @@ impl Dispatch for calls::C_GetFunctionList {
 /// for the end of the process, those that were left last run first, and an application's call `C_Finalize`. Why it cannot be
 /// loaded is for `C_Initialize` to say.
 fn load_early() {
-    if enter().is_none() {
+    // Once, also where the real module asks us in turn.
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.swap(true, Ordering::Relaxed) {
         drop(interfaces::offered(None));
     }
 }
