@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod application;
 pub mod client;
 pub mod every_call;
 pub mod openssl;
@@ -13,6 +14,7 @@ pub mod spy_record;
 pub mod stack;
 pub mod watched;
 
+pub use application::Application;
 pub use client::Finished;
 pub use pkcs11_tool::Tool;
 pub use probe::{Probe, Reply};

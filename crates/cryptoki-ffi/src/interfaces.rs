@@ -18,6 +18,14 @@ const VERSIONS: [(u8, u8); 4] = [(3, 2), (3, 1), (3, 0), (2, 40)];
 #[repr(transparent)]
 pub struct Interface(CK_INTERFACE);
 
+impl PartialEq for Interface {
+    /// Whether name and list are in the same place.
+    fn eq(&self, other: &Self) -> bool {
+        (self.0.pInterfaceName, self.0.pFunctionList, self.0.flags)
+            == (other.0.pInterfaceName, other.0.pFunctionList, other.0.flags)
+    }
+}
+
 // SAFETY: name and list are never written to, and live as long as the process (`new`).
 unsafe impl Send for Interface {}
 // SAFETY: as above.

@@ -11,6 +11,7 @@ use crate::calls::{self, Call, Covers as _};
 use crate::error::ModuleError;
 use crate::interfaces::{self, Interface};
 use crate::lists::Lists;
+use crate::published::Published;
 
 /// The vendor's module.
 ///
@@ -65,7 +66,7 @@ impl RealModule {
         if lists.samples().into_iter().flatten().any(|sample| same_object(sample, ours)) {
             return Err(ModuleError::Ourselves(path.into()));
         }
-        Ok(Self { lists, interfaces: Box::leak(interfaces.into_boxed_slice()) })
+        Ok(Self { lists, interfaces: lasting(interfaces) })
     }
 
     /// The interfaces that it offers, vendors' own included.
@@ -136,6 +137,15 @@ impl RealModule {
 
     pub(crate) const fn lists(&self) -> Lists {
         self.lists
+    }
+}
+
+/// The same for the rest of the process's life; kept once for all times that a module is loaded.
+fn lasting(interfaces: Vec<Interface>) -> &'static [Interface] {
+    static KEPT: Published<Vec<Interface>> = Published::new();
+    match KEPT.get() {
+        Some(kept) if *kept == interfaces => kept,
+        _ => KEPT.publish(Box::new(interfaces)),
     }
 }
 

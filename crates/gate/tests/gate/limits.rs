@@ -87,7 +87,7 @@ fn an_init_that_the_real_module_refuses_is_given_back() {
 fn a_session_that_is_closed_gives_back_what_ran() {
     let bench = bench(vec![rated(None, Some(1))]);
     bench.sign(ECDSA, "granted").unwrap();
-    bench.sessions.closed(crate::world::SESSION);
+    bench.close();
     assert!(bench.sessions.opened(crate::world::SESSION, crate::world::SLOT));
     bench.sign(ECDSA, "granted").unwrap();
 }
