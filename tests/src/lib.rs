@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod application;
 pub mod client;
 pub mod compiled;
 pub mod every_call;
@@ -14,6 +15,7 @@ pub mod spy_record;
 pub mod stack;
 pub mod watched;
 
+pub use application::Application;
 pub use client::Finished;
 pub use pkcs11_tool::Tool;
 pub use probe::{Probe, Reply};

@@ -198,6 +198,16 @@ impl Stack {
         self.write(name, changed)
     }
 
+    /// The shim's configuration with a policy server that is not there: the port on this host is free for whoever listens.
+    pub fn silent_configuration(&self) -> (PathBuf, u16) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let server = self.variable("TRUSTSHIM_SERVER");
+        let path = self
+            .configuration("silent.toml", |text| text.replace(server, &format!("https://127.0.0.1:{port}")));
+        (path, port)
+    }
+
     /// The lines of the shim's log.
     pub fn log(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.directory().join("trustshim.log")).unwrap_or_default();

@@ -18,6 +18,14 @@ const VERSIONS: [(u8, u8); 4] = [(3, 2), (3, 1), (3, 0), (2, 40)];
 #[repr(transparent)]
 pub struct Interface(CK_INTERFACE);
 
+impl PartialEq for Interface {
+    /// Whether name and list are in the same place.
+    fn eq(&self, other: &Self) -> bool {
+        (self.0.pInterfaceName, self.0.pFunctionList, self.0.flags)
+            == (other.0.pInterfaceName, other.0.pFunctionList, other.0.flags)
+    }
+}
+
 // SAFETY: name and list are never written to, and live as long as the process (`new`).
 unsafe impl Send for Interface {}
 // SAFETY: as above.
@@ -39,15 +47,18 @@ impl Interface {
         })
     }
 
-    /// An interface as the real module describes it; `None` where name or list are missing.
+    /// An interface as the real module describes it; `None` where name or list are missing, or the list is no list.
     ///
     /// # Safety
     /// The real module gave out `interface`: name and list are NULL, or a string and a list that stay where they are.
     unsafe fn of_module(interface: CK_INTERFACE) -> Option<Self> {
-        let is_there = !interface.pInterfaceName.is_null()
-            && !interface.pFunctionList.is_null()
-            && interface.pFunctionList.cast::<CK_C_Initialize>().is_aligned();
-        is_there.then_some(Self(interface))
+        if interface.pInterfaceName.is_null() || interface.pFunctionList.is_null() {
+            return None;
+        }
+        let interface = Self(interface);
+        // Of a vendor's own, nothing but the version is read.
+        let is_readable = !interface.is_standard() || interface.list().cast::<CK_C_Initialize>().is_aligned();
+        is_readable.then_some(interface)
     }
 
     /// Its name.
@@ -158,4 +169,84 @@ pub fn offered(
     };
     let standard = ours.iter().filter(|ours| has(ours.version()));
     standard.chain(real.iter().filter(is_named)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[repr(C, align(8))]
+    struct List(CK_VERSION);
+
+    static V2_40: List = List(CK_VERSION { major: 2, minor: 40 });
+    static V3_0: List = List(CK_VERSION { major: 3, minor: 0 });
+    static UNALIGNED: [u64; 2] = [0; 2];
+
+    fn raw(name: &'static CStr, list: *const c_void) -> CK_INTERFACE {
+        CK_INTERFACE {
+            pInterfaceName: name.as_ptr().cast_mut().cast(),
+            pFunctionList: list.cast_mut(),
+            flags: CKF_INTERFACE_FORK_SAFE,
+        }
+    }
+
+    /// What a careless module gives out besides its two lists.
+    fn given() -> Vec<CK_INTERFACE> {
+        let unaligned = (&raw const UNALIGNED).cast::<u8>().wrapping_add(1).cast();
+        let mut nameless = raw(STANDARD, (&raw const V3_0).cast());
+        nameless.pInterfaceName = core::ptr::null_mut();
+        vec![
+            raw(STANDARD, (&raw const V2_40).cast()),
+            nameless,
+            raw(STANDARD, core::ptr::null()),
+            raw(STANDARD, unaligned),
+            raw(STANDARD, (&raw const V3_0).cast()),
+        ]
+    }
+
+    unsafe extern "C" fn get_list(places: *mut CK_INTERFACE, count: *mut CK_ULONG) -> CK_RV {
+        let given = given();
+        // SAFETY: the caller gives a place for the number, and room for as many where it gives room.
+        unsafe {
+            *count = given.len() as CK_ULONG;
+            if !places.is_null() {
+                places.copy_from_nonoverlapping(given.as_ptr(), given.len());
+            }
+        }
+        CKR_OK
+    }
+
+    unsafe extern "C" fn get_absurd_list(_: *mut CK_INTERFACE, count: *mut CK_ULONG) -> CK_RV {
+        // SAFETY: the caller gives a place for the number.
+        unsafe { *count = CK_ULONG::MAX };
+        CKR_OK
+    }
+
+    /// Gives its default, whatever version it is asked for.
+    unsafe extern "C" fn get_default(
+        _: *mut CK_UTF8CHAR,
+        _: *mut CK_VERSION,
+        place: *mut *mut CK_INTERFACE,
+        _: CK_FLAGS,
+    ) -> CK_RV {
+        let interface = Box::leak(Box::new(raw(STANDARD, (&raw const V3_0).cast())));
+        // SAFETY: the caller gives a place for the interface.
+        unsafe { *place = interface };
+        CKR_OK
+    }
+
+    fn versions(get_list: CK_C_GetInterfaceList, get: CK_C_GetInterface) -> Vec<(u8, u8)> {
+        // SAFETY: the functions above do as a module's do.
+        let interfaces = unsafe { of_module(get_list, get) };
+        interfaces.iter().map(Interface::version).collect()
+    }
+
+    #[test]
+    fn interfaces_are_found_by_the_list_or_one_by_one() {
+        assert_eq!(versions(Some(get_list), None), [(2, 40), (3, 0)]);
+        assert_eq!(versions(None, Some(get_default)), [(3, 0)]);
+        assert_eq!(versions(Some(get_absurd_list), Some(get_default)), [(3, 0)]);
+        assert_eq!(versions(Some(get_absurd_list), None), []);
+        assert_eq!(versions(None, None), []);
+    }
 }

@@ -12,6 +12,7 @@ use crate::error::ModuleError;
 use crate::interfaces::{self, Interface};
 use crate::lists::Lists;
 use crate::own_functions::own_functions;
+use crate::published::Published;
 
 /// The vendor's module.
 ///
@@ -60,7 +61,7 @@ impl RealModule {
         let interfaces = unsafe { interfaces::of_module(get_interface_list, get_interface) };
         let lists = own_functions(Lists::of(list, &interfaces), library, get_function_list, ours)
             .ok_or_else(|| ModuleError::Ourselves(path.into()))?;
-        Ok(Self { lists, interfaces: Box::leak(interfaces.into_boxed_slice()) })
+        Ok(Self { lists, interfaces: lasting(interfaces) })
     }
 
     /// The interfaces that it offers, vendors' own included.
@@ -131,6 +132,15 @@ impl RealModule {
 
     pub(crate) const fn lists(&self) -> Lists {
         self.lists
+    }
+}
+
+/// The same for the rest of the process's life; kept once for all times that a module is loaded.
+fn lasting(interfaces: Vec<Interface>) -> &'static [Interface] {
+    static KEPT: Published<Vec<Interface>> = Published::new();
+    match KEPT.get() {
+        Some(kept) if *kept == interfaces => kept,
+        _ => KEPT.publish(Box::new(interfaces)),
     }
 }
 

@@ -88,11 +88,16 @@ impl Gate {
         }
     }
 
-    /// Counts on where `former` stopped: the gate that this process had before `C_Finalize`. A rate is the process's, and
-    /// would not be one if initialising again began it anew.
+    /// Counts on where the gate stopped that this process had before `C_Finalize`. A rate is the process's, and would not be
+    /// one if initialising again began it anew.
     #[must_use]
-    pub fn with_rates_of(self, former: &Self) -> Self {
-        Self { limits: former.limits.clone(), ..self }
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// What it counts, for the gate that comes after it.
+    pub fn limits(&self) -> Limits {
+        self.limits.clone()
     }
 
     /// Which objects were made in this process, and from what.
@@ -171,7 +176,6 @@ impl Gate {
     /// The refusal, on record.
     pub fn keyless(&self, place: &Place, demands: &Demands) -> Result<Open, Denial> {
         let judged = match demands.function.class() {
-            Class::Keyless if self.is_free(demands) => return Ok(Open::judged()),
             Class::Keyless => self.judge(demands, None),
             _ => Err(Refusal::WrongClass),
         };

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use locks::Mutex;
 
 use crate::authorize::Limit;
 
@@ -19,9 +19,9 @@ struct Count {
     used: u64,
 }
 
-/// The counts of one gate.
+/// The counts of one gate; copies count together.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Limits {
+pub struct Limits {
     counts: Arc<Mutex<HashMap<String, Count>>>,
 }
 

@@ -8,11 +8,12 @@ mod error;
 mod fork_guard;
 pub mod loader;
 mod memory;
+mod of_process;
 mod process;
 
 pub use clock::boottime_ms;
 pub use environment::with_variable;
 pub use error::LinuxError;
-pub use fork_guard::ForkGuard;
 pub use memory::page_size;
+pub use of_process::OfProcess;
 pub use process::{dumpable, is_secure_execution};

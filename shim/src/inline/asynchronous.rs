@@ -11,8 +11,12 @@ use crate::layer::Layer;
 
 impl Inline {
     fn reach<C: Call<Permit = Permit>>(&self, call: C, session: u64) -> CK_RV {
-        let judged = self.session(session).and_then(|place| {
-            let demands = rules::reveal(C::FUNCTION, [&self.token_subject(place)?]);
+        let (place, _held) = match self.hold(session) {
+            Ok(held) => held,
+            Err(rv) => return rv,
+        };
+        let judged = self.token_subject(place).and_then(|token| {
+            let demands = rules::reveal(C::FUNCTION, [&token]);
             self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))
         });
         match judged {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, MechanismView, Stated, TemplateView};
 use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_TEMPLATE_INCOMPLETE};
-use gate::{Demands, Mechanism, NewObject, ObjectKind, Permit, Spending, Subject, rules};
+use gate::{Demands, Mechanism, NewObject, ObjectKind, Permit, Place, Session, Spending, Subject, rules};
+use locks::MutexGuard;
 use pkcs11_table::Function;
 
 use super::creation::Caller;
@@ -17,8 +18,12 @@ macro_rules! wrap {
         impl Layer<calls::$call> for Inline {
             fn call(&self, call: calls::$call) -> CK_RV {
                 call.pinned(|mechanism, pinned| {
+                    let (place, _held) = match self.hold(call.session()) {
+                        Ok(held) => held,
+                        Err(rv) => return rv,
+                    };
                     let keys = (call.wrapping_key(), call.key());
-                    match self.judge_wrapping(Function::$call, call.session(), mechanism, keys) {
+                    match self.judge_wrapping(Function::$call, (place, call.session()), mechanism, keys) {
                         Ok((permit, spending)) => {
                             let rv = self.module.invoke(permit, pinned);
                             if call.completes(rv) {
@@ -43,6 +48,8 @@ pub(super) type Rule = fn(Function, Mechanism<'_>, &Arc<Subject>, &NewObject) ->
 /// What a key is about to be made from.
 pub(super) struct Origin<'a> {
     pub(super) caller: Caller<'a>,
+    /// The caller's session, until the key is made.
+    _held: MutexGuard<'a, Session>,
     rule: Rule,
     mechanism: u64,
     parent: Arc<Subject>,
@@ -68,19 +75,17 @@ impl Inline {
     fn judge_wrapping(
         &self,
         function: Function,
-        session: u64,
+        of: (&Place, u64),
         mechanism: &MechanismView,
         (wrapping, key): (u64, u64),
     ) -> Result<(Permit, Spending), CK_RV> {
-        let place = self.session(session)?;
         self.gate.prepare();
-        let of = (place, session);
         let wrapping = self.find_key(function, of, wrapping)?;
         let key = self.find_key(function, of, key)?;
         let names = self.find_named(function, of, (mechanism.kind, &mechanism.names))?;
         let mechanism = Mechanism { kind: mechanism.kind, names: &names };
         let demands = rules::wrap(function, mechanism, &wrapping, &key);
-        self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))
+        self.gate.permit(Some(of.0), &demands).map_err(|denial| self.deny(&denial))
     }
 
     /// What a key would be made from: the key of the handle `parent`, and those that the mechanism names.
@@ -92,7 +97,7 @@ impl Inline {
         template: &TemplateView,
         (parent, rule): (u64, Rule),
     ) -> Result<Origin<'_>, CK_RV> {
-        let place = self.session(session)?;
+        let (place, held) = self.hold(session)?;
         let caller = Caller { function, place, session };
         self.gate.prepare();
         let of = (place, session);
@@ -102,7 +107,7 @@ impl Inline {
         // otherwise.
         let kind = self.planned_kind(caller, template, ObjectKind::SecretKey)?;
         let planned = self.planned(caller, template, kind, None)?;
-        Ok(Origin { caller, rule, mechanism: mechanism.kind, parent, names, planned })
+        Ok(Origin { caller, _held: held, rule, mechanism: mechanism.kind, parent, names, planned })
     }
 
     /// Makes a key.

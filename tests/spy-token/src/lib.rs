@@ -39,6 +39,19 @@ macro_rules! answer {
         }
         rv
     }};
+    (V2_40 C_GetTokenInfo($slot:ident, $info:ident)) => {{
+        let Some(function) = behind().and_then(|behind| behind.v2_40.C_GetTokenInfo) else {
+            return CKR_GENERAL_ERROR;
+        };
+        // SAFETY: the caller's own arguments.
+        let rv = unsafe { function($slot, $info) };
+        if rv == CKR_OK {
+            // What modules of 3.2 may have.
+            // SAFETY: the real module has just filled the structure.
+            unsafe { (*$info).flags |= CKF_ASYNC_SESSION_SUPPORTED };
+        }
+        rv
+    }};
     (V2_40 C_CloseSession($session:ident)) => {{
         fake::closed($session);
         match behind().and_then(|behind| behind.v2_40.C_CloseSession) {

@@ -1,4 +1,4 @@
-//! The function lists and interfaces that the spy gives out. Tests can have it be an older module, by `SPY_OFFERS=3.0,2.40`,
+//! The function lists and interfaces that the spy gives out. `C_GetInfo` of a list of 3.x tells the version of that list. Tests can have it be an older module, by `SPY_OFFERS=3.0,2.40`,
 //! and have NULL in the place of functions of 3.x, by `SPY_NULL=C_EncapsulateKey,C_AsyncJoin`.
 
 use std::env;
@@ -75,12 +75,32 @@ macro_rules! lists {
 
 pkcs11_table::pkcs11_functions!(lists);
 
+macro_rules! info_of {
+    ($($name:ident: $minor:literal;)*) => {$(
+        unsafe extern "C" fn $name(info: *mut CK_INFO) -> CK_RV {
+            // SAFETY: the caller's own argument.
+            let rv = unsafe { crate::C_GetInfo(info) };
+            if rv == CKR_OK {
+                // SAFETY: just filled.
+                unsafe { (*info).cryptokiVersion = CK_VERSION { major: 3, minor: $minor } };
+            }
+            rv
+        }
+    )*};
+}
+
+info_of! {
+    info_of_3_0: 0;
+    info_of_3_1: 1;
+    info_of_3_2: 2;
+}
+
 /// The interfaces that are offered, the newest first.
 fn offered() -> &'static [CK_INTERFACE] {
     let all = INTERFACES.get_or_init(|| Interfaces {
-        list_3_0: list_of_3_0(0),
-        list_3_1: list_of_3_0(1),
-        list_3_2: list_of_3_2(),
+        list_3_0: CK_FUNCTION_LIST_3_0 { C_GetInfo: Some(info_of_3_0), ..list_of_3_0(0) },
+        list_3_1: CK_FUNCTION_LIST_3_0 { C_GetInfo: Some(info_of_3_1), ..list_of_3_0(1) },
+        list_3_2: CK_FUNCTION_LIST_3_2 { C_GetInfo: Some(info_of_3_2), ..list_of_3_2() },
         interfaces: OnceLock::new(),
     });
     all.interfaces.get_or_init(|| {

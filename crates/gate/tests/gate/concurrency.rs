@@ -12,7 +12,7 @@ use gate::{
     AttestationFailure, AttestationOutcome, AttestationRequest, Attester, Denial, Gate, Mechanism, Recorder,
     Scope, Sessions, Settings,
 };
-use parking_lot::Mutex;
+use locks::Mutex;
 use pkcs11_table::Function;
 
 use crate::world::{Answer, ECDSA, LIFETIME_MS, OBJECT, clock, key, pass, token, unavailable};

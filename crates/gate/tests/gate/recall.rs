@@ -263,7 +263,7 @@ fn what_is_known_does_not_get_younger_by_being_used() {
 fn a_session_that_is_closed_takes_along_what_it_knew() {
     let bench = signing(LIFETIME_MS, vec![grant(&[Operation::Sign])]);
     let place = bench.place();
-    bench.sessions.closed(crate::world::SESSION);
+    bench.close();
     assert!(bench.sessions.opened(crate::world::SESSION, crate::world::SLOT));
     assert!(core::ptr::eq(place, bench.place()), "the same place is used again");
     assert!(!again(&bench));

@@ -17,7 +17,7 @@ use gate::{
     FailureKind, Gate, Mechanism, Named, Permit, Place, Recorder, Scope, Session, Sessions, Settings,
     Subject,
 };
-use parking_lot::{Mutex, MutexGuard};
+use locks::{Mutex, MutexGuard};
 use pkcs11_table::{Form, Function, Use};
 
 pub const ECDSA: u64 = 0x1041;
@@ -109,6 +109,12 @@ impl Bench {
 
     pub fn place(&self) -> &Place {
         self.sessions.get(SESSION).expect("opened")
+    }
+
+    /// The application closes the session.
+    pub fn close(&self) {
+        let (place, mut session) = self.sessions.hold(SESSION).expect("opened");
+        place.close(&mut session);
     }
 
     pub fn session(&self) -> MutexGuard<'_, Session> {

@@ -58,6 +58,16 @@ pub fn load(module: &OsStr) -> Lists {
 
 /// The module's function of a row; no entry of a list is null.
 macro_rules! entry {
+    ($lists:ident V2_40 $name:ident by newest) => {
+        match ($lists.v3_2, $lists.v3_0) {
+            (Some(list), _) => list.$name,
+            (None, Some(list)) => list.$name,
+            (None, None) => $lists.v2_40.$name,
+        }
+    };
+    ($lists:ident $since:ident $name:ident by newest) => {
+        entry!($lists $since $name)
+    };
     ($lists:ident V2_40 $name:ident) => {
         Some($lists.v2_40.$name.expect("no entry of the list is null"))
     };
@@ -77,9 +87,9 @@ macro_rules! call {
     ($($since:ident {
         $($name:ident: $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*
     })*) => {
-        /// Makes the call that `request` describes, through the module's lists; `"by": "symbol"` has it made by the symbol
-        /// of that name, as have the functions that give lists. What is not there answers with
-        /// `CKR_FUNCTION_NOT_SUPPORTED`.
+        /// Makes the call that `request` describes, through the list of the version that the function came with;
+        /// `"by": "newest"` has it made through the newest list, and `"by": "symbol"` by the symbol of that name, as have
+        /// the functions that give lists. What is not there answers with `CKR_FUNCTION_NOT_SUPPORTED`.
         pub fn call(lists: &Lists, request: &Value) -> Value {
             let name = request["call"].as_str().expect("the name of a call");
             match name {
@@ -89,6 +99,7 @@ macro_rules! call {
                         let function: Option<unsafe extern "C" fn($($type),*) -> CK_RV> = match by_symbol {
                             // SAFETY: a symbol of this name has this type.
                             true => unsafe { lists.library.get(name.as_bytes()) }.ok().map(|symbol| *symbol),
+                            false if request["by"] == "newest" => entry!(lists $since $name by newest),
                             false => entry!(lists $since $name),
                         };
                         let Some(function) = function else {
