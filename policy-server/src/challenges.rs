@@ -2,10 +2,10 @@
 //! when. Only those that have been used are remembered, until their time is over.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use attestation::base64url;
+use parking_lot::Mutex;
 use ring::hmac;
 
 use crate::appraisal::NonceState;
@@ -84,7 +84,7 @@ impl Challenges {
         if expires_at <= now {
             return Ok(NonceState::Expired);
         }
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.used.lock();
         *used = used.split_off(&(now.saturating_add(1), [0; NONCE]));
         if used.contains(&(expires_at, nonce)) {
             return Ok(NonceState::Used);
@@ -161,7 +161,7 @@ mod tests {
         for now in 1000..1200 {
             let nonce = challenges.give("kid", "cnf", now).unwrap();
             assert_eq!(challenges.consume(&nonce, "kid", "cnf", now).unwrap(), NonceState::Fresh);
-            let held = challenges.used.lock().unwrap().len();
+            let held = challenges.used.lock().len();
             assert_eq!(held as u64, (now - 999).min(LIFETIME_S), "at {now}");
         }
     }
@@ -175,7 +175,7 @@ mod tests {
             other[..TIME].copy_from_slice(&(number as u64).to_be_bytes());
             (1060, other)
         });
-        *challenges.used.lock().unwrap() = others.collect();
+        *challenges.used.lock() = others.collect();
         let full = challenges.consume(&nonce, "kid", "cnf", 1001);
         assert!(matches!(full, Err(ServerError::TooManyAnswers)), "{full:?}");
         assert_eq!(challenges.consume(&nonce, "kid", "cnf", 1060).unwrap(), NonceState::Fresh);

@@ -1,8 +1,9 @@
 //! What every request works with: the database, the signing key and the policy as last read.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use attestation::token::TokenIssuer;
+use parking_lot::Mutex;
 
 use crate::appraisal::policy::Policy;
 use crate::challenges::Challenges;
@@ -40,7 +41,7 @@ impl Server {
     /// [`StoreError`].
     pub async fn policy(&self, connection: &mut Connection) -> Result<Arc<Policy>, StoreError> {
         let revision = meta::revision(connection).await?;
-        let known = self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.policy.lock().clone();
         if let Some((at, policy)) = known
             && at == revision
         {
@@ -48,7 +49,7 @@ impl Server {
         }
         let policy = Arc::new(versions::policy(connection).await?);
         let read = Some((revision, Arc::clone(&policy)));
-        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = read;
+        *self.policy.lock() = read;
         Ok(policy)
     }
 }

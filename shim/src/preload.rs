@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use configuration::ConfigurationError;
-use cryptoki_ffi::Published;
 use linux_ffi::loader::{Library, Opening};
+use once_cell::race::OnceBox;
 use rustix::fs::{Access, access, stat};
 use rustix::path::Arg;
 
 use crate::log::Log;
 
-static KNOWN: Published<Known> = Published::new();
+/// Set by whoever comes first, without a lock.
+static KNOWN: OnceBox<Known> = OnceBox::new();
 static HAS_SPOKEN: AtomicBool = AtomicBool::new(false);
 
 /// What the configuration says.
@@ -49,8 +50,7 @@ fn look() -> Option<&'static Known> {
         speak(Log::preloaded_without_configuration);
         return None;
     };
-    KNOWN.publish(Box::new(known));
-    KNOWN.get()
+    Some(KNOWN.get_or_init(|| Box::new(known)))
 }
 
 /// Whether there is a configuration; without allocating.
