@@ -91,6 +91,9 @@ pub enum ServerError {
     /// The body is over its limit.
     #[error("the request's body is larger than this resource takes")]
     TooLarge,
+    /// More challenges were answered than can be remembered.
+    #[error("more challenges were answered within a minute than the server remembers")]
+    TooManyAnswers,
     /// Too many keys wait for approval.
     #[error("too many attestation keys wait for approval")]
     TooManyPending,
@@ -135,6 +138,9 @@ impl ServerError {
             ),
             Self::TimedOut(_) => (StatusCode::REQUEST_TIMEOUT, "timed-out", "The request took too long"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request's body is too large"),
+            Self::TooManyAnswers => {
+                (StatusCode::SERVICE_UNAVAILABLE, "busy", "The server is busy; try again")
+            }
             Self::TooManyPending => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too-many-pending",

@@ -6,6 +6,7 @@
 
 pub mod appraisal;
 pub mod authentication;
+pub mod challenges;
 pub mod cli;
 mod clock;
 pub mod configuration;

@@ -6,13 +6,17 @@ use zeroize::Zeroizing;
 
 use crate::error::ServerError;
 
-fn bytes<const N: usize>() -> Result<Zeroizing<[u8; N]>, ServerError> {
+/// `N` random bytes.
+///
+/// # Errors
+/// [`ServerError::Random`].
+pub fn bytes<const N: usize>() -> Result<Zeroizing<[u8; N]>, ServerError> {
     let mut bytes = Zeroizing::new([0; N]);
     getrandom::fill(bytes.as_mut_slice()).map_err(|error| ServerError::Random(error.to_string()))?;
     Ok(bytes)
 }
 
-/// 32 random bytes in base64url: a nonce, or a credential.
+/// 32 random bytes in base64url: a credential.
 ///
 /// # Errors
 /// [`ServerError::Random`].

@@ -77,7 +77,7 @@ pub async fn open(layout: &Layout) -> Result<Server, ServerError> {
         problem: error.to_string(),
     })?;
     let store = Store::open(&layout.database()).await?;
-    Ok(Server::new(store, issuer, configuration))
+    Server::new(store, issuer, configuration)
 }
 
 fn secret_file(path: &Path) -> Result<Zeroizing<String>, ServerError> {

@@ -1,12 +1,14 @@
 //! What every request works with: the database, the signing key and the policy as last read.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use attestation::token::TokenIssuer;
+use parking_lot::Mutex;
 
 use crate::appraisal::policy::Policy;
+use crate::challenges::Challenges;
 use crate::configuration::Configuration;
+use crate::error::ServerError;
 use crate::store::{Connection, Store, StoreError, meta, versions};
 
 /// The server.
@@ -17,16 +19,20 @@ pub struct Server {
     pub issuer: TokenIssuer,
     /// The configuration file.
     pub configuration: Configuration,
-    /// Challenges given out since the start.
-    pub challenges: AtomicU64,
+    /// The nonces.
+    pub challenges: Challenges,
     /// The policy with the revision at which it was read.
     policy: Mutex<Option<(meta::Revision, Arc<Policy>)>>,
 }
 
 impl Server {
     /// Puts the parts together.
-    pub fn new(store: Store, issuer: TokenIssuer, configuration: Configuration) -> Self {
-        Self { store, issuer, configuration, challenges: AtomicU64::new(0), policy: Mutex::new(None) }
+    ///
+    /// # Errors
+    /// [`ServerError::Random`].
+    pub fn new(store: Store, issuer: TokenIssuer, configuration: Configuration) -> Result<Self, ServerError> {
+        let challenges = Challenges::new()?;
+        Ok(Self { store, issuer, configuration, challenges, policy: Mutex::new(None) })
     }
 
     /// The policy as this transaction sees it; read anew only where it has changed.
@@ -35,7 +41,7 @@ impl Server {
     /// [`StoreError`].
     pub async fn policy(&self, connection: &mut Connection) -> Result<Arc<Policy>, StoreError> {
         let revision = meta::revision(connection).await?;
-        let known = self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.policy.lock().clone();
         if let Some((at, policy)) = known
             && at == revision
         {
@@ -43,7 +49,7 @@ impl Server {
         }
         let policy = Arc::new(versions::policy(connection).await?);
         let read = Some((revision, Arc::clone(&policy)));
-        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = read;
+        *self.policy.lock() = read;
         Ok(policy)
     }
 }

@@ -23,6 +23,7 @@ use measurement::{DigestCache, Hashing, MeasurementError};
 use policy_client::{Client, ClientError, Settings as ClientSettings};
 
 use crate::exports;
+use crate::instance;
 
 pub(crate) use place::AttestationPlace;
 
@@ -206,11 +207,13 @@ impl InlineAttester {
         let _at_work = self.place.at_work();
         let (session, key) = self.key(slot)?;
         let hsm_id = key.public.thumbprint();
+        let away = instance::step_away();
         let challenge = client
             .within(budget.left(self.timeout)?)
             .challenge(&ChallengeRequest { kid: hsm_id.clone(), cnf: self.memory_key.thumbprint() })
             .map_err(|error| refused_by(&error))?;
         let claims = self.claims(challenge.nonce.clone(), boottime_ms, &key, &hsm, budget)?;
+        drop(away);
         let measurement = claims.submods.component.measurement_digest();
         let unsigned = SigningInput::evidence(&claims, &key.public)
             .map_err(|error| local("evidence-unbuildable", error.to_string()))?;
@@ -311,7 +314,10 @@ impl Attester for InlineAttester {
             decisions: report.decisions.clone(),
             lost: report.lost,
         };
-        match client.attest(&request) {
+        let away = instance::step_away();
+        let answer = client.attest(&request);
+        drop(away);
+        match answer {
             Ok(answer) => {
                 let presented =
                     Presented::Answer { cnf: &self.memory_key.thumbprint(), nonce: &prepared.nonce };

@@ -9,6 +9,12 @@ pub(crate) enum StartError {
     /// The real module.
     #[error("[real_module] path: {0}")]
     Module(#[from] cryptoki_ffi::ModuleError),
+    /// A forked child: what the parent had initialised is there, and cannot be ended.
+    #[error(
+        "the real module holds on to what the parent process had initialised, and cannot be begun anew: another thread \
+         was in it when this process was forked"
+    )]
+    InUseAtFork,
     /// The page that tells a child from its parent.
     #[error("no wipe-on-fork page: {0}")]
     Linux(#[from] linux_ffi::LinuxError),

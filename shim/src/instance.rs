@@ -1,25 +1,180 @@
 //! The one instance of the shim in a process, from `C_Initialize` to `C_Finalize`, and in a forked child anew.
 
+use std::cell::Cell;
 use std::ffi::CString;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
 
 use cryptoki_ffi::calls::{self, Call};
-use cryptoki_ffi::{CK_RV, Published};
+use cryptoki_ffi::{Away, CK_RV, Entered, Entrance, RealModule};
 use cryptoki_sys::{
-    CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_GENERAL_ERROR,
-    CKR_OK,
+    CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_FUNCTION_FAILED,
+    CKR_GENERAL_ERROR, CKR_OK,
 };
-use parking_lot::Mutex;
+use gate::Limits;
+use linux_ffi::OfProcess;
+use locks::Mutex;
 use pkcs11_table::Function;
 
 use crate::error::StartError;
 use crate::exports;
 use crate::inline::Inline;
+use crate::interfaces;
 use crate::layer::Layer;
 use crate::log::Log;
 
-static CURRENT: Published<Inline> = Published::new();
-/// Two concurrent `C_Initialize` crash some modules: they are let through one by one.
-static LIFE_CYCLE: Mutex<()> = Mutex::new(());
+/// How long `C_Finalize` waits for calls that are under way: longer than an attestation, or generating a large key.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A forked child has one of its own: what other threads of its parent were about at the fork leaves nothing locked.
+static LIFE_CYCLE: OfProcess<LifeCycle> = OfProcess::new();
+
+/// The life cycle in one process.
+struct LifeCycle {
+    entrance: Entrance<Inline>,
+    /// Two concurrent `C_Initialize` crash some modules: they are let through one by one.
+    serial: Mutex<Lasting>,
+    /// What a child that is forked now finds of the real module: one of the states below, read without a lock.
+    module: AtomicU8,
+}
+
+/// What lasts from one instance to the next.
+struct Lasting {
+    limits: Limits,
+    /// What this process has of the real module from its parent, until it has initialised it itself.
+    inherited: u8,
+}
+
+/// Not initialised through the shim.
+const NOTHING: u8 = 0;
+/// Initialised, by this process or by its parent.
+const INITIALISED: u8 = 1;
+/// In the middle of a call: nobody can make anything of such a copy, which may be locked as well.
+const IN_USE: u8 = 2;
+
+impl LifeCycle {
+    /// That of a process whose parent, if it was forked, had `parents`.
+    fn new(parents: Option<&Self>) -> Self {
+        let inherited = match parents.map(|parents| (parents, parents.module.load(Ordering::Acquire))) {
+            None => NOTHING,
+            Some((parents, INITIALISED)) if parents.entrance.is_module_busy() => IN_USE,
+            Some((_, module)) => module,
+        };
+        let lasting = Lasting { limits: Limits::default(), inherited };
+        Self { entrance: Entrance::new(), serial: Mutex::new(lasting), module: AtomicU8::new(inherited) }
+    }
+
+    fn initialize(&self, call: calls::C_Initialize) -> CK_RV {
+        let mut lasting = self.serial.lock();
+        if self.entrance.is_open() {
+            return CKR_CRYPTOKI_ALREADY_INITIALIZED;
+        }
+        let inline = match start(linux_ffi::is_secure_execution(), lasting.limits.clone()) {
+            Ok(inline) => inline,
+            Err((log, error)) => {
+                log.failed_to_start(&error);
+                return CKR_GENERAL_ERROR;
+            }
+        };
+        let before = self.module.swap(IN_USE, Ordering::AcqRel);
+        let initializing = Initializing::of(inline.module());
+        let rv = initialize_module(&inline, call, lasting.inherited);
+        drop(initializing);
+        if rv != CKR_OK {
+            self.module.store(before, Ordering::Release);
+            return rv;
+        }
+        self.module.store(INITIALISED, Ordering::Release);
+        *lasting = Lasting { limits: inline.limits(), inherited: NOTHING };
+        match self.entrance.open(Arc::new(inline)) {
+            Ok(()) => CKR_OK,
+            // Nobody opens it but who has the lock.
+            Err(_) => CKR_GENERAL_ERROR,
+        }
+    }
+
+    /// The real module is asked once no call is under way. The standard has the application see to that (PKCS#11 2.40 section
+    /// 5.4), but one that does not must gain nothing by it: handles that a call has judged would mean others afterwards.
+    fn finalize(&self, call: calls::C_Finalize) -> CK_RV {
+        let _serial = self.serial.lock();
+        match self.entrance.enter() {
+            Some(inline) => inline.say_farewell(),
+            None => return CKR_CRYPTOKI_NOT_INITIALIZED,
+        }
+        let Some(inline) = self.entrance.close(PATIENCE) else { return CKR_FUNCTION_FAILED };
+        self.module.store(IN_USE, Ordering::Release);
+        let rv = inline.finalize_module(call);
+        // Somebody else in this process may have finalised the real module directly.
+        if matches!(rv, CKR_OK | CKR_CRYPTOKI_NOT_INITIALIZED) {
+            self.module.store(NOTHING, Ordering::Release);
+            return rv;
+        }
+        self.module.store(INITIALISED, Ordering::Release);
+        match self.entrance.open(inline) {
+            Ok(()) => rv,
+            Err(_) => CKR_GENERAL_ERROR,
+        }
+    }
+}
+
+/// Initialises the real module. In a forked child it may hold on to its copy of what the parent had initialised: then that
+/// goes first.
+fn initialize_module(inline: &Inline, call: calls::C_Initialize, inherited: u8) -> CK_RV {
+    let Ok(reserved) = inline.init_args().map(CString::new).transpose() else {
+        return CKR_ARGUMENTS_BAD;
+    };
+    match (inline.initialize_module(call, reserved.as_deref()), inherited) {
+        (CKR_CRYPTOKI_ALREADY_INITIALIZED, INITIALISED) => match inline.finalize_parents() {
+            CKR_OK | CKR_CRYPTOKI_NOT_INITIALIZED => inline.initialize_module(call, reserved.as_deref()),
+            rv => rv,
+        },
+        (CKR_CRYPTOKI_ALREADY_INITIALIZED, IN_USE) => {
+            inline.failed_to_start(&StartError::InUseAtFork);
+            CKR_GENERAL_ERROR
+        }
+        (rv, _) => rv,
+    }
+}
+
+thread_local! {
+    /// The real module while this thread has it initialised.
+    static INITIALIZING: Cell<Option<RealModule>> = const { Cell::new(None) };
+}
+
+/// This thread has the real module initialised, until dropped. A module that calls its own `C_Finalize` meanwhile (OpenSC
+/// does) comes out here where the shim was preloaded.
+struct Initializing;
+
+impl Initializing {
+    fn of(module: RealModule) -> Self {
+        // Where a thread has no memory of its own any more, the module's own calls are not told from the application's.
+        let _ = INITIALIZING.try_with(|initializing| initializing.set(Some(module)));
+        Self
+    }
+
+    /// The module whose own call this is.
+    fn module() -> Option<RealModule> {
+        INITIALIZING.try_with(Cell::get).ok().flatten()
+    }
+}
+
+impl Drop for Initializing {
+    fn drop(&mut self) {
+        let _ = INITIALIZING.try_with(|initializing| initializing.set(None));
+    }
+}
+
+/// The call that this thread is in leaves the real module alone, for as long as what this gives is kept.
+pub(crate) fn step_away() -> Option<Away<'static>> {
+    LIFE_CYCLE.get()?.entrance.step_away()
+}
+
+/// Lets a call in to the instance, if it is initialised and was so by this very process. Until what this gives is dropped,
+/// the library stays initialised.
+fn enter() -> Option<Entered<'static, Inline>> {
+    LIFE_CYCLE.get()?.entrance.enter()
+}
 
 /// How a function finds the layer that answers it.
 pub(crate) trait Dispatch: Call {
@@ -32,14 +187,22 @@ pub(crate) fn answer<C: Dispatch>(call: C) -> CK_RV {
     call.dispatch()
 }
 
-/// The instance, if it is initialised and was so by this very process.
-fn current() -> Option<&'static Inline> {
-    CURRENT.get().filter(|inline| inline.is_open())
-}
-
 /// Whether a function may wait until `C_Finalize` is called, which ends it (PKCS#11 2.40 section 5.5). It uses no handle.
 const fn waits(function: Function) -> bool {
     matches!(function, Function::C_WaitForSlotEvent)
+}
+
+/// Has the instance answer, with the call under way meanwhile.
+fn entered(answer: impl FnOnce(&Inline) -> CK_RV) -> CK_RV {
+    match enter() {
+        Some(inline) => answer(&inline),
+        None => CKR_CRYPTOKI_NOT_INITIALIZED,
+    }
+}
+
+/// Answers a `C_GetInfo` of the lists of 3.x.
+pub(crate) fn newest_info(call: calls::C_GetInfo) -> CK_RV {
+    entered(|inline| inline.newest_info(call))
 }
 
 macro_rules! dispatch {
@@ -47,19 +210,18 @@ macro_rules! dispatch {
     (@$name:ident $class:ident) => {
         impl Dispatch for calls::$name {
             fn dispatch(self) -> CK_RV {
-                let Some(inline) = current() else { return CKR_CRYPTOKI_NOT_INITIALIZED };
                 if waits(Self::FUNCTION) {
-                    return Layer::call(inline, self);
+                    let share = enter().map(|inline| inline.share());
+                    return share.map_or(CKR_CRYPTOKI_NOT_INITIALIZED, |inline| Layer::call(&*inline, self));
                 }
-                match inline.enter() {
-                    Some(_entered) => Layer::call(inline, self),
-                    None => CKR_CRYPTOKI_NOT_INITIALIZED,
-                }
+                entered(|inline| Layer::call(inline, self))
             }
         }
     };
-    ($($name:ident: $since:ident, $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*) => {
-        $(dispatch!(@$name $class);)*
+    ($($since:ident {
+        $($name:ident: $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*
+    })*) => {
+        $($(dispatch!(@$name $class);)*)*
     };
 }
 
@@ -67,50 +229,64 @@ pkcs11_table::pkcs11_functions!(dispatch);
 
 impl Dispatch for calls::C_GetFunctionList {
     fn dispatch(self) -> CK_RV {
+        load_early();
         self.answer(&exports::FUNCTION_LIST)
     }
 }
 
+/// Has the real module loaded when an application has reason to think that it is: of the handlers that the two of them leave
+/// for the end of the process, those that were left last run first, and an application's call `C_Finalize`. Why it cannot be
+/// loaded is for `C_Initialize` to say.
+fn load_early() {
+    // Once, also where the real module asks us in turn.
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.swap(true, Ordering::Relaxed) {
+        drop(interfaces::offered(None));
+    }
+}
+
+impl Dispatch for calls::C_GetInterfaceList {
+    fn dispatch(self) -> CK_RV {
+        self.answer(&interfaces::offered(enter().as_deref()))
+    }
+}
+
+impl Dispatch for calls::C_GetInterface {
+    fn dispatch(self) -> CK_RV {
+        self.answer(&interfaces::offered(enter().as_deref()))
+    }
+}
+
 /// An instance by the configuration, or why there is none, with the log that it belongs into.
-fn start(secure: bool) -> Result<Inline, (Log, StartError)> {
+fn start(secure: bool, limits: Limits) -> Result<Inline, (Log, StartError)> {
     let configuration =
         configuration::load(secure).map_err(|error| (Log::before_configuration(), error.into()))?;
     let log = Log::of(&configuration.log.target);
-    Inline::start(configuration, CURRENT.get()).map_err(|error| (log, error))
+    Inline::start(configuration, limits).map_err(|error| (log, error))
 }
 
 impl Dispatch for calls::C_Initialize {
     fn dispatch(self) -> CK_RV {
-        let _serial = LIFE_CYCLE.lock();
-        if current().is_some() {
+        if Initializing::module().is_some() {
             return CKR_CRYPTOKI_ALREADY_INITIALIZED;
         }
-        let forked = CURRENT.get().is_some_and(Inline::is_of_parent);
-        let secure = linux_ffi::is_secure_execution();
-        let inline = match start(secure) {
-            Ok(inline) => inline,
-            Err((log, error)) => {
-                log.failed_to_start(&error);
-                return CKR_GENERAL_ERROR;
+        match LIFE_CYCLE.get_or_make(LifeCycle::new) {
+            Ok(life_cycle) => life_cycle.initialize(self),
+            Err(error) => {
+                Log::before_configuration().failed_to_start(&StartError::from(error));
+                CKR_GENERAL_ERROR
             }
-        };
-        let Ok(reserved) = inline.init_args().map(CString::new).transpose() else {
-            return CKR_ARGUMENTS_BAD;
-        };
-        let rv = inline.initialize_module(self, reserved.as_deref(), forked);
-        if rv == CKR_OK {
-            inline.open();
-            CURRENT.publish(Box::new(inline));
         }
-        rv
     }
 }
 
 impl Dispatch for calls::C_Finalize {
     fn dispatch(self) -> CK_RV {
-        let _serial = LIFE_CYCLE.lock();
-        match current() {
-            Some(inline) => inline.finalize(self),
+        if let Some(module) = Initializing::module() {
+            return module.finalize_parents();
+        }
+        match LIFE_CYCLE.get() {
+            Some(life_cycle) => life_cycle.finalize(self),
             None => CKR_CRYPTOKI_NOT_INITIALIZED,
         }
     }

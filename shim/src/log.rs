@@ -19,6 +19,13 @@ const SYSLOG_PRIORITY: u8 = 10 * 8 + 3;
 /// The journal's `PRIORITY`, as syslog's severity.
 const JOURNAL_PRIORITY: u8 = 3;
 
+/// "trustshim is preloaded …" as datagrams that are there beforehand.
+const WITHOUT_CONFIGURATION: [&str; 2] = [
+    "MESSAGE=trustshim is preloaded, but guards no module: there is no configuration\nPRIORITY=3\n\
+     SYSLOG_IDENTIFIER=trustshim\nTRUSTSHIM_EVENT=preload-inactive\n",
+    "<83>trustshim: trustshim is preloaded, but guards no module: there is no configuration",
+];
+
 /// Where events go.
 pub(crate) enum Log {
     File(PathBuf),
@@ -45,6 +52,19 @@ impl Log {
     pub(crate) fn failed_to_start(&self, error: &dyn core::error::Error) {
         let message = format!("trustshim cannot start, no call is forwarded: {}", causes(error));
         self.write("start-failed", &message, &[]);
+    }
+
+    /// The library was preloaded, and cannot tell which module is the real one.
+    pub(crate) fn preloaded_in_vain(&self, error: &dyn core::error::Error) {
+        let message = format!("trustshim is preloaded, but guards no module: {}", causes(error));
+        self.write("preload-inactive", &message, &[]);
+    }
+
+    /// The library was preloaded where there is no configuration. Written without allocating.
+    pub(crate) fn preloaded_without_configuration() {
+        // An event that cannot be written is lost, as in `write`.
+        let [journal, syslog] = WITHOUT_CONFIGURATION;
+        let _ = send(JOURNAL, journal.as_bytes()).or_else(|_| send(SYSLOG, syslog.as_bytes()));
     }
 
     /// An event that cannot be written is lost: there is nobody to tell, and the refusal stands without it.

@@ -3,7 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod application;
 pub mod client;
+pub mod compiled;
 pub mod every_call;
 pub mod openssl;
 pub mod operations;
@@ -14,6 +16,7 @@ pub mod spy_record;
 pub mod stack;
 pub mod watched;
 
+pub use application::Application;
 pub use client::Finished;
 pub use parity::{Access, Parity};
 pub use pkcs11_tool::Tool;

@@ -33,7 +33,12 @@ impl<'a> Tool<'a> {
 
     /// Signs with `demo-ec` through the shim; the file `NAME.signature` is where the signature goes.
     pub fn sign_command(&self) -> Command {
-        let mut command = self.on_sandbox(self.stack.shim());
+        self.sign_command_on(self.stack.shim())
+    }
+
+    /// Signs with `demo-ec` through `module`.
+    pub fn sign_command_on(&self, module: &Path) -> Command {
+        let mut command = self.on_sandbox(module);
         command.args(["--sign", "--mechanism", "ECDSA", "--signature-format", "openssl", "--id", "02"]);
         command.arg("--input-file").arg(self.digest()).arg("--output-file").arg(self.signature());
         command

@@ -188,6 +188,17 @@ impl Reply {
         self.answer[name][0].as_u64()
     }
 
+    /// What the call may have written in an argument, as the probe describes it.
+    pub fn value(&self, name: &str) -> &Value {
+        &self.answer[name]
+    }
+
+    /// As [`value`](Self::value), of an argument that has room for several.
+    #[track_caller]
+    pub fn values(&self, name: &str) -> &[Value] {
+        self.answer[name].as_array().expect("values")
+    }
+
     /// As many numbers as the argument `count` says.
     #[track_caller]
     pub fn numbers(&self, name: &str, count: &str) -> Vec<u64> {

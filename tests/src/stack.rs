@@ -162,6 +162,23 @@ impl Stack {
         command
     }
 
+    /// The same with the shim preloaded.
+    pub fn preloaded(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = self.application(program);
+        command.env("LD_PRELOAD", self.shim());
+        command
+    }
+
+    /// A command in the environment of an application that root runs: by `sudo` where the tests are not root's.
+    pub fn as_root(&self, program: &str) -> Command {
+        let is_root = run(Command::new("id").arg("-u")).text().trim() == "0";
+        let mut command = self.application(if is_root { program } else { "sudo" });
+        if !is_root {
+            command.args(["-n", "--preserve-env", program]);
+        }
+        command
+    }
+
     /// A `trustshim` command in the environment of the operator.
     pub fn operator(&self, arguments: &[&str]) -> Command {
         let mut command = self.application(build().join("trustshim"));
@@ -241,6 +258,16 @@ impl Stack {
         let changed = change(text.clone());
         assert_ne!(changed, text, "{name} does not differ");
         self.write(name, changed)
+    }
+
+    /// The shim's configuration with a policy server that is not there: the port on this host is free for whoever listens.
+    pub fn silent_configuration(&self) -> (PathBuf, u16) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let server = self.variable("TRUSTSHIM_SERVER");
+        let path = self
+            .configuration("silent.toml", |text| text.replace(server, &format!("https://127.0.0.1:{port}")));
+        (path, port)
     }
 
     /// The lines of the shim's log.

@@ -1,7 +1,7 @@
 //! Programs on the shim in front of the spy token in front of SoftHSM, each with grants of its own: what is denied is shown
 //! not to have arrived, and what is permitted to have arrived once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cryptoki_sys::*;
@@ -105,11 +105,26 @@ impl Watched {
     pub fn probe(&self, name: &str, prepare: impl FnOnce(&mut Command)) -> (Probe, SpyRecord) {
         let record = self.record(name);
         let probe = Probe::start(&self.stack, |command| {
-            command.arg(name).env("TRUSTSHIM_CONFIG", &self.configuration);
-            command.env("SPY_REAL", self.stack.real_module()).env("SPY_LOG", record.path());
+            command.arg(name).envs(self.environment(name));
             prepare(command);
         });
         (probe, record)
+    }
+
+    /// A command that finds the shim in front of the spy, whose record is told from others by `name`.
+    pub fn application(&self, name: &str, program: &Path) -> Command {
+        let mut command = self.stack.application(program);
+        command.envs(self.environment(name));
+        command
+    }
+
+    /// The variables that have the shim stand in front of the spy.
+    pub fn environment(&self, name: &str) -> [(&'static str, PathBuf); 3] {
+        [
+            ("TRUSTSHIM_CONFIG", self.configuration.clone()),
+            ("SPY_REAL", self.stack.real_module().to_owned()),
+            ("SPY_LOG", self.record(name).path().to_owned()),
+        ]
     }
 
     /// A program that nobody has approved, unless under this name.

@@ -13,11 +13,13 @@ const NOWHERE: u64 = 0x7fff_ffff_ffff_0001;
 const ABSURD: u64 = u64::MAX;
 
 macro_rules! arguments {
-    ($($name:ident: $since:ident, $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*) => {
+    ($($since:ident {
+        $($name:ident: $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*
+    })*) => {
         /// Name and type of each argument.
         fn arguments(function: Function) -> &'static [(&'static str, &'static str)] {
             match function {
-                $(Function::$name => &[$((stringify!($argument), stringify!($type))),*]),*
+                $($(Function::$name => &[$((stringify!($argument), stringify!($type))),*]),*),*
             }
         }
     };

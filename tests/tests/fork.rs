@@ -4,7 +4,7 @@ use cryptoki_sys::*;
 use e2e::client::run;
 use e2e::pkcs11_tool::DEMO_EC;
 use e2e::probe::hex;
-use e2e::{Approval, Probe, Stack};
+use e2e::{Application, Approval, Probe, Stack};
 use serde_json::json;
 
 #[test]
@@ -44,4 +44,52 @@ fn pkcs11_tool_passes_its_own_fork_test() {
     let mut test = stack.application("pkcs11-tool");
     run(test.arg("--module").arg(stack.shim()).args(["--token-label", "sandbox", "--test-fork"]))
         .must_succeed();
+}
+
+/// Children, grandchildren, children that execute, `posix_spawn` and `vfork`, between two calls of one operation.
+#[test]
+fn parent_and_child_both_go_on() {
+    let stack = Stack::up();
+    let application = Application::approved(&stack);
+    application.must_play(&["fork", "0"]);
+}
+
+/// A thread of the parent is stopped in the middle of a call, with whatever the shim and the module have locked.
+#[test]
+fn a_child_that_is_forked_in_the_middle_of_another_threads_call_does_not_hang() {
+    let stack = Stack::up();
+    let application = Application::approved(&stack);
+    for call in ["1", "2", "3"] {
+        application.must_play(&["fork", call]);
+    }
+    let log = stack.log();
+    let told = log.iter().filter(|line| line["event"] == "start-failed");
+    let told: Vec<_> = told.map(|line| line["message"].as_str().expect("a message")).collect();
+    // Two attempts of the child and one of its own child, in the middle of a signature and in that of C_Finalize.
+    assert_eq!(told.len(), 6, "{told:?}");
+    assert!(told.iter().all(|message| message.contains("when this process was forked")), "{told:?}");
+}
+
+#[test]
+fn a_child_that_is_forked_in_the_middle_of_an_attestation_begins_anew() {
+    let stack = Stack::up();
+    let (configuration, port) = stack.silent_configuration();
+    let application = Application::compiled(&stack);
+    let scene = || {
+        let mut scene = application.scene(stack.shim(), &["fork", "5", &port.to_string()]);
+        scene.env("TRUSTSHIM_CONFIG", &configuration);
+        scene.env("CONFIG_OF_CHILD", stack.variable("TRUSTSHIM_CONFIG"));
+        scene
+    };
+    application.approve(&mut scene());
+    run(&mut scene()).must_succeed();
+}
+
+#[test]
+fn hundreds_of_children_neither_hang_nor_crash_while_other_threads_sign() {
+    let stack = Stack::up();
+    let text = Application::approved(&stack).must_play(&["fork", "4", "300"]).text();
+    let numbers: Vec<u32> = text.split_whitespace().map(|number| number.parse().expect("a number")).collect();
+    // Those that were forked while a thread was inside SoftHSM cannot begin.
+    assert!(matches!(numbers[..], [signed, not] if signed > 30 && signed + not == 300), "{text}");
 }

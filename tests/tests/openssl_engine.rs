@@ -136,6 +136,24 @@ fn rsa_decryption() {
 }
 
 #[test]
+fn the_engine_on_the_vendors_own_path_is_gated_where_the_shim_is_preloaded() {
+    let stack = stack();
+    let (document, signed) = (stack.write("document", "to be signed\n"), stack.file("signature"));
+    let public = public_key(&stack, "demo-rsa");
+    let sign = || {
+        let key = "pkcs11:token=sandbox;object=demo-rsa;type=private";
+        let arguments = ["dgst", "-sha256", "-engine", "pkcs11", "-keyform", "engine", "-sign", key, "-out"];
+        let mut command = engine(&stack, "real.cnf", stack.real_module(), &arguments);
+        run(command.arg(&signed).arg(&document).env("LD_PRELOAD", stack.shim()))
+    };
+    must_be_refused(&sign());
+    stack.approve_last(&Approval::of("openssl", KEYS, "sign").with(&["--many"]));
+    sign().must_succeed();
+    let mut verify = plain(&["dgst", "-sha256", "-verify"]);
+    run(verify.arg(public).arg("-signature").arg(&signed).arg(&document)).must_succeed();
+}
+
+#[test]
 fn a_tls_server_answers_with_the_tokens_key() {
     let stack = stack();
     for (label, cipher) in

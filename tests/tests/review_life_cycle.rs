@@ -115,3 +115,36 @@ fn sessions_of_the_attester_are_not_closed_with_the_applications() {
         assert_eq!(reply.rv, CKR_SESSION_HANDLE_INVALID);
     }
 }
+
+#[test]
+fn a_session_is_closed_only_when_no_call_on_it_is_under_way() {
+    let stack = Stack::up();
+    let silent = Silent::start();
+    let record = SpyRecord::at(stack.file("spy.record"));
+    let mut probe = probe(&stack, &silent.configuration(&stack, |text| text), &record);
+    let session = probe.session();
+    let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
+    spawn(&mut probe, "C_SignInit", json!({ "session": session, "mechanism": CKM_ECDSA, "key": key }));
+    let attester = silent.attester();
+    let mark = record.mark();
+    spawn(&mut probe, "C_GenerateRandom", json!({ "session": session }));
+    spawn(&mut probe, "C_CloseSession", json!({ "session": session }));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let arrived = |function: &str| {
+        let calls = record.calls_since(mark).into_iter();
+        calls.filter(|call| call.function == function && call.number("session") == Some(session)).count()
+    };
+    assert_eq!((arrived("C_GenerateRandom"), arrived("C_CloseSession")), (0, 0));
+    drop(attester);
+    assert_eq!(probe.call("join", json!({ "thread": 0 })).rv, CKR_FUNCTION_REJECTED);
+    let random = probe.call("join", json!({ "thread": 1 })).rv;
+    assert_eq!(probe.call("join", json!({ "thread": 2 })).rv, CKR_OK);
+    // Before the session was closed it was forwarded, and after that it was not.
+    match random {
+        CKR_OK => assert_eq!(arrived("C_GenerateRandom"), 1),
+        CKR_SESSION_HANDLE_INVALID => assert_eq!(arrived("C_GenerateRandom"), 0),
+        rv => panic!("{rv:#x}"),
+    }
+    let closed = probe.call("C_GetSessionInfo", json!({ "session": session })).rv;
+    assert_eq!(closed, CKR_SESSION_HANDLE_INVALID);
+}

@@ -118,6 +118,8 @@ mode = "inline"
 path = {real_module}
 # Passed as pReserved to its C_Initialize; NSS softokn needs it.
 init_args = ""
+# Interfaces of the vendor's own that are passed on. Calls through them are not gated.
+vendor_interfaces = []
 
 [policy_server]
 url = {server}

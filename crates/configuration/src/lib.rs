@@ -8,13 +8,15 @@
 mod document;
 mod error;
 mod file;
+mod named_module;
 mod settings;
 mod value;
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::path::{Path, PathBuf};
 
 pub use error::ConfigurationError;
+pub use named_module::named_module;
 pub use settings::{
     Attestation, Component, Configuration, DenyCode, Gate, Log, LogTarget, PolicyServer, RealModule, Scope,
 };
@@ -23,6 +25,8 @@ pub use settings::{
 pub const DEFAULT_PATH: &str = "/etc/trustshim/trustshim.toml";
 /// The environment variable that names another configuration file, by its absolute path.
 pub const VARIABLE: &str = "TRUSTSHIM_CONFIG";
+/// [`VARIABLE`], for those who may not allocate.
+pub const C_VARIABLE: &CStr = c"TRUSTSHIM_CONFIG";
 
 /// Reads the configuration of this process: from [`VARIABLE`] unless `secure`, else from [`DEFAULT_PATH`].
 ///
@@ -31,13 +35,17 @@ pub const VARIABLE: &str = "TRUSTSHIM_CONFIG";
 /// # Errors
 /// [`ConfigurationError`]; there is no configuration to fall back to.
 pub fn load(secure: bool) -> Result<Configuration, ConfigurationError> {
-    load_named(if secure { None } else { std::env::var_os(VARIABLE) })
+    load_from(&path_by(variable(secure))?)
 }
 
-fn load_named(named: Option<OsString>) -> Result<Configuration, ConfigurationError> {
-    match named.map(PathBuf::from) {
-        None => load_from(Path::new(DEFAULT_PATH)),
-        Some(path) if path.is_absolute() => load_from(&path),
+fn variable(secure: bool) -> Option<OsString> {
+    if secure { None } else { std::env::var_os(VARIABLE) }
+}
+
+fn path_by(variable: Option<OsString>) -> Result<PathBuf, ConfigurationError> {
+    match variable.map(PathBuf::from) {
+        None => Ok(DEFAULT_PATH.into()),
+        Some(path) if path.is_absolute() => Ok(path),
         Some(path) => Err(ConfigurationError::VariableNotAbsolute { path }),
     }
 }
@@ -60,16 +68,23 @@ mod tests {
     #[test]
     fn a_relative_path_in_the_variable_is_refused() {
         for name in ["", "trustshim.toml", "./trustshim.toml"] {
-            let error = load_named(Some(name.into())).unwrap_err();
+            let error = path_by(Some(name.into())).unwrap_err();
             assert!(matches!(error, ConfigurationError::VariableNotAbsolute { .. }), "{name}: {error}");
         }
     }
 
     #[test]
+    fn the_variable_has_one_name() {
+        assert_eq!(C_VARIABLE.to_str().unwrap(), VARIABLE);
+    }
+
+    #[test]
     fn the_variable_names_the_file() {
-        let error = load_named(Some("/nonexistent/named.toml".into())).unwrap_err();
+        let path = path_by(Some("/nonexistent/named.toml".into())).unwrap();
+        let error = load_from(&path).unwrap_err();
         assert!(
             matches!(&error, ConfigurationError::Missing { path } if path == Path::new("/nonexistent/named.toml"))
         );
+        assert_eq!(path_by(None).unwrap(), Path::new(DEFAULT_PATH));
     }
 }

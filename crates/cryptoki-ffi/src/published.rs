@@ -18,13 +18,16 @@ impl<T: Send + Sync + 'static> Published<T> {
 
     /// The current value.
     pub fn get(&self) -> Option<&'static T> {
-        // SAFETY: the pointer is null or came from `Box::leak` in `publish`; nobody frees or mutates behind it.
+        // SAFETY: the pointer is null or came from `Box::into_raw` in `publish`; nobody frees or mutates behind it.
         unsafe { self.current.load(Ordering::Acquire).as_ref() }
     }
 
-    /// Makes `value` the current one.
-    pub fn publish(&self, value: Box<T>) {
-        self.current.store(Box::leak(value), Ordering::Release);
+    /// Makes `value` the current one, and gives it back.
+    pub fn publish(&self, value: Box<T>) -> &'static T {
+        let value = Box::into_raw(value);
+        self.current.store(value, Ordering::Release);
+        // SAFETY: just made from a box; nobody frees or mutates behind it.
+        unsafe { &*value }
     }
 }
 

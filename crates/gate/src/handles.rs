@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use parking_lot::RwLock;
+use locks::RwLock;
 
 /// The handles that searches and the making of objects have given out.
 #[derive(Debug, Default)]
@@ -26,19 +26,9 @@ impl Handles {
         self.given.read().contains(&(slot, object))
     }
 
-    /// The object was destroyed.
-    pub fn destroyed(&self, slot: u64, object: u64) {
-        self.given.write().remove(&(slot, object));
-    }
-
-    /// All sessions of a slot were closed: what a handle means by then is for a new search to say.
-    pub fn slot_closed(&self, slot: u64) {
-        self.given.write().retain(|given| given.0 != slot);
-    }
-
-    /// Forgets everything, as `C_Finalize` does.
-    pub fn clear(&self) {
-        self.given.write().clear();
+    /// Takes out those that a call is about to end.
+    pub(crate) fn take_out(&self, ends: impl Fn((u64, u64)) -> bool) -> Vec<(u64, u64)> {
+        self.given.write().extract_if(|given| ends(*given)).collect()
     }
 }
 
@@ -57,20 +47,11 @@ mod tests {
     }
 
     #[test]
-    fn handles_end_with_their_object_their_slot_and_the_library() {
-        type End = fn(&Handles);
-        let ends: [(End, [bool; 3]); 4] = [
-            (|_| {}, [true, true, true]),
-            (|handles| handles.destroyed(1, 7), [false, true, true]),
-            (|handles| handles.slot_closed(1), [false, false, true]),
-            (Handles::clear, [false, false, false]),
-        ];
-        for (end, expected) in ends {
-            let handles = Handles::default();
-            let all = [(1, 7), (1, 8), (2, 7)];
-            all.iter().for_each(|(slot, object)| handles.give(*slot, *object));
-            end(&handles);
-            assert_eq!(all.map(|(slot, object)| handles.are_given(slot, object)), expected);
-        }
+    fn those_that_end_are_given_no_more() {
+        let handles = Handles::default();
+        let all = [(1, 7), (1, 8), (2, 7)];
+        all.iter().for_each(|(slot, object)| handles.give(*slot, *object));
+        assert_eq!(handles.take_out(|given| given == (1, 7)), [(1, 7)]);
+        assert_eq!(all.map(|(slot, object)| handles.are_given(slot, object)), [false, true, true]);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use attestation::decision::DecisionId;
 use attestation::token::VerifiedToken;
-use parking_lot::{Mutex, RwLock};
+use locks::{Mutex, RwLock};
 
 use crate::report::{Report, Reports};
 

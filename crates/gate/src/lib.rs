@@ -5,6 +5,7 @@
 
 mod authorize;
 mod denial;
+mod ends;
 mod gate;
 mod handles;
 mod holder;
@@ -20,16 +21,17 @@ mod subject;
 
 pub use authorize::{Demand, Grounds, authorize};
 pub use denial::{Denial, Refusal};
+pub use ends::{Ends, Withdrawn};
 pub use gate::{Begun, Gate, Look, Scope, Settings};
 pub use handles::Handles;
 pub use holder::{
     AttestationFailure, AttestationOutcome, AttestationRequest, Attester, FailureKind, RENEWAL_BUDGET_MS,
 };
-pub use limits::Spending;
+pub use limits::{Limits, Spending};
 pub use permit::{Open, Permit};
 pub use provenance::{Provenance, Unaccounted};
 pub use report::{Recorder, Report, Reports};
 pub use rules::{AttributeRequest, Demands, Mechanism, ObjectKind};
 pub use session::{Running, Session};
-pub use sessions::{Place, Sessions};
+pub use sessions::{Held, Place, Sessions};
 pub use subject::{Named, NewObject, Subject};

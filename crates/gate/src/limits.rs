@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use locks::Mutex;
 
 use crate::authorize::Limit;
 
@@ -19,9 +19,9 @@ struct Count {
     used: u64,
 }
 
-/// The counts of one gate.
+/// The counts of one gate; copies count together.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Limits {
+pub struct Limits {
     counts: Arc<Mutex<HashMap<String, Count>>>,
 }
 
@@ -82,6 +82,11 @@ impl Reservation {
     /// The operation counts, whatever becomes of it.
     pub(crate) const fn use_up(&mut self) {
         self.used_up = true;
+    }
+
+    /// Whether it counts already.
+    pub(crate) const fn is_used_up(&self) -> bool {
+        self.used_up
     }
 
     /// Whether it is room under this grant.

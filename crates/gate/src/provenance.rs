@@ -3,15 +3,17 @@
 
 use std::collections::HashMap;
 
-use parking_lot::Mutex;
+use locks::Mutex;
 
+use crate::ends::Ends;
 use crate::subject::{Named, NewObject, Subject};
 
 /// An object by the slot of its session and its handle.
 type Place = (u64, u64);
 
+/// How an object was made.
 #[derive(Clone, Debug)]
-struct Made {
+pub(crate) struct Made {
     origins: Vec<Named>,
     /// The session that made it.
     session: u64,
@@ -68,33 +70,27 @@ impl Provenance {
         }
     }
 
-    /// The object was destroyed.
-    pub fn destroyed(&self, slot: u64, object: u64) {
-        self.made.lock().remove(&(slot, object));
+    /// Takes out what a call is about to end. Objects that last are not those of a session, though one made them.
+    pub(crate) fn take_out(&self, ends: Ends) -> Vec<(Place, Made)> {
+        let mut all = self.made.lock();
+        match ends {
+            Ends::Object { slot, object } => all.remove_entry(&(slot, object)).into_iter().collect(),
+            Ends::Session(session) => {
+                all.extract_if(|_, made| !made.lasting && made.session == session).collect()
+            }
+            Ends::Slot(slot) => all.extract_if(|place, made| !made.lasting && place.0 == slot).collect(),
+            Ends::Private { slot } => {
+                all.extract_if(|place, made| !made.lasting && place.0 == slot && made.private).collect()
+            }
+        }
     }
 
-    /// The session was closed: its own objects are gone, and their handles may come to mean others. Whether it had any.
-    pub fn session_closed(&self, session: u64) -> bool {
-        let mut made = self.made.lock();
-        let before = made.len();
-        made.retain(|_, made| made.lasting || made.session != session);
-        made.len() != before
-    }
-
-    /// All sessions of a slot were closed.
-    pub fn slot_closed(&self, slot: u64) {
-        self.made.lock().retain(|place, made| made.lasting || place.0 != slot);
-    }
-
-    /// The application has logged out of the token in `slot`: private objects of its sessions are gone (PKCS#11 2.40
-    /// section 5.6, `C_Logout`).
-    pub fn logged_out(&self, slot: u64) {
-        self.made.lock().retain(|place, made| made.lasting || place.0 != slot || !made.private);
-    }
-
-    /// Forgets everything, as `C_Finalize` does.
-    pub fn clear(&self) {
-        self.made.lock().clear();
+    /// They have not ended. What was made under the same handle meanwhile is the object of that handle now.
+    pub(crate) fn put_back(&self, taken: Vec<(Place, Made)>) {
+        let mut all = self.made.lock();
+        for (place, made) in taken {
+            all.entry(place).or_insert(made);
+        }
     }
 }
 
@@ -176,24 +172,32 @@ mod tests {
             let base = judged_by(provenance, 3, true).is_ok_and(|by| by.contains(&named("base")));
             (judged_by(provenance, 1, false).is_ok(), judged_by(provenance, 2, false).is_ok(), base)
         };
-        type End = fn(&Provenance);
-        let ends: [(End, _); 8] = [
-            (|_| {}, (true, true, true)),
-            (|all| all.destroyed(SLOT, 1), (false, true, true)),
-            (|all| assert!(all.session_closed(SESSION)), (false, false, true)),
-            (|all| assert!(!all.session_closed(SESSION + 1)), (true, true, true)),
-            (|all| all.slot_closed(SLOT), (false, false, true)),
-            (|all| all.slot_closed(SLOT + 1), (true, true, true)),
-            (|all| all.logged_out(SLOT), (false, true, true)),
-            (|all| all.clear(), (false, false, false)),
+        let ends = [
+            (Ends::Object { slot: SLOT, object: 1 }, (false, true, true)),
+            (Ends::Object { slot: SLOT, object: 3 }, (true, true, false)),
+            (Ends::Session(SESSION), (false, false, true)),
+            (Ends::Session(SESSION + 1), (true, true, true)),
+            (Ends::Slot(SLOT), (false, false, true)),
+            (Ends::Slot(SLOT + 1), (true, true, true)),
+            (Ends::Private { slot: SLOT }, (false, true, true)),
+            (Ends::Private { slot: SLOT + 1 }, (true, true, true)),
         ];
-        for (index, (end, expected)) in ends.into_iter().enumerate() {
+        for (ends, expected) in ends {
             let provenance = all_of();
-            end(&provenance);
-            assert_eq!(left(&provenance), expected, "{index}");
+            let taken = provenance.take_out(ends);
+            assert_eq!(left(&provenance), expected, "{ends:?}");
+            provenance.put_back(taken);
+            assert_eq!(left(&provenance), (true, true, true), "{ends:?}");
         }
-        let provenance = all_of();
-        provenance.logged_out(SLOT + 1);
-        assert_eq!(left(&provenance), (true, true, true));
+    }
+
+    #[test]
+    fn what_was_made_meanwhile_is_not_displaced_by_what_is_put_back() {
+        let provenance = Provenance::default();
+        made(&provenance, 1, false, true, &[Subject::of(named("old"))]);
+        let taken = provenance.take_out(Ends::Session(SESSION));
+        made(&provenance, 1, false, true, &[Subject::of(named("later"))]);
+        provenance.put_back(taken);
+        assert_eq!(judged_by(&provenance, 1, false), Ok(vec![named("later")]));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use attestation::decision::LocalDecision;
-use parking_lot::Mutex;
+use locks::Mutex;
 
 /// How many refusals wait for the next request; the server takes as many at once.
 const CAPACITY: usize = 64;

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use attestation::decision::DecisionId;
-use parking_lot::{Mutex, MutexGuard};
+use locks::{Mutex, MutexGuard};
 
 use crate::session::Session;
 
@@ -30,6 +30,9 @@ pub struct Place {
 }
 
 type Bucket = [Place; WAYS];
+
+/// A session, and the hold of it.
+pub type Held<'a> = (&'a Place, MutexGuard<'a, Session>);
 
 /// All sessions of the application. Whatever is not in here is not the application's to use: the attester's own
 /// sessions are not.
@@ -66,10 +69,11 @@ impl Place {
         self.last_denial.load(Ordering::Relaxed)
     }
 
-    fn close(&self) {
+    /// Forgets the session, which was closed. Nobody may have got its handle again before its lock, which the caller has, is
+    /// free.
+    pub fn close(&self, session: &mut Session) {
+        *session = Session::default();
         self.handle.store(0, Ordering::Release);
-        // Waits for a call that is still under way on the session.
-        *self.session.lock() = Session::default();
     }
 }
 
@@ -81,8 +85,10 @@ impl Sessions {
         }
         let _changing = self.changing.lock();
         if let Some(place) = self.get(handle) {
-            // The real module has given the handle out again: the session that had it is gone.
-            place.close();
+            // The real module has given the handle out again: the session that had it is gone, or is being closed this
+            // moment, by a call that has the lock.
+            let mut session = place.lock();
+            place.close(&mut session);
         }
         let free = self.levels.iter().enumerate().find_map(|(level, buckets)| {
             let buckets = buckets.get_or_init(|| (0..FIRST << level).map(|_| Bucket::default()).collect());
@@ -106,41 +112,36 @@ impl Sessions {
             .find_map(|buckets| bucket(buckets, handle)?.iter().find(|place| place.is(handle)))
     }
 
+    /// The application's session of that handle, held: no other call on it slips in, and it is not closed.
+    pub fn hold(&self, handle: u64) -> Option<Held<'_>> {
+        let place = self.get(handle)?;
+        let session = place.lock();
+        // It may have been closed while this thread waited.
+        place.is(handle).then_some((place, session))
+    }
+
+    /// As [`Self::hold`], but does not wait for a call that is under way on it.
+    pub fn try_hold(&self, handle: u64) -> Option<Held<'_>> {
+        let place = self.get(handle)?;
+        let session = place.session.try_lock()?;
+        place.is(handle).then_some((place, session))
+    }
+
     /// The handles of the sessions on a slot.
     pub fn on_slot(&self, slot: u64) -> Vec<u64> {
         let handles = self.places().filter(|place| place.slot() == slot);
         handles.map(|place| place.handle.load(Ordering::Acquire)).filter(|handle| *handle != 0).collect()
     }
 
-    /// Forgets a session that was closed.
-    pub fn closed(&self, handle: u64) {
+    /// All sessions of a slot, held; `None` where a call is under way on one of them.
+    pub fn try_hold_all(&self, slot: u64) -> Option<Vec<Held<'_>>> {
         let _changing = self.changing.lock();
-        if let Some(place) = self.get(handle) {
-            place.close();
-        }
-    }
-
-    /// Forgets all sessions of a slot.
-    pub fn all_closed(&self, slot: u64) {
-        self.close_where(|place| place.slot() == slot);
-    }
-
-    /// Forgets everything, as `C_Finalize` does.
-    pub fn clear(&self) {
-        self.close_where(|_| true);
+        self.on_slot(slot).into_iter().map(|handle| self.try_hold(handle)).collect()
     }
 
     /// Every place, free ones included.
     fn places(&self) -> impl Iterator<Item = &Place> {
         self.levels.iter().map_while(OnceLock::get).flat_map(|buckets| buckets.iter().flatten())
-    }
-
-    fn close_where(&self, chosen: impl Fn(&Place) -> bool) {
-        let _changing = self.changing.lock();
-        for place in self.places().filter(|place| place.handle.load(Ordering::Acquire) != 0 && chosen(place))
-        {
-            place.close();
-        }
     }
 }
 
@@ -156,6 +157,11 @@ fn bucket(buckets: &[Bucket], handle: u64) -> Option<&Bucket> {
 mod tests {
     use super::*;
 
+    fn close(sessions: &Sessions, handle: u64) {
+        let (place, mut session) = sessions.hold(handle).unwrap();
+        place.close(&mut session);
+    }
+
     #[test]
     fn sessions_are_found_until_they_are_closed() {
         let sessions = Sessions::default();
@@ -170,12 +176,12 @@ mod tests {
         odd.sort_unstable();
         assert!(odd.into_iter().eq((1..2_000).step_by(2)));
         assert!(sessions.on_slot(2).is_empty() && !sessions.on_slot(0).contains(&0));
-        sessions.closed(7);
+        close(&sessions, 7);
         assert!(sessions.get(7).is_none() && sessions.get(8).is_some());
-        sessions.all_closed(0);
+        for (place, mut session) in sessions.try_hold_all(0).unwrap() {
+            place.close(&mut session);
+        }
         assert!(sessions.get(8).is_none() && sessions.get(9).is_some());
-        sessions.clear();
-        assert!(sessions.get(9).is_none());
     }
 
     #[test]
@@ -183,7 +189,7 @@ mod tests {
         let sessions = Sessions::default();
         assert!(!sessions.opened(0, 1));
         assert!(sessions.get(0).is_none());
-        sessions.closed(0);
+        assert!(sessions.hold(0).is_none() && sessions.try_hold(0).is_none());
         let place = Place::default();
         assert!(!place.is(0), "a free place is no session");
     }
@@ -197,7 +203,7 @@ mod tests {
             let place = sessions.get(handle).unwrap();
             assert_eq!(place.last_denial(), 0);
             place.note_denial(DecisionId::from_random(handle << 4));
-            sessions.closed(handle);
+            close(&sessions, handle);
         }
         assert!(sessions.levels.get(1).unwrap().get().is_none(), "one session at a time needs one level");
     }
@@ -210,8 +216,33 @@ mod tests {
         assert!(sessions.opened(5, 2));
         let place = sessions.get(5).unwrap();
         assert_eq!((place.slot(), place.last_denial()), (2, 0));
-        sessions.closed(5);
+        close(&sessions, 5);
         assert!(sessions.get(5).is_none(), "it was taken in once");
+    }
+
+    #[test]
+    fn a_session_under_a_call_is_held_by_nobody_else() {
+        let sessions = Sessions::default();
+        assert!(sessions.opened(5, 1) && sessions.opened(6, 1) && sessions.opened(7, 2));
+        let held = sessions.hold(5).unwrap();
+        assert!(sessions.try_hold(5).is_none() && sessions.try_hold(6).is_some());
+        assert!(sessions.try_hold_all(1).is_none() && sessions.try_hold_all(2).is_some());
+        drop(held);
+        assert_eq!(sessions.try_hold_all(1).map(|held| held.len()), Some(2));
+    }
+
+    #[test]
+    fn a_handle_that_is_given_out_again_while_its_session_is_closed_is_a_new_session() {
+        let sessions = Sessions::default();
+        assert!(sessions.opened(5, 1));
+        let (place, mut session) = sessions.hold(5).unwrap();
+        std::thread::scope(|scope| {
+            let opens = scope.spawn(|| sessions.opened(5, 2));
+            place.close(&mut session);
+            drop(session);
+            assert!(opens.join().unwrap());
+        });
+        assert_eq!(sessions.get(5).map(Place::slot), Some(2));
     }
 
     #[test]
@@ -228,7 +259,7 @@ mod tests {
                         let guard = place.lock();
                         assert!(place.is(handle) && place.slot() == thread);
                         drop(guard);
-                        sessions.closed(handle);
+                        close(sessions, handle);
                         assert!(sessions.get(handle).is_none() && !place.is(handle));
                     }
                 });

@@ -14,7 +14,7 @@ const MARK: u8 = 0xa5;
 ///
 /// A child that shares its parent's memory (`vfork`, `CLONE_VM`) sees the mark: it is the same memory.
 #[derive(Debug)]
-pub struct ForkGuard {
+pub(crate) struct ForkGuard {
     page: NonNull<AtomicU8>,
     length: usize,
 }
@@ -29,7 +29,7 @@ impl ForkGuard {
     ///
     /// # Errors
     /// [`LinuxError`] where the kernel does not give the page, or cannot wipe it on fork.
-    pub fn new() -> Result<Self, LinuxError> {
+    pub(crate) fn new() -> Result<Self, LinuxError> {
         let length = usize::try_from(page_size()?).map_err(|_| LinuxError::Range { call: "sysconf" })?;
         // SAFETY: a new private mapping at an address of the kernel's choice; no existing memory is touched.
         let address = unsafe {
@@ -56,12 +56,12 @@ impl ForkGuard {
     }
 
     /// Marks this process.
-    pub fn mark(&self) {
+    pub(crate) fn mark(&self) {
         self.flag().store(MARK, Ordering::Release);
     }
 
     /// Whether this process was marked; false in a child, until it marks itself.
-    pub fn is_marked(&self) -> bool {
+    pub(crate) fn is_marked(&self) -> bool {
         self.flag().load(Ordering::Acquire) == MARK
     }
 

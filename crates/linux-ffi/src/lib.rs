@@ -3,13 +3,17 @@
 //! Nothing here starts a thread, takes a lock or writes anywhere: it runs in other people's processes.
 
 mod clock;
+mod environment;
 mod error;
 mod fork_guard;
+pub mod loader;
 mod memory;
+mod of_process;
 mod process;
 
 pub use clock::boottime_ms;
+pub use environment::with_variable;
 pub use error::LinuxError;
-pub use fork_guard::ForkGuard;
 pub use memory::page_size;
+pub use of_process::OfProcess;
 pub use process::{dumpable, is_secure_execution};

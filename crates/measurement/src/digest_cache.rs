@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use attestation::digest::Digest;
-use parking_lot::Mutex;
+use locks::Mutex;
 use rustix::fs::Stat;
 
 use crate::files::FileIdentity;

@@ -42,5 +42,7 @@ pub use error::MeasurementError;
 pub use files::measure_file;
 pub use hashing::Hashing;
 pub use host::{boot_id, host_name};
+pub use loader_cache::cached_libraries;
+pub use needed::soname;
 pub use process::{Request, measure_object, measure_self};
 pub use program::{Program, measure_program};

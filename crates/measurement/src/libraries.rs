@@ -13,10 +13,9 @@ use attestation::digest::escape;
 use crate::elf::Machine;
 use crate::error::MeasurementError;
 use crate::files::{FileIdentity, OpenedFile};
-use crate::loader_cache::LoaderCache;
+use crate::loader_cache::{CACHE, LoaderCache};
 use crate::needed::Object;
 
-const CACHE: &str = "/etc/ld.so.cache";
 const PRELOAD: &str = "/etc/ld.so.preload";
 const MAX_OBJECTS: usize = 1024;
 /// The loader's own, by machine (`e_machine`): Debian's first, then what others have.

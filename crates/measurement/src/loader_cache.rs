@@ -2,14 +2,30 @@
 //! since 2.32.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
+pub(crate) const CACHE: &str = "/etc/ld.so.cache";
 const HEADER: usize = 48;
 const ENTRY: usize = 24;
 const MAX_CACHE: u64 = 16 << 20;
+
+/// The system's cache: names and the paths that stand for them, those that count on some processors only included.
+/// Nothing where it cannot be read or understood.
+pub fn cached_libraries() -> Option<Vec<(Vec<u8>, PathBuf)>> {
+    let places = LoaderCache::read(Path::new(CACHE)).ok()??.places;
+    let path = |place: Place| PathBuf::from(OsString::from_vec(place.path));
+    Some(
+        places
+            .into_iter()
+            .flat_map(|(name, places)| places.into_iter().map(move |place| (name.clone(), path(place))))
+            .collect(),
+    )
+}
 
 /// One path for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +105,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const CACHE: &str = "/etc/ld.so.cache";
-
     #[test]
     fn it_says_what_ldconfig_says() {
         let cache = LoaderCache::read(Path::new(CACHE)).unwrap().unwrap();
@@ -105,6 +119,7 @@ mod tests {
             count += 1;
         }
         assert!(count > 10);
+        assert_eq!(cached_libraries().unwrap().len(), count);
         assert_eq!(cache.places.values().map(Vec::len).sum::<usize>(), count);
     }
 

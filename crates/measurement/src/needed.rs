@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
 use crate::elf::{Elf, Machine, part};
 
@@ -101,6 +102,11 @@ impl Object {
     }
 }
 
+/// The name by which other objects need a library (`DT_SONAME`); nothing where it has none, or where that cannot be read.
+pub fn soname(path: &Path) -> Option<Vec<u8>> {
+    Object::read(&File::open(path).ok()?).ok()??.soname
+}
+
 /// Where in the file the memory at `address` comes from.
 fn in_file(elf: &Elf, address: u64) -> Option<u64> {
     elf.segments.iter().filter(|segment| segment.kind == PT_LOAD).find_map(|segment| {
@@ -149,6 +155,14 @@ mod tests {
         assert!(object.interpreter.unwrap().starts_with(b"/lib"));
         assert_eq!(object.needed, [b"libc.so.6"]);
         assert!(!object.without_default);
+    }
+
+    #[test]
+    fn a_library_is_needed_by_its_own_name() {
+        assert_eq!(soname(Path::new("/lib/x86_64-linux-gnu/libm.so.6")).unwrap(), b"libm.so.6");
+        for path in ["/usr/bin/env", "/etc/passwd", "/nonexistent"] {
+            assert_eq!(soname(Path::new(path)), None, "{path}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 mod names;
 mod parameters;
 
-pub use parameters::{HandleField, Parameter, When, parameter};
+pub use parameters::{HandleField, Parameter, When, message_parameter_is_unclear, parameter};
 
 use crate::Use;
 

@@ -39,7 +39,7 @@ pub enum NonceState {
     Expired,
     /// It was given to this key for this attester, and this is its first use.
     Fresh,
-    /// It was never given to this key and attester, or so long ago that it is forgotten.
+    /// It was never given to this key and attester, or before the server was started.
     Unknown,
     /// It has been used before.
     Used,

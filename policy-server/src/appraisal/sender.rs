@@ -40,7 +40,8 @@ pub(super) fn check_nonce(nonce: NonceState) -> Result<(), Refused> {
         NonceState::Fresh => None,
         NonceState::Expired => Some(ReasonCode::NonceExpired.because("the challenge is too old")),
         NonceState::Unknown => {
-            Some(ReasonCode::NonceUnknown.because("the challenge was not given to this key and attester"))
+            let detail = "the challenge was not given to this key and attester since the server was started";
+            Some(ReasonCode::NonceUnknown.because(detail))
         }
         NonceState::Used => Some(ReasonCode::NonceUsed.because("the challenge was answered before")),
     };

@@ -19,7 +19,7 @@ use crate::random;
 use crate::state::Server;
 use crate::store::decisions::{self, NewDecision};
 use crate::store::hsms::{self, EnrolledKey};
-use crate::store::{Connection, commit, nonces, tokens};
+use crate::store::{Connection, commit, tokens};
 use crate::text;
 
 /// Most refusals by the gate in one request.
@@ -149,7 +149,8 @@ impl Received<'_> {
         let claims = self.evidence.claims();
         let kid = self.evidence.key_id();
         let cnf = claims.cnf.jwk.thumbprint();
-        let nonce = nonces::consume(connection, &claims.eat_nonce, kid, &cnf, self.now).await?;
+        let challenges = &server.challenges;
+        let nonce = challenges.consume(&claims.eat_nonce, kid, &cnf, challenges.now())?;
         // Read again inside the transaction: it may have been suspended since the signature was checked.
         let key = hsms::find(connection, kid).await?;
         let key = key.ok_or_else(|| ServerError::NotFound("such attestation key any more".to_owned()))?;

@@ -1,7 +1,6 @@
 //! `POST /v1/challenge`: a nonce for evidence or for enrolment.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use attestation::api::{Challenge, ChallengeRequest};
 use attestation::base64url;
@@ -9,14 +8,11 @@ use axum::Json;
 use axum::extract::State;
 
 use super::body;
-use crate::clock;
+use crate::challenges::LIFETIME_S;
 use crate::error::ServerError;
-use crate::random;
 use crate::state::Server;
-use crate::store::{commit, nonces};
 
-/// `POST /v1/challenge`. Anybody may ask, since an enrolling key is unknown; approved keys have their own share
-/// of the nonces.
+/// `POST /v1/challenge`. Anybody may ask, since an enrolling key is unknown: nothing is kept of the answer.
 pub async fn post(
     State(server): State<Arc<Server>>,
     body::Json(request): body::Json<ChallengeRequest>,
@@ -28,14 +24,7 @@ pub async fn post(
             )));
         }
     }
-    let now = clock::now()?;
-    let nonce = random::secret()?;
-    if server.challenges.fetch_add(1, Ordering::Relaxed) % nonces::TIDY_EVERY == 0 {
-        let mut transaction = server.store.write().await?;
-        nonces::tidy(&mut transaction, now).await?;
-        commit(transaction).await?;
-    }
-    let mut statement = server.store.write_once().await?;
-    nonces::add(&mut statement, &nonce, &request.kid, &request.cnf, now).await?;
-    Ok(Json(Challenge { nonce: nonce.to_string(), expires_in: nonces::LIFETIME_S }))
+    let challenges = &server.challenges;
+    let nonce = challenges.give(&request.kid, &request.cnf, challenges.now())?;
+    Ok(Json(Challenge { nonce, expires_in: LIFETIME_S }))
 }

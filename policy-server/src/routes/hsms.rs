@@ -16,7 +16,7 @@ use crate::error::ServerError;
 use crate::state::Server;
 use crate::store::hsms::EnrolledKey;
 use crate::store::meta::{self, Counter};
-use crate::store::{commit, hsms, nonces};
+use crate::store::{commit, hsms};
 use crate::text;
 
 /// Longest field of a token's description, in bytes; PKCS#11 has at most 32, escaped at most four times that.
@@ -42,14 +42,14 @@ pub async fn enroll(
     let now = clock::now()?;
     let key = enrolled_key(&enrollment, now)?;
     let fingerprint = &key.record.fingerprint;
-    let mut transaction = server.store.write().await?;
-    let nonce = &enrollment.claims().eat_nonce;
-    let state = nonces::consume(&mut transaction, nonce, fingerprint, fingerprint, now).await?;
+    let (nonce, challenges) = (&enrollment.claims().eat_nonce, &server.challenges);
+    let state = challenges.consume(nonce, fingerprint, fingerprint, challenges.now())?;
     if state != NonceState::Fresh {
         return Err(ServerError::Conflict(
             "the challenge in the proof is unknown, used or too old; ask for a new one".to_owned(),
         ));
     }
+    let mut transaction = server.store.write().await?;
     let answer = match hsms::find(&mut transaction, fingerprint).await? {
         Some(known) => {
             let (old, new) = (&known.record, &key.record);

@@ -65,8 +65,12 @@ pub struct Revision {
 /// # Errors
 /// [`StoreError`].
 pub async fn revision(connection: &mut Connection) -> Result<Revision, StoreError> {
-    Ok(Revision {
-        policy: value(connection, Counter::PolicyRevision).await?,
-        epoch: value(connection, Counter::Epoch).await?,
-    })
+    let (policy, epoch): (i64, i64) = sqlx::query_as(
+        "SELECT policy.value, epoch.value FROM meta policy, meta epoch WHERE policy.name = $1 AND epoch.name = $2",
+    )
+    .bind(Counter::PolicyRevision.name())
+    .bind(Counter::Epoch.name())
+    .fetch_one(connection)
+    .await?;
+    Ok(Revision { policy: loaded("meta.value", policy)?, epoch: loaded("meta.value", epoch)? })
 }

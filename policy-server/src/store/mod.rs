@@ -7,7 +7,6 @@ pub mod grants;
 pub mod hsms;
 pub mod library_sets;
 pub mod meta;
-pub mod nonces;
 pub mod retired_files;
 pub mod tokens;
 pub mod versions;
@@ -105,7 +104,8 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
+        // A connection to a file in this machine does not die between two requests: nobody need ask.
+        let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false);
         let writer = pool()
             .max_connections(1)
             .after_release(|connection, _| Box::pin(is_idle(connection)))
@@ -124,14 +124,6 @@ impl Store {
     /// Where the writing connection does not become free in time.
     pub async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
-    }
-
-    /// The writing connection, for one statement that is a transaction of its own.
-    ///
-    /// # Errors
-    /// Where it does not become free in time.
-    pub async fn write_once(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
-        Ok(self.writer.acquire().await?)
     }
 
     /// A reading connection, for one statement.

@@ -88,10 +88,9 @@ async fn nonce_reused_for_other_evidence() {
 async fn nonce_too_old() {
     let installation = Installation::new().await;
     let host = installation.approved_program().await;
-    let nonce = installation.challenge(&host.fingerprint(), &host.cnf.thumbprint()).await;
-    let mut transaction = installation.server.store.write().await.unwrap();
-    sqlx::query("UPDATE nonces SET expires_at = expires_at - 61").execute(&mut *transaction).await.unwrap();
-    policy_server::store::commit(transaction).await.unwrap();
+    let challenges = &installation.server.challenges;
+    let a_minute_ago = challenges.now() - 60;
+    let nonce = challenges.give(&host.fingerprint(), &host.cnf.thumbprint(), a_minute_ago).unwrap();
     let answer = installation.present(&host.evidence(&host.claims(&nonce))).await;
     assert_refused(&installation, &answer, "nonce-expired").await;
 }

@@ -15,7 +15,6 @@ mod hostile_evidence;
 mod installation;
 mod killed;
 mod load;
-mod nonces;
 mod observing;
 mod operators;
 mod process;

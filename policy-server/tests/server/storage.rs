@@ -45,18 +45,18 @@ async fn database_locked_by_another_process() {
     sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
     std::thread::scope(|scope| {
         // Several at a time: those that wait for the one connection are answered in time, too.
-        for _ in 0..6 {
-            scope.spawn(|| challenge(&running.client(), &host).unwrap().assert_problem(503, "busy"));
+        for _ in 0..7 {
+            scope.spawn(|| present(&running.client(), &evidence).unwrap().assert_problem(503, "busy"));
         }
-        scope.spawn(|| present(&running.client(), &evidence).unwrap().assert_problem(503, "busy"));
         scope.spawn(|| {
             let grant = serde_json::to_vec(&json!({"component": "signer", "terms": terms()})).unwrap();
             let answer = running.client().exchange("POST", "/v1/grants", Some(&admin), grant);
             answer.unwrap().assert_problem(503, "busy")
         });
     });
-    // Reading goes on.
+    // Reading goes on, and so do challenges.
     assert_eq!(client.get::<Vec<DecisionSummary>>("/v1/decisions", &admin).unwrap().len(), 1);
+    assert!(challenge(&client, &host).unwrap().success::<Challenge>().is_some());
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     other.close().await.unwrap();
 
@@ -136,8 +136,6 @@ async fn disk_full() {
     let acknowledged = Acknowledged::default();
     let refused =
         acknowledged.attest(&client, &host, |claims| claims.submods.component.argv.clear()).unwrap();
-    let challenged: Challenge = challenge(&client, &host).unwrap().json();
-    let evidence = host.evidence(&host.claims(&challenged.nonce));
     let record: DecisionRecord = client.get(&format!("/v1/decisions/{refused}"), &admin).unwrap();
     let name = VersionName { component: "load".to_owned(), version: "1".to_owned() };
     let approve = ApproveRequest::exactly(record.summary.measurement.unwrap(), name);
@@ -149,8 +147,7 @@ async fn disk_full() {
 
     disk.fill();
     for _ in 0..3 {
-        challenge(&client, &host).unwrap().assert_problem(507, "storage-full");
-        present(&client, &evidence).unwrap().assert_problem(507, "storage-full");
+        attest(&client, &host, |_| {}).unwrap().assert_problem(507, "storage-full");
         approve().unwrap().assert_problem(507, "storage-full");
     }
     // Reading goes on, and shows that nothing was kept in part.
@@ -159,7 +156,7 @@ async fn disk_full() {
     assert_eq!(client.get::<Vec<GrantRecord>>("/v1/grants", &admin).unwrap().len(), 1);
 
     disk.free();
-    assert!(present(&client, &evidence).unwrap().success::<AttestResponse>().is_some());
+    assert!(attest(&client, &host, |_| {}).unwrap().success::<AttestResponse>().is_some());
     assert!(approve().unwrap().success::<ApproveResponse>().is_some());
     assert!(acknowledged.attest(&client, &host, |_| {}).is_some());
     assert!(running.terminate().success());
@@ -167,7 +164,7 @@ async fn disk_full() {
     // Killed while the disk is full, it starts again once there is room.
     let running = disk.start();
     disk.fill();
-    challenge(&running.client(), &host).unwrap().assert_problem(507, "storage-full");
+    attest(&running.client(), &host, |_| {}).unwrap().assert_problem(507, "storage-full");
     running.kill();
     disk.free();
     let running = disk.start();

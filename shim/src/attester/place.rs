@@ -7,7 +7,7 @@ use attestation::key_uri::KeyUri;
 use configuration::Attestation;
 use cryptoki_ffi::{ModuleError, ObjectFacts, RealModule};
 use gate::{ObjectKind, Sessions};
-use parking_lot::{RwLock, RwLockReadGuard};
+use locks::{RwLock, RwLockReadGuard};
 use zeroize::Zeroizing;
 
 use super::AttesterError;

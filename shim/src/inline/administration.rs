@@ -6,7 +6,7 @@ use attestation::key_uri::TokenIdentity;
 use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls::{self, Call};
 use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_OK, CKR_SLOT_ID_INVALID};
-use gate::{Named, Permit, Place, Subject, rules};
+use gate::{Ends, Named, Permit, Place, Subject, rules};
 use pkcs11_table::Function;
 
 use super::Inline;
@@ -19,8 +19,12 @@ impl Inline {
     }
 
     fn administer<C: Call<Permit = Permit>>(&self, call: C, session: u64) -> CK_RV {
-        let judged = self.session(session).and_then(|place| {
-            let demands = rules::administer(C::FUNCTION, [&self.token_subject(place)?]);
+        let (place, _held) = match self.hold(session) {
+            Ok(held) => held,
+            Err(rv) => return rv,
+        };
+        let judged = self.token_subject(place).and_then(|token| {
+            let demands = rules::administer(C::FUNCTION, [&token]);
             self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))
         });
         match judged {
@@ -67,12 +71,13 @@ impl Layer<calls::C_InitToken> for Inline {
             });
             match judged {
                 Ok((permit, spending)) => {
+                    let withdrawn = self.gate.withdraw(Ends::Slot(call.slot()));
                     let rv = self.module.invoke(permit, pinned);
                     self.gate.objects_changed();
                     if rv == CKR_OK {
                         spending.complete();
-                        self.gate.provenance().slot_closed(call.slot());
-                        self.gate.handles().slot_closed(call.slot());
+                    } else {
+                        self.gate.put_back(withdrawn);
                     }
                     rv
                 }
@@ -83,29 +88,40 @@ impl Layer<calls::C_InitToken> for Inline {
     }
 }
 
-impl Layer<calls::C_Login> for Inline {
-    fn call(&self, call: calls::C_Login) -> CK_RV {
-        let judged = self.session(call.session()).and_then(|place| {
-            let token = self.token_subject(place)?;
-            self.gate.login(place, call.user(), &token).map_err(|denial| self.deny(&denial))
-        });
-        match judged {
-            Ok(permit) => self.module.invoke(permit, call),
-            Err(rv) => rv,
+macro_rules! login {
+    ($($call:ident),*) => {$(
+        impl Layer<calls::$call> for Inline {
+            fn call(&self, call: calls::$call) -> CK_RV {
+                let (place, _held) = match self.hold(call.session()) {
+                    Ok(held) => held,
+                    Err(rv) => return rv,
+                };
+                let judged = self.token_subject(place).and_then(|token| {
+                    let function = Function::$call;
+                    self.gate.login(place, function, call.user(), &token).map_err(|denial| self.deny(&denial))
+                });
+                match judged {
+                    Ok(permit) => self.module.invoke(permit, call),
+                    Err(rv) => rv,
+                }
+            }
         }
-    }
+    )*};
 }
+
+login!(C_Login, C_LoginUser);
 
 impl Layer<calls::C_Logout> for Inline {
     fn call(&self, call: calls::C_Logout) -> CK_RV {
-        let place = match self.session(call.session()) {
-            Ok(place) => place,
+        let (place, _held) = match self.hold(call.session()) {
+            Ok(held) => held,
             Err(rv) => return rv,
         };
+        let withdrawn = self.gate.withdraw(Ends::Private { slot: place.slot() });
         let rv = self.forward_open(call);
         self.gate.objects_changed();
-        if rv == CKR_OK {
-            self.gate.provenance().logged_out(place.slot());
+        if rv != CKR_OK {
+            self.gate.put_back(withdrawn);
         }
         rv
     }

@@ -13,8 +13,8 @@ use crate::layer::Layer;
 impl Layer<calls::C_GetAttributeValue> for Inline {
     fn call(&self, call: calls::C_GetAttributeValue) -> CK_RV {
         let function = Function::C_GetAttributeValue;
-        let place = match self.session(call.session()) {
-            Ok(place) => place,
+        let (place, _held) = match self.hold(call.session()) {
+            Ok(held) => held,
             Err(rv) => return rv,
         };
         if trust_token::is_one(call.object()) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, Stated, TemplateView, kind_of};
 use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_GENERAL_ERROR, CKR_OK};
-use gate::{Demands, Mechanism, Named, NewObject, ObjectKind, Permit, Place, Refusal, Subject, rules};
+use gate::{Demands, Ends, Mechanism, Named, NewObject, ObjectKind, Permit, Place, Refusal, Subject, rules};
 use pkcs11_table::Function;
 
 use super::{Inline, delivered};
@@ -153,7 +153,7 @@ impl Layer<calls::C_GenerateKey> for Inline {
     fn call(&self, call: calls::C_GenerateKey) -> CK_RV {
         call.pinned(|mechanism, template, pinned| {
             let function = Function::C_GenerateKey;
-            let result = self.session(call.session()).and_then(|place| {
+            let result = self.hold(call.session()).and_then(|(place, _held)| {
                 let caller = Caller { function, place, session: call.session() };
                 self.gate.prepare();
                 let kind = self.planned_kind(caller, template, ObjectKind::SecretKey)?;
@@ -177,7 +177,7 @@ impl Layer<calls::C_GenerateKeyPair> for Inline {
     fn call(&self, call: calls::C_GenerateKeyPair) -> CK_RV {
         call.pinned(|mechanism, public, private, pinned| {
             let function = Function::C_GenerateKeyPair;
-            let result = self.session(call.session()).and_then(|place| {
+            let result = self.hold(call.session()).and_then(|(place, _held)| {
                 let caller = Caller { function, place, session: call.session() };
                 self.gate.prepare();
                 let of = (place, call.session());
@@ -209,10 +209,9 @@ impl Layer<calls::C_GenerateKeyPair> for Inline {
                     });
                 if let Err((rv, other)) = accounted {
                     // Half a pair is of no use to anybody.
+                    drop(self.gate.withdraw(Ends::Object { slot: place.slot(), object: other }));
                     self.module.destroy(call.session(), other);
                     self.gate.objects_changed();
-                    self.gate.provenance().destroyed(place.slot(), other);
-                    self.gate.handles().destroyed(place.slot(), other);
                     return Err(rv);
                 }
                 spending.complete();

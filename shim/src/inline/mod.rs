@@ -1,10 +1,14 @@
 //! Inline mode: the gate in the application's own process, in front of the real module in the same process.
 
 mod administration;
+mod asynchronous;
 mod attributes;
+mod cancelling;
 mod creation;
 mod digests;
+mod encapsulation;
 mod lookup;
+mod messages;
 mod objects;
 mod open;
 mod operations;
@@ -12,39 +16,26 @@ mod sessions;
 mod slots;
 mod state;
 mod trust_token;
-mod under_way;
 mod wrapping;
 
 use std::ffi::CStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use attestation::key_uri::TokenIdentity;
 use configuration::Configuration;
 use cryptoki_ffi::calls;
-use cryptoki_ffi::{CK_RV, DenyCode, ModuleError, RealModule, denial_rv};
-use cryptoki_sys::{
-    CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_FUNCTION_FAILED, CKR_GENERAL_ERROR,
-    CKR_OK, CKR_SESSION_HANDLE_INVALID,
-};
-use gate::{Denial, Gate, Open, Place, Scope, Session, Sessions, Settings, rules};
-use linux_ffi::ForkGuard;
-use parking_lot::MutexGuard;
+use cryptoki_ffi::{CK_RV, DenyCode, Interface, ModuleError, RealModule, denial_rv};
+use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_HANDLE_INVALID};
+use gate::{Denial, Gate, Held, Limits, Open, Place, Scope, Sessions, Settings, rules};
 
 use crate::attester::{AttestationPlace, InlineAttester};
 use crate::error::StartError;
 use crate::exports;
+use crate::interfaces;
 use crate::log::Log;
-
-use under_way::{Entered, UnderWay};
-
-/// How long `C_Finalize` waits for calls that are under way: longer than an attestation, or generating a large key.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The layer of inline mode.
 pub(crate) struct Inline {
-    alive: ForkGuard,
-    under_way: UnderWay,
     configuration: Configuration,
     module: RealModule,
     gate: Gate,
@@ -54,11 +45,10 @@ pub(crate) struct Inline {
 }
 
 impl Inline {
-    /// Loads the real module and sets up gate and attester; nothing is forwarded yet. `former` is what was there before.
-    pub(crate) fn start(configuration: Configuration, former: Option<&Self>) -> Result<Self, StartError> {
+    /// Loads the real module and sets up gate and attester; nothing is forwarded yet. `limits` is what this process has
+    /// counted so far.
+    pub(crate) fn start(configuration: Configuration, limits: Limits) -> Result<Self, StartError> {
         let module = RealModule::load(&configuration.real_module.path, exports::own_address())?;
-        let alive = ForkGuard::new()?;
-        alive.mark();
         let log = Log::of(&configuration.log.target);
         let sessions = Arc::new(Sessions::default());
         let place =
@@ -68,38 +58,14 @@ impl Inline {
             configuration::Scope::Everything => Scope::Everything,
             configuration::Scope::Keys => Scope::Keys,
         };
-        let gate = Gate::new(Settings { clock, random, scope }, Box::new(attester), Box::new(log));
-        // A parent's locks may be held by threads that a forked child does not have.
-        let gate = match former.filter(|former| former.alive.is_marked()) {
-            Some(former) => gate.with_rates_of(&former.gate),
-            None => gate,
-        };
+        let gate = Gate::new(Settings { clock, random, scope }, Box::new(attester), Box::new(log))
+            .with_limits(limits);
         let deny_code = match configuration.gate.deny_code {
             configuration::DenyCode::FunctionRejected => DenyCode::FunctionRejected,
             configuration::DenyCode::KeyFunctionNotPermitted => DenyCode::KeyFunctionNotPermitted,
             configuration::DenyCode::Vendor => DenyCode::Vendor,
         };
-        let under_way = UnderWay::new();
-        Ok(Self { alive, under_way, configuration, module, gate, sessions, place, deny_code })
-    }
-
-    /// Initialised, and not a copy in a forked child.
-    pub(crate) fn is_open(&self) -> bool {
-        self.under_way.is_open() && self.alive.is_marked()
-    }
-
-    /// This is the copy, in a forked child, of what the parent had initialised.
-    pub(crate) fn is_of_parent(&self) -> bool {
-        self.under_way.is_open() && !self.alive.is_marked()
-    }
-
-    pub(crate) fn open(&self) {
-        self.under_way.open();
-    }
-
-    /// Lets a call in: until what it gives is dropped, the library stays initialised.
-    pub(crate) fn enter(&self) -> Option<Entered<'_>> {
-        self.alive.is_marked().then(|| self.under_way.enter()).flatten()
+        Ok(Self { configuration, module, gate, sessions, place, deny_code })
     }
 
     /// `[real_module] init_args`, where set.
@@ -107,41 +73,49 @@ impl Inline {
         Some(self.configuration.real_module.init_args.as_str()).filter(|args| !args.is_empty())
     }
 
-    /// Initialises the real module. In a forked child it may hold on to the parent's state: then that goes first.
-    pub(crate) fn initialize_module(
-        &self,
-        call: calls::C_Initialize,
-        reserved: Option<&CStr>,
-        forked: bool,
-    ) -> CK_RV {
-        match self.module.initialize(call, reserved) {
-            CKR_CRYPTOKI_ALREADY_INITIALIZED if forked => match self.module.finalize_parents() {
-                CKR_OK | CKR_CRYPTOKI_NOT_INITIALIZED => self.module.initialize(call, reserved),
-                rv => rv,
-            },
-            rv => rv,
-        }
+    /// The real module.
+    pub(crate) const fn module(&self) -> RealModule {
+        self.module
     }
 
-    /// `C_Finalize`: the real module's answer; what the gate holds is dropped where that was `CKR_OK`. Refusals that the
-    /// policy server has not heard of are delivered before, while the attestation key can still sign.
-    ///
-    /// The real module is asked once no call is under way. The standard has the application see to that (PKCS#11 2.40
-    /// section 5.4), but one that does not must gain nothing by it.
-    pub(crate) fn finalize(&self, call: calls::C_Finalize) -> CK_RV {
+    /// The interfaces that the application is told of.
+    pub(crate) fn interfaces(&self) -> Vec<&'static Interface> {
+        interfaces::in_front_of(self.module, &self.configuration)
+    }
+
+    /// Answers a `C_GetInfo` of the lists of 3.x.
+    pub(crate) fn newest_info(&self, call: calls::C_GetInfo) -> CK_RV {
+        self.module.newest_info(call)
+    }
+
+    /// Initialises the real module.
+    pub(crate) fn initialize_module(&self, call: calls::C_Initialize, reserved: Option<&CStr>) -> CK_RV {
+        self.module.initialize(call, reserved)
+    }
+
+    /// Ends, in a forked child, what the real module has copied from the parent.
+    pub(crate) fn finalize_parents(&self) -> CK_RV {
+        self.module.finalize_parents()
+    }
+
+    /// `C_Initialize` fails.
+    pub(crate) fn failed_to_start(&self, error: &StartError) {
+        Log::of(&self.configuration.log.target).failed_to_start(error);
+    }
+
+    /// Delivers refusals that the policy server has not heard of, while the attestation key can still sign.
+    pub(crate) fn say_farewell(&self) {
         self.gate.say_farewell();
-        if !self.under_way.close(PATIENCE) {
-            return CKR_FUNCTION_FAILED;
-        }
-        let rv = self.forward_open(call);
-        if rv == CKR_OK {
-            self.sessions.clear();
-            self.gate.provenance().clear();
-            self.gate.handles().clear();
-        } else {
-            self.under_way.open();
-        }
-        rv
+    }
+
+    /// `C_Finalize`, of an instance that no call is in any more: the real module's answer.
+    pub(crate) fn finalize_module(&self, call: calls::C_Finalize) -> CK_RV {
+        self.forward_open(call)
+    }
+
+    /// What the gate has counted, for the next instance.
+    pub(crate) fn limits(&self) -> Limits {
+        self.gate.limits()
     }
 
     /// Forwards a call whose row in the table is open.
@@ -160,17 +134,10 @@ impl Inline {
         }
     }
 
-    /// The application's session of that handle.
-    fn session(&self, handle: u64) -> Result<&Place, CK_RV> {
-        self.sessions.get(handle).ok_or(CKR_SESSION_HANDLE_INVALID)
-    }
-
-    /// The application's session of that handle, held: no other thread's call on it slips in between.
-    fn hold(&self, handle: u64) -> Result<(&Place, MutexGuard<'_, Session>), CK_RV> {
-        let place = self.session(handle)?;
-        let session = place.lock();
-        // It may have been closed while this thread waited.
-        if place.is(handle) { Ok((place, session)) } else { Err(CKR_SESSION_HANDLE_INVALID) }
+    /// The application's session of that handle, to be held until the real module has answered: no other thread's call on it
+    /// slips in, and it is not closed, after which the handle could be another session's.
+    fn hold(&self, handle: u64) -> Result<Held<'_>, CK_RV> {
+        self.sessions.hold(handle).ok_or(CKR_SESSION_HANDLE_INVALID)
     }
 
     fn deny(&self, denial: &Denial) -> CK_RV {

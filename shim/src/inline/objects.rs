@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, Stated, kind_of};
 use cryptoki_sys::{CK_OBJECT_HANDLE, CKR_ARGUMENTS_BAD, CKR_OBJECT_HANDLE_INVALID, CKR_OK};
-use gate::{NewObject, ObjectKind, Subject, rules};
+use gate::{Ends, NewObject, ObjectKind, Subject, rules};
 use pkcs11_table::Function;
 
 use super::creation::Caller;
@@ -21,15 +21,18 @@ impl Layer<calls::C_FindObjectsInit> for Inline {
                 Stated::Once(class) => Some(kind_of(class)),
                 Stated::Absent | Stated::Unclear => None,
             };
-            let judged = self.session(call.session()).and_then(|place| {
-                let demands = if rules::is_harmless_search(template.only_public_attributes, kind) {
-                    rules::harmless(function)
-                } else {
-                    // Of whatever object: it need not be there for the answer to tell.
-                    rules::reveal(function, [&self.token_subject(place)?])
-                };
-                self.gate.keyless(place, &demands).map_err(|denial| self.deny(&denial))
-            });
+            let (place, _held) = match self.hold(call.session()) {
+                Ok(held) => held,
+                Err(rv) => return rv,
+            };
+            let demands = if rules::is_harmless_search(template.only_public_attributes, kind) {
+                Ok(rules::harmless(function))
+            } else {
+                // Of whatever object: it need not be there for the answer to tell.
+                self.token_subject(place).map(|token| rules::reveal(function, [&token]))
+            };
+            let judged = demands
+                .and_then(|demands| self.gate.keyless(place, &demands).map_err(|denial| self.deny(&denial)));
             match judged {
                 Ok(permit) => self.module.invoke(permit, pinned),
                 Err(rv) => rv,
@@ -41,8 +44,8 @@ impl Layer<calls::C_FindObjectsInit> for Inline {
 
 impl Layer<calls::C_FindObjects> for Inline {
     fn call(&self, call: calls::C_FindObjects) -> CK_RV {
-        let place = match self.session(call.session()) {
-            Ok(place) => place,
+        let (place, _held) = match self.hold(call.session()) {
+            Ok(held) => held,
             Err(rv) => return rv,
         };
         loop {
@@ -66,11 +69,12 @@ impl Layer<calls::C_FindObjects> for Inline {
 
 impl Layer<calls::C_GetObjectSize> for Inline {
     fn call(&self, call: calls::C_GetObjectSize) -> CK_RV {
-        let visible = self
-            .session(call.session())
-            .and_then(|place| self.given_object((place, call.session()), call.object()).map(|_| place));
-        match visible {
-            Ok(place) => self.forward_keyless(call, place),
+        let (place, _held) = match self.hold(call.session()) {
+            Ok(held) => held,
+            Err(rv) => return rv,
+        };
+        match self.given_object((place, call.session()), call.object()) {
+            Ok(_) => self.forward_keyless(call, place),
             Err(rv) => rv,
         }
     }
@@ -80,7 +84,7 @@ impl Layer<calls::C_CreateObject> for Inline {
     fn call(&self, call: calls::C_CreateObject) -> CK_RV {
         call.pinned(|template, pinned| {
             let function = Function::C_CreateObject;
-            let result = self.session(call.session()).and_then(|place| {
+            let result = self.hold(call.session()).and_then(|(place, _held)| {
                 let caller = Caller { function, place, session: call.session() };
                 if let Some(handed_in) = self.hand_in(caller, &call, template) {
                     return handed_in;
@@ -106,7 +110,7 @@ impl Layer<calls::C_CopyObject> for Inline {
     fn call(&self, call: calls::C_CopyObject) -> CK_RV {
         call.pinned(|template, pinned| {
             let function = Function::C_CopyObject;
-            let result = self.session(call.session()).and_then(|place| {
+            let result = self.hold(call.session()).and_then(|(place, _held)| {
                 let caller = Caller { function, place, session: call.session() };
                 let Found { facts, subject } = self.find_to_change(caller, call.object())?;
                 let original = NewObject { named: subject.named().clone(), lasting: facts.lasting };
@@ -127,9 +131,13 @@ impl Layer<calls::C_SetAttributeValue> for Inline {
     fn call(&self, call: calls::C_SetAttributeValue) -> CK_RV {
         call.pinned(|template, pinned| {
             let function = Function::C_SetAttributeValue;
-            let result = self.session(call.session()).and_then(|place| {
-                let caller = Caller { function, place, session: call.session() };
-                let Found { facts, subject } = self.find_to_change(caller, call.object())?;
+            let (place, _held) = match self.hold(call.session()) {
+                Ok(held) => held,
+                Err(rv) => return rv,
+            };
+            let caller = Caller { function, place, session: call.session() };
+            let result = self.find_to_change(caller, call.object()).and_then(|found| {
+                let Found { facts, subject } = found;
                 let original = NewObject { named: subject.named().clone(), lasting: facts.lasting };
                 let changed = self.planned(caller, template, facts.kind, Some(&original))?;
                 // Nothing becomes an object of another class: if that is asked, the real module refuses.
@@ -158,21 +166,25 @@ impl Layer<calls::C_SetAttributeValue> for Inline {
 impl Layer<calls::C_DestroyObject> for Inline {
     fn call(&self, call: calls::C_DestroyObject) -> CK_RV {
         let function = Function::C_DestroyObject;
-        let result = self.session(call.session()).and_then(|place| {
-            let caller = Caller { function, place, session: call.session() };
-            let Found { facts, subject } = self.find_to_change(caller, call.object())?;
+        let (place, _held) = match self.hold(call.session()) {
+            Ok(held) => held,
+            Err(rv) => return rv,
+        };
+        let caller = Caller { function, place, session: call.session() };
+        let judged = self.find_to_change(caller, call.object()).and_then(|Found { facts, subject }| {
             let demands = rules::destroy(function, facts.kind, &subject);
-            let permitted = self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))?;
-            Ok((place, permitted))
+            self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))
         });
-        match result {
-            Ok((place, (permit, spending))) => {
+        match judged {
+            Ok((permit, spending)) => {
+                let withdrawn =
+                    self.gate.withdraw(Ends::Object { slot: place.slot(), object: call.object() });
                 let rv = self.module.invoke(permit, call);
                 self.gate.objects_changed();
                 if rv == CKR_OK {
                     spending.complete();
-                    self.gate.provenance().destroyed(place.slot(), call.object());
-                    self.gate.handles().destroyed(place.slot(), call.object());
+                } else {
+                    self.gate.put_back(withdrawn);
                 }
                 rv
             }

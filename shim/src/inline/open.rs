@@ -22,8 +22,8 @@ macro_rules! forward_on_session {
     ($($call:ident),*) => {$(
         impl Layer<calls::$call> for Inline {
             fn call(&self, call: calls::$call) -> CK_RV {
-                match self.session(call.session()) {
-                    Ok(_) => self.forward_open(call),
+                match self.hold(call.session()) {
+                    Ok(_held) => self.forward_open(call),
                     Err(rv) => rv,
                 }
             }
@@ -37,15 +37,16 @@ forward_on_session!(
     C_DigestFinal,
     C_DigestUpdate,
     C_FindObjectsFinal,
-    C_GetFunctionStatus
+    C_GetFunctionStatus,
+    C_GetSessionValidationFlags
 );
 
 macro_rules! forward_keyless {
     ($($call:ident),*) => {$(
         impl Layer<calls::$call> for Inline {
             fn call(&self, call: calls::$call) -> CK_RV {
-                match self.session(call.session()) {
-                    Ok(place) => self.forward_keyless(call, place),
+                match self.hold(call.session()) {
+                    Ok((place, _held)) => self.forward_keyless(call, place),
                     Err(rv) => rv,
                 }
             }

@@ -3,8 +3,10 @@
 use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
 use cryptoki_sys::{
-    CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_COUNT, CKR_SESSION_HANDLE_INVALID, CKR_SLOT_ID_INVALID,
+    CKF_ASYNC_SESSION, CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_ASYNC_NOT_SUPPORTED, CKR_SESSION_COUNT,
+    CKR_SESSION_HANDLE_INVALID, CKR_SLOT_ID_INVALID,
 };
+use gate::{Ends, Held};
 
 use super::Inline;
 use crate::layer::Layer;
@@ -13,6 +15,10 @@ impl Layer<calls::C_OpenSession> for Inline {
     fn call(&self, call: calls::C_OpenSession) -> CK_RV {
         if self.place.hides_slot(call.slot()) {
             return CKR_SLOT_ID_INVALID;
+        }
+        // What goes on there after a call has returned, nobody could judge. Before 3.x the flag means nothing.
+        if self.module.is_of_3() && call.flags() & CKF_ASYNC_SESSION != 0 {
+            return CKR_SESSION_ASYNC_NOT_SUPPORTED;
         }
         let _at_work = self.place.at_work();
         match call.with_own_place(|call| self.forward_open(call)) {
@@ -32,17 +38,10 @@ impl Layer<calls::C_OpenSession> for Inline {
 
 impl Layer<calls::C_CloseSession> for Inline {
     fn call(&self, call: calls::C_CloseSession) -> CK_RV {
-        if let Err(rv) = self.session(call.session()) {
-            return rv;
+        match self.hold(call.session()) {
+            Ok(held) => self.close(held, call.session(), || self.forward_open(call)),
+            Err(rv) => rv,
         }
-        let rv = self.forward_open(call);
-        if rv == CKR_OK {
-            self.sessions.closed(call.session());
-            if self.gate.provenance().session_closed(call.session()) {
-                self.gate.objects_changed();
-            }
-        }
-        rv
     }
 }
 
@@ -51,36 +50,64 @@ impl Layer<calls::C_CloseAllSessions> for Inline {
         if self.place.hides_slot(call.slot()) {
             return CKR_SLOT_ID_INVALID;
         }
-        let Some(rv) = self.place.while_at_rest(|| self.forward_open(call)) else {
-            return self.close_each(call.slot());
-        };
-        if rv == CKR_OK {
-            self.sessions.all_closed(call.slot());
-            self.gate.provenance().slot_closed(call.slot());
-            self.gate.handles().slot_closed(call.slot());
+        let at_once = self.place.while_at_rest(|| {
+            let sessions = self.sessions.try_hold_all(call.slot())?;
+            let withdrawn = self.gate.withdraw(Ends::Slot(call.slot()));
+            let rv = self.forward_open(call);
             self.gate.objects_changed();
-        }
-        rv
+            if rv == CKR_OK {
+                sessions.into_iter().for_each(|(place, mut session)| place.close(&mut session));
+            } else {
+                self.gate.put_back(withdrawn);
+            }
+            Some(rv)
+        });
+        at_once.flatten().unwrap_or_else(|| self.close_each(call.slot()))
     }
 }
 
 impl Inline {
-    /// Closes the sessions that the application has on a slot, and not the attester's.
+    /// Closes one session, which is held until it is forgotten: by then some modules have given its handle to another.
+    fn close(&self, (place, mut session): Held<'_>, handle: u64, forward: impl FnOnce() -> CK_RV) -> CK_RV {
+        let withdrawn = self.gate.withdraw(Ends::Session(handle));
+        let rv = forward();
+        if !withdrawn.is_empty() {
+            self.gate.objects_changed();
+        }
+        // The real module ends sessions by itself where a token is removed.
+        if matches!(rv, CKR_OK | CKR_SESSION_HANDLE_INVALID) {
+            place.close(&mut session);
+        } else {
+            self.gate.put_back(withdrawn);
+        }
+        rv
+    }
+
+    /// Closes the sessions that the application has on a slot, and not the attester's: those first that no call is under way
+    /// on, then, as their calls end, the others.
     fn close_each(&self, slot: u64) -> CK_RV {
         if let Err(rv) = self.token(slot) {
             return rv;
         }
         let mut result = CKR_OK;
-        for session in self.sessions.on_slot(slot) {
-            match self.module.close(session) {
-                CKR_OK | CKR_SESSION_HANDLE_INVALID => {
-                    self.sessions.closed(session);
-                    self.gate.provenance().session_closed(session);
-                }
-                rv => result = rv,
+        let mut close = |handle, held| match self.close(held, handle, || self.module.close(handle)) {
+            CKR_OK | CKR_SESSION_HANDLE_INVALID => {}
+            rv => result = rv,
+        };
+        let all = self.sessions.on_slot(slot);
+        for handle in &all {
+            if let Some(held) = self.sessions.try_hold(*handle) {
+                close(*handle, held);
             }
         }
-        self.gate.handles().slot_closed(slot);
+        for handle in all {
+            if let Some(held) = self.sessions.hold(handle) {
+                close(handle, held);
+            }
+        }
+        if result == CKR_OK {
+            drop(self.gate.withdraw(Ends::Slot(slot)));
+        }
         self.gate.objects_changed();
         result
     }
@@ -88,10 +115,8 @@ impl Inline {
 
 impl Layer<calls::C_GetSessionInfo> for Inline {
     fn call(&self, call: calls::C_GetSessionInfo) -> CK_RV {
-        let place = match self.session(call.session()) {
-            Ok(place) => place,
-            Err(rv) => return rv,
-        };
+        // Not held: it does nothing to a session, and tells of no other than how it stands. So it waits for no call, either.
+        let Some(place) = self.sessions.get(call.session()) else { return CKR_SESSION_HANDLE_INVALID };
         let rv = self.forward_open(call);
         if rv == CKR_OK && place.last_denial() != 0 {
             call.set_device_error(place.last_denial());

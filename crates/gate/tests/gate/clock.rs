@@ -59,7 +59,7 @@ fn a_new_session_or_a_call_at_once_is_no_way_around_a_clock_that_went_backwards(
     bench.once(&destroy).unwrap();
     set_clock(clock().map(|now| now - 1));
     assert_eq!(bench.once(&destroy).unwrap_err().refusal(), &Refusal::ClockBackwards);
-    bench.sessions.closed(crate::world::SESSION);
+    bench.close();
     assert!(bench.sessions.opened(crate::world::SESSION, crate::world::SLOT));
     assert_eq!(bench.sign(ECDSA, "granted").unwrap_err().refusal(), &Refusal::ClockBackwards);
     pass(1);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use attestation::grant::{Grant, Operation};
 use attestation::key_uri::ObjectClass;
-use gate::{Mechanism, NewObject, Refusal, Subject, rules};
+use gate::{Ends, Mechanism, NewObject, Refusal, Subject, rules};
 use pkcs11_table::Function;
 
 use crate::world::{
@@ -204,7 +204,11 @@ fn an_object_of_a_session_that_nobody_made_is_unaccounted() {
     let named = || named(ObjectClass::Private, "granted");
     assert!(provenance.subject(SLOT, 20, named(), false).is_err());
     derived(&bench, "granted", false, &[key("granted")]);
-    assert!(provenance.session_closed(SESSION));
-    assert!(!provenance.session_closed(SESSION), "once");
+    let withdrawn = bench.gate.withdraw(Ends::Session(SESSION));
+    assert!(!withdrawn.is_empty());
+    assert!(bench.gate.withdraw(Ends::Session(SESSION)).is_empty(), "once");
+    bench.gate.put_back(withdrawn);
+    assert!(provenance.subject(SLOT, 20, named(), false).is_ok(), "the session was not closed");
+    drop(bench.gate.withdraw(Ends::Session(SESSION)));
     assert!(provenance.subject(SLOT, 20, named(), false).is_err());
 }

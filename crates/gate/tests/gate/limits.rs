@@ -5,7 +5,7 @@ use std::sync::Arc;
 use attestation::grant::{Grant, Operation, Rate};
 use attestation::key_uri::ObjectClass;
 use gate::{Subject, rules};
-use pkcs11_table::{Function, Use};
+use pkcs11_table::{Form, Function, Use};
 
 use crate::world::{Answer, Bench, ECDSA, LIFETIME_MS, clock, grant, key, named, pass, token_with};
 
@@ -59,6 +59,17 @@ fn what_runs_counts_until_it_fails() {
 }
 
 #[test]
+fn an_operation_is_limited_where_it_has_a_place_in_a_rate() {
+    let is_limited = |grants| {
+        let bench = bench(grants);
+        bench.sign(ECDSA, "granted").unwrap();
+        bench.session().running(Use::Sign, Form::Plain).unwrap().is_limited()
+    };
+    assert!(is_limited(vec![rated(None, Some(1))]));
+    assert!(!is_limited(vec![grant(&[Operation::Sign])]));
+}
+
+#[test]
 fn an_init_that_the_real_module_refuses_is_given_back() {
     let bench = bench(vec![rated(None, Some(1))]);
     for _ in 0..3 {
@@ -76,7 +87,7 @@ fn an_init_that_the_real_module_refuses_is_given_back() {
 fn a_session_that_is_closed_gives_back_what_ran() {
     let bench = bench(vec![rated(None, Some(1))]);
     bench.sign(ECDSA, "granted").unwrap();
-    bench.sessions.closed(crate::world::SESSION);
+    bench.close();
     assert!(bench.sessions.opened(crate::world::SESSION, crate::world::SLOT));
     bench.sign(ECDSA, "granted").unwrap();
 }

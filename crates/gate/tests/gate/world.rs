@@ -17,8 +17,8 @@ use gate::{
     FailureKind, Gate, Mechanism, Named, Permit, Place, Recorder, Scope, Session, Sessions, Settings,
     Subject,
 };
-use parking_lot::{Mutex, MutexGuard};
-use pkcs11_table::{Function, Use};
+use locks::{Mutex, MutexGuard};
+use pkcs11_table::{Form, Function, Use};
 
 pub const ECDSA: u64 = 0x1041;
 pub const RSA_X_509: u64 = 3;
@@ -111,6 +111,12 @@ impl Bench {
         self.sessions.get(SESSION).expect("opened")
     }
 
+    /// The application closes the session.
+    pub fn close(&self) {
+        let (place, mut session) = self.sessions.hold(SESSION).expect("opened");
+        place.close(&mut session);
+    }
+
     pub fn session(&self) -> MutexGuard<'_, Session> {
         self.place().lock()
     }
@@ -163,12 +169,12 @@ impl Bench {
 
     /// Ends what was begun by `used`, as if it had completed.
     pub fn complete(&self, used: Use) {
-        self.session().ended(used).expect("it runs").complete();
+        self.session().ended(used, Form::Plain).expect("it runs").complete();
     }
 
     /// Ends what was begun by `used`, as if it had failed.
     pub fn fail(&self, used: Use) {
-        drop(self.session().ended(used).expect("it runs"));
+        drop(self.session().ended(used, Form::Plain).expect("it runs"));
     }
 
     /// A call that does its work at once; what it took of rates is used up. Says for which function the permit was.

@@ -1,0 +1,102 @@
+//! The life that real applications have: they initialise from many threads and many times, unload, offer mutexes of their
+//! own, forbid threads, and end anyhow. The same program sees the same on the vendor's module, or better.
+
+use e2e::client::run;
+use e2e::pkcs11_tool::DEMO_EC;
+use e2e::{Application, Approval, Finished, Stack, Tool};
+
+#[test]
+fn of_many_that_initialise_at_once_one_does() {
+    let stack = Stack::up();
+    Application::approved(&stack).must_play(&["initialise-at-once"]);
+}
+
+#[test]
+fn a_process_that_initialises_again_and_again_does_not_grow() {
+    let stack = Stack::up();
+    let growth = |finished: Finished| -> (i64, i64) {
+        let text = finished.must_succeed().text();
+        let mut numbers = text.split_whitespace().map(|number| number.parse().expect("a number"));
+        (numbers.next().expect("KiB"), numbers.next().expect("mappings"))
+    };
+    let application = Application::approved(&stack);
+    let [direct, shimmed] = application.on_both(&["again-and-again", "400"]).map(growth);
+    // An instance is more than 10 KiB: 300 of them would not go unseen.
+    assert!(shimmed.0 < direct.0 + 1024, "KiB, mappings: directly {direct:?}, through the shim {shimmed:?}");
+    assert!(shimmed.1 < direct.1 + 8, "KiB, mappings: directly {direct:?}, through the shim {shimmed:?}");
+}
+
+#[test]
+fn users_of_one_process_share_one_library() {
+    let stack = Stack::up();
+    let [direct, shimmed] = Application::approved(&stack).on_both(&["several-users"]);
+    assert_eq!(direct.must_succeed().text(), shimmed.must_succeed().text());
+}
+
+#[test]
+fn a_library_that_was_closed_and_opened_again_goes_on() {
+    let stack = Stack::up();
+    Application::approved(&stack).must_play(&["unload-and-load"]);
+}
+
+#[test]
+fn arguments_of_initialising_come_to_the_same_as_directly() {
+    let stack = Stack::up();
+    let [direct, shimmed] = Application::approved(&stack).on_both(&["mutexes"]);
+    let (direct, shimmed) = (direct.must_succeed().text(), shimmed.must_succeed().text());
+    assert_eq!(direct, shimmed);
+    assert!(direct.lines().any(|line| line.contains("mutexes made, locked once at least")), "{direct}");
+    assert!(direct.lines().any(|line| line.contains("C_Initialize 0x7")), "{direct}");
+}
+
+#[test]
+fn attesting_and_signing_make_no_thread() {
+    let stack = Stack::up();
+    Application::approved(&stack).must_play(&["no-thread-is-made"]);
+}
+
+#[test]
+fn threads_that_end_may_call_to_the_last() {
+    let stack = Stack::up();
+    Application::approved(&stack).must_play(&["thread-local"]);
+}
+
+/// Each by its number: nobody finalises; a handler at exit does so that was registered before the module was initialised, or
+/// after; one does while other threads are inside calls; a thread outlives the main one.
+#[test]
+fn processes_end_as_they_do_directly() {
+    let stack = Stack::up();
+    let application = Application::approved(&stack);
+    for kind in ["0", "2", "3", "6"] {
+        let [direct, shimmed] = application.on_both(&["ending", kind]);
+        assert_eq!(direct.must_succeed().text(), shimmed.must_succeed().text(), "{kind}");
+    }
+    // Directly, SoftHSM crashes more often than not.
+    let text = application.must_play(&["ending", "5"]).text();
+    assert_eq!(text, "main returns\nC_Finalize at exit: 0\n");
+}
+
+#[test]
+fn a_process_may_end_while_a_thread_attests() {
+    let stack = Stack::up();
+    let (configuration, port) = stack.silent_configuration();
+    let application = Application::compiled(&stack);
+    let mut scene = application.scene(stack.shim(), &["ending", "7", &port.to_string()]);
+    assert_eq!(run(scene.env("TRUSTSHIM_CONFIG", configuration)).must_succeed().text(), "main ends\n");
+}
+
+#[test]
+fn a_client_signs_whose_allocator_is_not_the_c_librarys() {
+    let stack = Stack::up();
+    let tool = Tool::copied(&stack, "tool");
+    let preloaded = || {
+        let mut command = tool.sign_command();
+        command.env("LD_PRELOAD", "libjemalloc.so.2");
+        command
+    };
+    tool.must_be_refused(&mut preloaded());
+    let measured = stack.explain_last().to_string();
+    assert!(measured.contains("libjemalloc.so.2"), "it was not preloaded: {measured}");
+    stack.approve_last(&Approval::of("tool", DEMO_EC, "sign").with(&["--any-arguments"]));
+    tool.must_sign(&mut preloaded());
+}
