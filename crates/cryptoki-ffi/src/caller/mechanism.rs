@@ -3,6 +3,8 @@
 use cryptoki_sys::*;
 use pkcs11_table::{HandleField, Parameter, When, parameter};
 
+use super::copied::Copied;
+
 /// What was read of a mechanism.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MechanismView {
@@ -26,8 +28,8 @@ pub enum ParameterNames {
 pub(super) struct PinnedMechanism {
     mechanism: CK_MECHANISM,
     view: MechanismView,
-    /// What `mechanism.pParameter` points to, where it was copied. In words, so that it is aligned.
-    _parameter: Option<Box<[u64]>>,
+    /// What `mechanism.pParameter` points to, where it was copied.
+    _parameter: Option<Copied>,
 }
 
 impl PinnedMechanism {
@@ -54,17 +56,14 @@ impl PinnedMechanism {
             Parameter::Unknown if length < size_of::<CK_OBJECT_HANDLE>() => (none, None),
             Parameter::Unknown => (ParameterNames::Unclear, None),
             Parameter::Handles { size, fields } if length == size => {
-                let mut words = vec![0_u64; size.div_ceil(size_of::<u64>())].into_boxed_slice();
-                // SAFETY: the caller says that the parameter has `size` bytes, and the words have room for as many.
-                unsafe {
-                    words
-                        .as_mut_ptr()
-                        .cast::<u8>()
-                        .copy_from_nonoverlapping(mechanism.pParameter.cast::<u8>(), size);
-                }
-                mechanism.pParameter = words.as_mut_ptr().cast();
-                let objects = fields.iter().filter_map(|field| handle(&words, *field)).collect();
-                (ParameterNames::Objects(objects), Some(words))
+                // SAFETY: the caller says that the parameter has `size` bytes.
+                let mut copy = unsafe { Copied::of(mechanism.pParameter, size) };
+                mechanism.pParameter = copy.as_mut_ptr();
+                let objects = fields.iter().filter_map(|field| {
+                    // SAFETY: a copy of the mechanism's structure, in which the caller has filled in the fields.
+                    unsafe { handle(&copy, *field) }
+                });
+                (ParameterNames::Objects(objects.collect()), Some(copy))
             }
             // Of another version of the structure, perhaps: where the handles are then, nobody can tell.
             Parameter::Handles { .. } => (ParameterNames::Unclear, None),
@@ -82,15 +81,19 @@ impl PinnedMechanism {
 }
 
 /// The handle in a structure, if it counts; all handles and numbers lie at multiples of eight.
-fn handle(words: &[u64], field: HandleField) -> Option<CK_OBJECT_HANDLE> {
-    let word = |offset: usize| words.get(offset / 8).copied().unwrap_or_default();
-    let byte = |offset: usize| word(offset).to_ne_bytes().get(offset % 8).copied().unwrap_or_default();
-    let counts = match field.when {
-        When::Always => true,
-        When::Flag(offset) => byte(offset) != CK_FALSE,
-        When::Unless(offset, values) => !values.contains(&word(offset)),
-    };
-    Some(word(field.offset)).filter(|handle| counts && *handle != CK_INVALID_HANDLE)
+///
+/// # Safety
+/// The field, where it counts, and what it counts by are written; what lies between fields need not be.
+unsafe fn handle(structure: &Copied, field: HandleField) -> Option<CK_OBJECT_HANDLE> {
+    // SAFETY: by the promise above, for each of the three.
+    unsafe {
+        let counts = match field.when {
+            When::Always => true,
+            When::Flag(offset) => structure.byte(offset)? != CK_FALSE,
+            When::Unless(offset, values) => !values.contains(&structure.word(offset)?),
+        };
+        if counts { structure.word(field.offset).filter(|handle| *handle != CK_INVALID_HANDLE) } else { None }
+    }
 }
 
 #[cfg(test)]

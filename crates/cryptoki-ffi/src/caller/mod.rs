@@ -2,6 +2,7 @@
 
 mod answers;
 mod completion;
+mod copied;
 mod mechanism;
 mod template;
 

@@ -2,6 +2,7 @@
 
 use cryptoki_sys::*;
 
+use super::copied::Copied;
 use crate::attributes::is_public_attribute;
 
 /// Templates longer than this are refused; the largest that clients send have some dozens of attributes.
@@ -44,7 +45,7 @@ pub(super) struct PinnedTemplate {
     is_null: bool,
     view: TemplateView,
     /// What the attributes in question point to.
-    _values: Vec<Box<[u8]>>,
+    _values: Vec<Copied>,
 }
 
 impl PinnedTemplate {
@@ -99,7 +100,7 @@ pub(super) unsafe fn attributes(first: *const CK_ATTRIBUTE, count: CK_ULONG) -> 
 unsafe fn take(
     kind: CK_ATTRIBUTE_TYPE,
     attributes: &mut [CK_ATTRIBUTE],
-    values: &mut Vec<Box<[u8]>>,
+    values: &mut Vec<Copied>,
 ) -> Stated<Vec<u8>> {
     let mut of_kind = attributes.iter_mut().filter(|attribute| attribute.type_ == kind);
     let Some(attribute) = of_kind.next() else { return Stated::Absent };
@@ -110,13 +111,14 @@ unsafe fn take(
     if length > LONGEST || (attribute.pValue.is_null() && length > 0) {
         return Stated::Unclear;
     }
-    let mut value = vec![0_u8; length].into_boxed_slice();
-    if length > 0 {
-        // SAFETY: not NULL, hence as many bytes as the attribute says, by the caller's promise.
-        unsafe { value.as_mut_ptr().copy_from_nonoverlapping(attribute.pValue.cast::<u8>(), length) };
-        attribute.pValue = value.as_mut_ptr().cast();
+    if length == 0 {
+        return Stated::Once(Vec::new());
     }
-    let stated = value.to_vec();
+    // SAFETY: not NULL, hence as many bytes as the attribute says, by the caller's promise.
+    let mut value = unsafe { Copied::of(attribute.pValue, length) };
+    attribute.pValue = value.as_mut_ptr();
+    // SAFETY: none of the values that are copied has gaps: they are names, a number and a byte.
+    let stated = unsafe { value.bytes() }.to_vec();
     values.push(value);
     Stated::Once(stated)
 }

@@ -70,8 +70,8 @@ fn view_of(template: &mut [CK_ATTRIBUTE]) -> Option<TemplateView> {
 fn what_a_template_states_is_what_was_judged() {
     let mut class = CKO_DATA.to_ne_bytes();
     let mut label = *b"tame";
-    let (class_place, label_place) = (class.as_mut_ptr(), label.as_mut_ptr());
     let mut template = [attribute(CKA_CLASS, &mut class), attribute(CKA_LABEL, &mut label)];
+    let (class_place, label_place) = (template[0].pValue, template[1].pValue);
     let first = template.as_mut_ptr();
     // SAFETY: the template outlives the call.
     let call = unsafe { calls::C_CreateObject::from_caller(1, first, 2, core::ptr::null_mut()) };
