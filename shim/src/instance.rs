@@ -48,6 +48,9 @@ macro_rules! dispatch {
         impl Dispatch for calls::$name {
             fn dispatch(self) -> CK_RV {
                 let Some(inline) = current() else { return CKR_CRYPTOKI_NOT_INITIALIZED };
+                if !self.has_possible_lengths() {
+                    return CKR_ARGUMENTS_BAD;
+                }
                 if waits(Self::FUNCTION) {
                     return Layer::call(inline, self);
                 }

@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bad_calls;
+pub mod caller;
 pub mod client;
 pub mod every_call;
 pub mod openssl;
@@ -13,6 +15,7 @@ pub mod spy_record;
 pub mod stack;
 pub mod watched;
 
+pub use caller::{Caller, Outcome};
 pub use client::Finished;
 pub use pkcs11_tool::Tool;
 pub use probe::{Probe, Reply};

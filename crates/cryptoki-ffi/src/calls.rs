@@ -6,6 +6,8 @@ use cryptoki_sys::*;
 use gate::{Open, Permit};
 use pkcs11_table::Function;
 
+use crate::lengths::{Argument as _, is_length};
+
 mod sealed {
     pub trait Sealed {}
 }
@@ -16,6 +18,9 @@ pub trait Call: sealed::Sealed + Sized {
     const FUNCTION: Function;
     /// What it takes to forward it: [`Open`] where the table says so, else a [`Permit`].
     type Permit: Covers;
+
+    /// Whether every length that is stated by value is one that memory can have.
+    fn has_possible_lengths(&self) -> bool;
 
     /// Hands the call to the real module's function list.
     ///
@@ -108,6 +113,11 @@ macro_rules! define_calls {
         impl Call for $name {
             const FUNCTION: Function = Function::$name;
             type Permit = permit_of!($class);
+
+            #[inline]
+            fn has_possible_lengths(&self) -> bool {
+                true $(&& (!const { is_length(stringify!($argument)) } || self.$argument.can_be_length()))*
+            }
 
             #[inline]
             unsafe fn forward(self, list: &CK_FUNCTION_LIST) -> CK_RV {

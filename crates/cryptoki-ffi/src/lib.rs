@@ -11,6 +11,7 @@ pub mod calls;
 mod cancel;
 mod entry;
 mod error;
+mod lengths;
 mod object;
 mod published;
 mod real_module;

@@ -7,8 +7,8 @@ mod functions;
 mod mechanisms;
 
 pub use mechanisms::{
-    HandleField, Parameter, When, effective_use, generates_from_input, has_length_of_callers_choice,
-    is_known, is_raw_rsa, mechanism_by_name, mechanism_name, parameter,
+    Buffer, Buffers, HandleField, Parameter, When, buffers, effective_use, generates_from_input,
+    has_length_of_callers_choice, is_known, is_raw_rsa, mechanism_by_name, mechanism_name, parameter,
 };
 
 use core::fmt;

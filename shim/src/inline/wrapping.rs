@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use cryptoki_ffi::calls::{self, Call};
 use cryptoki_ffi::{CK_RV, MechanismView, Stated, TemplateView};
-use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_TEMPLATE_INCOMPLETE};
+use cryptoki_sys::{
+    CKR_ARGUMENTS_BAD, CKR_KEY_HANDLE_INVALID, CKR_TEMPLATE_INCOMPLETE, CKR_UNWRAPPING_KEY_HANDLE_INVALID,
+    CKR_WRAPPING_KEY_HANDLE_INVALID,
+};
 use gate::{Demands, Mechanism, NewObject, ObjectKind, Permit, Subject, rules};
 use pkcs11_table::Function;
 
@@ -19,7 +22,9 @@ impl Layer<calls::C_WrapKey> for Inline {
             let judged = self.session(call.session()).and_then(|place| {
                 self.gate.prepare();
                 let of = (place, call.session());
-                let wrapping = self.find_key(function, of, call.wrapping_key())?;
+                let wrapping = self
+                    .find_key(function, of, call.wrapping_key())
+                    .map_err(|rv| no_key(rv, CKR_WRAPPING_KEY_HANDLE_INVALID))?;
                 let key = self.find_key(function, of, call.key())?;
                 let names = self.find_named(function, of, (mechanism.kind, &mechanism.names))?;
                 let mechanism = Mechanism { kind: mechanism.kind, names: &names };
@@ -41,6 +46,11 @@ impl Layer<calls::C_WrapKey> for Inline {
     }
 }
 
+/// The standard has answers of their own for handles of keys that wrap and unwrap (PKCS#11 2.40 section 5.13).
+const fn no_key(rv: CK_RV, instead: CK_RV) -> CK_RV {
+    if rv == CKR_KEY_HANDLE_INVALID { instead } else { rv }
+}
+
 /// A rule for a key that is made from another.
 type Rule = fn(Function, Mechanism<'_>, &Arc<Subject>, &NewObject) -> Demands;
 
@@ -58,7 +68,10 @@ impl Inline {
         let caller = Caller { function: C::FUNCTION, place, session };
         self.gate.prepare();
         let of = (place, session);
-        let parent = self.find_key(C::FUNCTION, of, parent)?;
+        let parent = self.find_key(C::FUNCTION, of, parent).map_err(|rv| match C::FUNCTION {
+            Function::C_UnwrapKey => no_key(rv, CKR_UNWRAPPING_KEY_HANDLE_INVALID),
+            _ => rv,
+        })?;
         let names = self.find_named(C::FUNCTION, of, (mechanism.kind, &mechanism.names))?;
         // Secret keys are what derivation makes (PKCS#11 2.40 section 5.13) where the template does not say otherwise.
         let kind = self.planned_kind(caller, template, ObjectKind::SecretKey)?;
