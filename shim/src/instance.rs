@@ -14,6 +14,7 @@ use pkcs11_table::Function;
 use crate::error::StartError;
 use crate::exports;
 use crate::inline::Inline;
+use crate::interfaces;
 use crate::layer::Layer;
 use crate::log::Log;
 
@@ -42,27 +43,40 @@ const fn waits(function: Function) -> bool {
     matches!(function, Function::C_WaitForSlotEvent)
 }
 
+/// Has the instance answer, with the call under way meanwhile.
+fn entered(answer: impl FnOnce(&'static Inline) -> CK_RV) -> CK_RV {
+    let Some(inline) = current() else { return CKR_CRYPTOKI_NOT_INITIALIZED };
+    match inline.enter() {
+        Some(_entered) => answer(inline),
+        None => CKR_CRYPTOKI_NOT_INITIALIZED,
+    }
+}
+
+/// Answers a `C_GetInfo` of the lists of 3.x.
+pub(crate) fn newest_info(call: calls::C_GetInfo) -> CK_RV {
+    entered(|inline| inline.newest_info(call))
+}
+
 macro_rules! dispatch {
     (@$name:ident Library) => {};
     (@$name:ident $class:ident) => {
         impl Dispatch for calls::$name {
             fn dispatch(self) -> CK_RV {
-                let Some(inline) = current() else { return CKR_CRYPTOKI_NOT_INITIALIZED };
-                if !self.has_possible_lengths() {
-                    return CKR_ARGUMENTS_BAD;
-                }
                 if waits(Self::FUNCTION) {
-                    return Layer::call(inline, self);
+                    return current()
+                        .map_or(CKR_CRYPTOKI_NOT_INITIALIZED, |inline| Layer::call(inline, self));
                 }
-                match inline.enter() {
-                    Some(_entered) => Layer::call(inline, self),
-                    None => CKR_CRYPTOKI_NOT_INITIALIZED,
-                }
+                entered(|inline| match self.has_possible_lengths() {
+                    true => Layer::call(inline, self),
+                    false => CKR_ARGUMENTS_BAD,
+                })
             }
         }
     };
-    ($($name:ident: $since:ident, $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*) => {
-        $(dispatch!(@$name $class);)*
+    ($($since:ident {
+        $($name:ident: $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*
+    })*) => {
+        $($(dispatch!(@$name $class);)*)*
     };
 }
 
@@ -71,6 +85,18 @@ pkcs11_table::pkcs11_functions!(dispatch);
 impl Dispatch for calls::C_GetFunctionList {
     fn dispatch(self) -> CK_RV {
         self.answer(&exports::FUNCTION_LIST)
+    }
+}
+
+impl Dispatch for calls::C_GetInterfaceList {
+    fn dispatch(self) -> CK_RV {
+        self.answer(&interfaces::offered(current()))
+    }
+}
+
+impl Dispatch for calls::C_GetInterface {
+    fn dispatch(self) -> CK_RV {
+        self.answer(&interfaces::offered(current()))
     }
 }
 

@@ -37,11 +37,13 @@ pub struct BadCall {
 }
 
 macro_rules! arguments {
-    ($($name:ident: $since:ident, $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*) => {
+    ($($since:ident {
+        $($name:ident: $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*
+    })*) => {
         /// Name and type of each argument.
         pub fn arguments(function: Function) -> &'static [(&'static str, &'static str)] {
             match function {
-                $(Function::$name => &[$((stringify!($argument), stringify!($type))),*]),*
+                $($(Function::$name => &[$((stringify!($argument), stringify!($type))),*]),*),*
             }
         }
     };
@@ -67,7 +69,7 @@ pub fn of(case: &Case, stale: Stale) -> Vec<BadCall> {
             pointer if pointer.starts_with("*mut") || pointer == "CK_VOID_PTR" => calls.pointer(name, length),
             "CK_BBOOL" => calls.add(format!("{name} is 7"), &[(name, 7.into())]),
             "CK_FLAGS" => calls.flags(case.function, name),
-            "CK_USER_TYPE" | "CK_MECHANISM_TYPE" => {
+            "CK_USER_TYPE" | "CK_MECHANISM_TYPE" | "CK_SESSION_VALIDATION_FLAGS_TYPE" => {
                 for number in [0x7fff_ffff, ABSURD] {
                     calls.add(format!("{name} is {number:#x}"), &[(name, number.into())]);
                 }
@@ -126,9 +128,7 @@ impl Calls<'_> {
 
     /// Any other pointer, with the length or count behind it, by value or by reference.
     fn pointer(&mut self, name: &str, length: Option<(&str, &str)>) {
-        if self.good[name].is_array() || self.good[name].is_string() || name != "parameter" {
-            self.add(format!("{name} is NULL"), &[(name, Value::Null)]);
-        }
+        self.add(format!("{name} is NULL"), &[(name, Value::Null)]);
         if let Some((length, kind)) = length {
             self.add(format!("{name} is NULL and long"), &[(name, Value::Null), (length, 16.into())]);
             self.add(format!("{name} is NULL and absurd"), &[(name, Value::Null), (length, ABSURD.into())]);

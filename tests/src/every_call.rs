@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::probe::{Probe, TRUE, hex, joined, ulong};
 
+mod newer;
+
 /// Handles of objects on the token.
 pub struct Keys {
     aes: u64,
@@ -14,6 +16,8 @@ pub struct Keys {
     hmac: u64,
     open: u64,
     rsa: u64,
+    /// The public half of `rsa`.
+    rsa_public: u64,
 }
 
 /// One call with which a real module would use a key, or change the token, if it got it.
@@ -24,7 +28,7 @@ pub struct Case {
     pub arguments: Value,
     /// What has to run on the session for it.
     pub init: Option<(Function, Value)>,
-    /// What SoftHSM answers.
+    /// What SoftHSM answers, or the spy in front of it.
     pub answer: CK_RV,
 }
 
@@ -60,6 +64,7 @@ pub fn keys(probe: &mut Probe, session: u64) -> Keys {
         hmac: key(CKO_SECRET_KEY, "demo-hmac"),
         open: key(CKO_SECRET_KEY, SECRET),
         rsa: key(CKO_PRIVATE_KEY, "demo-rsa"),
+        rsa_public: key(CKO_PUBLIC_KEY, "demo-rsa"),
     }
 }
 
@@ -271,6 +276,7 @@ pub fn gated(session: u64, slot: u64, keys: &Keys) -> Vec<Case> {
     let mut cases = inits(session, keys);
     cases.extend(continuations(session, keys));
     cases.extend(uses(session, keys));
+    cases.extend(newer::gated(session, keys));
     cases.extend(changes(session, slot, keys));
     for function in Function::ALL {
         let is_gated = !matches!(function.class(), Class::Open | Class::Keyless | Class::Library);
@@ -308,6 +314,8 @@ pub fn open(session: u64, slot: u64, keys: &Keys) -> Vec<Case> {
         (C_GenerateRandom, on_session()),
         (C_GetFunctionStatus, on_session()),
         (C_CancelFunction, on_session()),
+        (C_SessionCancel, json!({ "session": session, "flags": CKF_DIGEST | CKF_FIND_OBJECTS })),
+        (C_GetSessionValidationFlags, json!({ "session": session, "kind": 1 })),
         (C_WaitForSlotEvent, json!({ "flags": CKF_DONT_BLOCK })),
         (C_Logout, on_session()),
         (C_CloseSession, on_session()),

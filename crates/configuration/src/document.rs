@@ -17,6 +17,8 @@ const DEFAULT_TIMEOUT_MS: u64 = 5_000;
 const MAX_TIMEOUT_MS: u64 = 60_000;
 /// Each is hashed at every attestation, and listed in the evidence.
 const MAX_FILES: usize = 256;
+/// A module has one or two.
+const MAX_INTERFACES: usize = 16;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +41,8 @@ struct RealModuleTable {
     path: PathBuf,
     #[serde(default)]
     init_args: String,
+    #[serde(default)]
+    vendor_interfaces: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -137,7 +141,21 @@ impl Checker {
             "real_module.init_args",
             "must not hold a NUL character",
         )?;
-        Ok(RealModule { path: self.absolute("real_module.path", table.path)?, init_args: table.init_args })
+        let mut vendor_interfaces = table.vendor_interfaces;
+        vendor_interfaces.sort();
+        self.require(
+            vendor_interfaces.iter().all(|name| value::is_vendors_interface(name))
+                && vendor_interfaces.len() <= MAX_INTERFACES,
+            "real_module.vendor_interfaces",
+            "must be up to 16 names of 1 to 64 printable ASCII characters, none of them `PKCS 11`",
+        )?;
+        self.require(
+            !vendor_interfaces.windows(2).any(|pair| matches!(pair, [one, other] if one == other)),
+            "real_module.vendor_interfaces",
+            "must not name an interface twice",
+        )?;
+        let path = self.absolute("real_module.path", table.path)?;
+        Ok(RealModule { path, init_args: table.init_args, vendor_interfaces })
     }
 
     fn policy_server(&self, table: PolicyServerTable) -> Result<PolicyServer, ConfigurationError> {

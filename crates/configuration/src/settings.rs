@@ -35,6 +35,9 @@ pub struct RealModule {
     pub path: PathBuf,
     /// Passed as `pReserved` to its `C_Initialize`; empty where nothing is passed. Holds no NUL.
     pub init_args: String,
+    /// Names of its own interfaces that applications are given as they are, so that calls through them are not gated;
+    /// sorted, no duplicates, none of them the standard's.
+    pub vendor_interfaces: Vec<String>,
 }
 
 /// The policy server, and how it is recognised.

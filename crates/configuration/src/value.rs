@@ -6,6 +6,7 @@ use std::path::Path;
 /// DNS names end at 253 characters (RFC 1035 section 2.3.4, without the final dot).
 const MAX_HOST: usize = 253;
 const MAX_COMPONENT: usize = 64;
+const MAX_INTERFACE: usize = 64;
 
 /// Absolute, and something that the kernel could take for a path.
 pub(crate) fn is_absolute_path(path: &Path) -> bool {
@@ -25,6 +26,13 @@ pub(crate) fn is_host_name(text: &str) -> bool {
 pub(crate) fn is_component_name(text: &str) -> bool {
     (1..=MAX_COMPONENT).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+/// The name of a vendor's own PKCS#11 interface; the standard's are no vendor's.
+pub(crate) fn is_vendors_interface(text: &str) -> bool {
+    (1..=MAX_INTERFACE).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        && text != "PKCS 11"
 }
 
 /// `https://HOST[:PORT][/PATH]`: no credentials, which would end in logs, and nothing behind the path.
@@ -105,5 +113,13 @@ mod tests {
         assert!(!is_component_name(""));
         assert!(!is_component_name("nginx\u{1b}[2J"));
         assert!(!is_component_name(&"a".repeat(MAX_COMPONENT + 1)));
+    }
+
+    #[test]
+    fn names_of_vendors_interfaces() {
+        assert!(is_vendors_interface("Vendor NSS Module Interface"));
+        for bad in ["", "PKCS 11", "Vendor\0", "Vendor\n", &"a".repeat(MAX_INTERFACE + 1)] {
+            assert!(!is_vendors_interface(bad), "{bad}");
+        }
     }
 }

@@ -28,6 +28,7 @@ mode = "inline"
 [real_module]
 path = "/usr/lib/softhsm/libsofthsm2.so"
 init_args = "configdir='/etc/nss'"
+vendor_interfaces = ["Vendor NSS Module Interface", "Vendor NSS FIPS Interface"]
 [policy_server]
 url = "https://policy.example:8443"
 ca = "/etc/trustshim/ca.pem"
@@ -75,6 +76,10 @@ fn a_full_file_is_read_value_by_value() {
     assert_eq!(configuration.mode, Mode::Inline);
     assert_eq!(configuration.real_module.path, Path::new("/usr/lib/softhsm/libsofthsm2.so"));
     assert_eq!(configuration.real_module.init_args, "configdir='/etc/nss'");
+    assert_eq!(
+        configuration.real_module.vendor_interfaces,
+        ["Vendor NSS FIPS Interface", "Vendor NSS Module Interface"]
+    );
     assert_eq!(configuration.policy_server.url, "https://policy.example:8443");
     assert_eq!(configuration.policy_server.ca, Path::new("/etc/trustshim/ca.pem"));
     assert_eq!(configuration.policy_server.anchors, Path::new("/etc/trustshim/anchors.jwks"));
@@ -99,6 +104,7 @@ fn a_full_file_is_read_value_by_value() {
 fn what_may_be_left_out_has_the_documented_values() {
     let configuration = loaded(SMALLEST).unwrap();
     assert_eq!(configuration.real_module.init_args, "");
+    assert!(configuration.real_module.vendor_interfaces.is_empty());
     assert_eq!(configuration.policy_server.timeout_ms, 5000);
     assert_eq!(configuration.attestation.pin_file, None);
     assert_eq!(configuration.attestation.host, None);
@@ -107,6 +113,15 @@ fn what_may_be_left_out_has_the_documented_values() {
     assert_eq!(configuration.component.name, "auto");
     assert!(configuration.component.files.is_empty());
     assert_eq!(configuration.log.target, LogTarget::Journal);
+}
+
+#[test]
+fn the_standards_interfaces_are_no_vendors() {
+    let path = "path = \"/usr/lib/softhsm/libsofthsm2.so\"";
+    for names in [r#"["PKCS 11"]"#, r#"[""]"#, r#"["Vendor A", "Vendor A"]"#] {
+        let error = refused(path, &format!("{path}\nvendor_interfaces = {names}"));
+        assert!(error.to_string().contains("real_module.vendor_interfaces"), "{names}: {error}");
+    }
 }
 
 #[test]

@@ -8,7 +8,8 @@ pub const fn is_made_of_the_value(kind: CK_ATTRIBUTE_TYPE) -> bool {
     kind == CKA_CHECK_VALUE
 }
 
-/// Whether `kind` never holds secret material, on keys included (PKCS#11 2.40 sections 4.4 to 4.9).
+/// Whether `kind` never holds secret material, on keys included (PKCS#11 3.2 sections 4.4 to 4.15). Templates, such as
+/// `CKA_DECAPSULATE_TEMPLATE`, can hold any attribute.
 pub const fn is_public_attribute(kind: CK_ATTRIBUTE_TYPE) -> bool {
     matches!(
         kind,
@@ -58,5 +59,59 @@ pub const fn is_public_attribute(kind: CK_ATTRIBUTE_TYPE) -> bool {
             | CKA_UNIQUE_ID
             | CKA_APPLICATION
             | CKA_OBJECT_ID
+            | CKA_PARAMETER_SET
+            | CKA_ENCAPSULATE
+            | CKA_DECAPSULATE
+            | CKA_HSS_LEVELS
+            | CKA_HSS_LMS_TYPE
+            | CKA_HSS_LMOTS_TYPE
+            | CKA_HSS_LMS_TYPES
+            | CKA_HSS_LMOTS_TYPES
+            | CKA_HSS_KEYS_REMAINING
+            | CKA_MECHANISM_TYPE
+            | CKA_PROFILE_ID
+            | CKA_OBJECT_VALIDATION_FLAGS
+            | CKA_VALIDATION_TYPE
+            | CKA_VALIDATION_VERSION
+            | CKA_VALIDATION_LEVEL
+            | CKA_VALIDATION_MODULE_ID
+            | CKA_VALIDATION_FLAG
+            | CKA_VALIDATION_AUTHORITY_TYPE
+            | CKA_VALIDATION_COUNTRY
+            | CKA_VALIDATION_CERTIFICATE_IDENTIFIER
+            | CKA_VALIDATION_CERTIFICATE_URI
+            | CKA_VALIDATION_VENDOR_URI
+            | CKA_VALIDATION_PROFILE
+            | CKA_TRUST_SERVER_AUTH
+            | CKA_TRUST_CLIENT_AUTH
+            | CKA_TRUST_CODE_SIGNING
+            | CKA_TRUST_EMAIL_PROTECTION
+            | CKA_TRUST_IPSEC_IKE
+            | CKA_TRUST_TIME_STAMPING
+            | CKA_TRUST_OCSP_SIGNING
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keys_of_3_2_keep_secret_is_secret() {
+        for secret in [
+            CKA_SEED,
+            CKA_VALUE,
+            CKA_WRAP_TEMPLATE,
+            CKA_UNWRAP_TEMPLATE,
+            CKA_DERIVE_TEMPLATE,
+            CKA_ENCAPSULATE_TEMPLATE,
+            CKA_DECAPSULATE_TEMPLATE,
+            CKA_VENDOR_DEFINED | 1,
+        ] {
+            assert!(!is_public_attribute(secret), "{secret:#x}");
+        }
+        for public in [CKA_PARAMETER_SET, CKA_ENCAPSULATE, CKA_DECAPSULATE, CKA_UNIQUE_ID] {
+            assert!(is_public_attribute(public), "{public:#x}");
+        }
+    }
 }

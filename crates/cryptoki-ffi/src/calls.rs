@@ -7,6 +7,7 @@ use gate::{Open, Permit};
 use pkcs11_table::Function;
 
 use crate::lengths::{Argument as _, is_length};
+use crate::lists::{Lists, entry};
 
 mod sealed {
     pub trait Sealed {}
@@ -22,12 +23,12 @@ pub trait Call: sealed::Sealed + Sized {
     /// Whether every length that is stated by value is one that memory can have.
     fn has_possible_lengths(&self) -> bool;
 
-    /// Hands the call to the real module's function list.
+    /// Hands the call to the function of its name in the real module's lists.
     ///
     /// # Safety
-    /// `list` must be a function list that the real module gave out.
+    /// `lists` must be function lists that the real module gave out.
     #[doc(hidden)]
-    unsafe fn forward(self, list: &CK_FUNCTION_LIST) -> CK_RV;
+    unsafe fn forward(self, lists: &Lists) -> CK_RV;
 }
 
 /// Whether a permit is one for this function.
@@ -82,7 +83,12 @@ macro_rules! permit_of {
 }
 
 macro_rules! define_calls {
-    ($($name:ident: $since:ident, $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*) => {$(
+    ($($since:ident {
+        $($name:ident: $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*
+    })*) => {
+        $($(define_calls!(@$since $name: $class, ($($argument: $type),*));)*)*
+    };
+    (@$since:ident $name:ident: $class:ident, ($($argument:ident: $type:ty),*)) => {
         #[doc = concat!("A call of `", stringify!($name), "`.")]
         #[derive(Clone, Copy)]
         pub struct $name {
@@ -120,15 +126,15 @@ macro_rules! define_calls {
             }
 
             #[inline]
-            unsafe fn forward(self, list: &CK_FUNCTION_LIST) -> CK_RV {
-                match list.$name {
+            unsafe fn forward(self, lists: &Lists) -> CK_RV {
+                match entry!($since lists $name) {
                     // SAFETY: the arguments are a C caller's own, for the function of this name (`from_caller`).
                     Some(function) => unsafe { function($(self.$argument),*) },
                     None => CKR_FUNCTION_NOT_SUPPORTED,
                 }
             }
         }
-    )*};
+    };
 }
 
 pkcs11_table::pkcs11_functions!(define_calls);

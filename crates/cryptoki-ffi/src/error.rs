@@ -22,7 +22,7 @@ pub enum ModuleError {
     #[error("{0:?} is not a PKCS#11 module: it has no C_GetFunctionList")]
     NotAModule(PathBuf),
     /// `C_GetFunctionList` gave an error, no list, or a list of another major version.
-    #[error("{0:?} gave no function list of PKCS#11 2")]
+    #[error("{0:?} gave no function list of PKCS#11 2 or 3")]
     NoList(PathBuf),
     /// The functions lead back here.
     #[error("{0:?} is Trustshim itself, or calls of its own functions come back to Trustshim")]

@@ -9,13 +9,16 @@ use cryptoki_sys::*;
 
 use crate::calls::{self, Call, Covers as _};
 use crate::error::ModuleError;
+use crate::interfaces::{self, Interface};
+use crate::lists::Lists;
 
 /// The vendor's module.
 ///
-/// The list stays readable for the rest of the process's life, since the module is never unloaded.
+/// Its lists stay readable for the rest of the process's life, since the module is never unloaded.
 #[derive(Clone, Copy)]
 pub struct RealModule {
-    list: &'static CK_FUNCTION_LIST,
+    lists: Lists,
+    interfaces: &'static [Interface],
 }
 
 impl RealModule {
@@ -33,37 +36,41 @@ impl RealModule {
         if library.is_null() {
             return Err(ModuleError::NotLoaded { path: path.into(), message: loader_message() });
         }
-        // SAFETY: `library` is a handle that dlopen gave out and that is never closed.
-        let symbol = unsafe { libc::dlsym(library, c"C_GetFunctionList".as_ptr()) };
-        if symbol.is_null() {
-            return Err(ModuleError::NotAModule(path.into()));
-        }
-        if same_object(symbol, ours) {
-            return Err(ModuleError::Ourselves(path.into()));
-        }
-        // SAFETY: a symbol of this name has this type (PKCS#11 2.40 section 5.4).
-        let get_function_list = unsafe {
-            core::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut *mut CK_FUNCTION_LIST) -> CK_RV>(
-                symbol,
-            )
+        let symbol = |name: &CStr| {
+            // SAFETY: `library` is a handle that dlopen gave out and that is never closed.
+            let address = unsafe { libc::dlsym(library, name.as_ptr()) };
+            match address.is_null() {
+                true => Ok(None),
+                false if same_object(address, ours) => Err(ModuleError::Ourselves(path.into())),
+                false => Ok(Some(address)),
+            }
         };
-        let mut list = ptr::null_mut();
-        // SAFETY: the argument is a place for one pointer.
-        let rv = unsafe { get_function_list(&raw mut list) };
-        if rv != CKR_OK || list.is_null() || !list.is_aligned() {
-            return Err(ModuleError::NoList(path.into()));
-        }
-        // SAFETY: the module says that its list is there, and a module's list lives as long as the module.
-        let list: &'static CK_FUNCTION_LIST = unsafe { &*list };
-        if list.version.major != 2 {
-            return Err(ModuleError::NoList(path.into()));
-        }
+        let get_function_list =
+            symbol(c"C_GetFunctionList")?.ok_or_else(|| ModuleError::NotAModule(path.into()))?;
+        // SAFETY: a symbol of this name has this type (PKCS#11 2.40 section 5.4).
+        let list =
+            unsafe { function_list(get_function_list) }.ok_or_else(|| ModuleError::NoList(path.into()))?;
+        let (get_interface_list, get_interface) =
+            (symbol(c"C_GetInterfaceList")?, symbol(c"C_GetInterface")?);
+        // SAFETY: a symbol of this name has this type (PKCS#11 3.2 section 5.4).
+        let get_interface_list = get_interface_list
+            .map(|address| unsafe { core::mem::transmute::<*mut c_void, GetInterfaceList>(address) });
+        // SAFETY: as above.
+        let get_interface = get_interface
+            .map(|address| unsafe { core::mem::transmute::<*mut c_void, GetInterface>(address) });
+        // SAFETY: the functions are what they are called.
+        let interfaces = unsafe { interfaces::of_module(get_interface_list, get_interface) };
+        let lists = Lists::of(list, &interfaces);
         // A module whose table was relocated through the global scope can hold our own exports.
-        let sample = list.C_SignInit.map_or(ptr::null(), |function| function as *const c_void);
-        if same_object(sample, ours) {
+        if lists.samples().into_iter().flatten().any(|sample| same_object(sample, ours)) {
             return Err(ModuleError::Ourselves(path.into()));
         }
-        Ok(Self { list })
+        Ok(Self { lists, interfaces: Box::leak(interfaces.into_boxed_slice()) })
+    }
+
+    /// The interfaces that it offers, vendors' own included.
+    pub const fn interfaces(&self) -> &'static [Interface] {
+        self.interfaces
     }
 
     /// Forwards a call that was permitted.
@@ -72,13 +79,30 @@ impl RealModule {
         if !permit.covers(C::FUNCTION) {
             return CKR_GENERAL_ERROR;
         }
-        // SAFETY: the list is the real module's (`load`).
-        unsafe { call.forward(self.list) }
+        // SAFETY: the lists are the real module's (`load`).
+        unsafe { call.forward(&self.lists) }
+    }
+
+    /// Forwards `C_GetInfo` to the newest list: where an application has an interface of 3.x, that is whose version it is
+    /// told. Some modules tell those that have the list of `C_GetFunctionList` another.
+    pub fn newest_info(&self, call: calls::C_GetInfo) -> CK_RV {
+        let Lists { v2_40, v3_0, v3_2 } = self.lists;
+        let newest = v3_2.and_then(|list| list.C_GetInfo).or_else(|| v3_0.and_then(|list| list.C_GetInfo));
+        match newest.or(v2_40.C_GetInfo) {
+            // SAFETY: the argument is the caller's own (`from_caller`).
+            Some(function) => unsafe { function(call.info) },
+            None => CKR_FUNCTION_NOT_SUPPORTED,
+        }
+    }
+
+    /// Whether it has functions of 3.0 or later.
+    pub const fn is_of_3(&self) -> bool {
+        self.lists.v3_0.is_some() || self.lists.v3_2.is_some()
     }
 
     /// Forwards `C_Initialize`, with `reserved` in `CK_C_INITIALIZE_ARGS.pReserved` where it is configured.
     pub fn initialize(&self, call: calls::C_Initialize, reserved: Option<&CStr>) -> CK_RV {
-        let Some(function) = self.list.C_Initialize else {
+        let Some(function) = self.lists.v2_40.C_Initialize else {
             return CKR_FUNCTION_NOT_SUPPORTED;
         };
         let Some(reserved) = reserved else {
@@ -99,7 +123,7 @@ impl RealModule {
 
     /// Ends, in a forked child, what the module has copied from the parent.
     pub fn finalize_parents(&self) -> CK_RV {
-        let Some(function) = self.list.C_Finalize else {
+        let Some(function) = self.lists.v2_40.C_Finalize else {
             return CKR_FUNCTION_NOT_SUPPORTED;
         };
         // SAFETY: NULL is the only argument that the standard knows.
@@ -107,8 +131,36 @@ impl RealModule {
     }
 
     pub(crate) const fn list(&self) -> &'static CK_FUNCTION_LIST {
-        self.list
+        self.lists.v2_40
     }
+
+    pub(crate) const fn lists(&self) -> Lists {
+        self.lists
+    }
+}
+
+type GetFunctionList = unsafe extern "C" fn(*mut *mut CK_FUNCTION_LIST) -> CK_RV;
+type GetInterfaceList = unsafe extern "C" fn(*mut CK_INTERFACE, *mut CK_ULONG) -> CK_RV;
+type GetInterface =
+    unsafe extern "C" fn(*mut CK_UTF8CHAR, *mut CK_VERSION, *mut *mut CK_INTERFACE, CK_FLAGS) -> CK_RV;
+
+/// The list that `C_GetFunctionList`, at `address`, gives; `None` where it gives none that can be used.
+///
+/// # Safety
+/// The function at `address` is a module's `C_GetFunctionList`.
+unsafe fn function_list(address: *mut c_void) -> Option<&'static CK_FUNCTION_LIST> {
+    // SAFETY: by the promise above.
+    let function = unsafe { core::mem::transmute::<*mut c_void, GetFunctionList>(address) };
+    let mut list = ptr::null_mut();
+    // SAFETY: the argument is a place for one pointer.
+    let rv = unsafe { function(&raw mut list) };
+    if rv != CKR_OK || list.is_null() || !list.is_aligned() {
+        return None;
+    }
+    // SAFETY: the module says that its list is there, and a module's list lives as long as the module.
+    let list: &'static CK_FUNCTION_LIST = unsafe { &*list };
+    // Some modules give the list of their newest interface here, which begins alike.
+    matches!(list.version.major, 2 | 3).then_some(list)
 }
 
 /// Whether two addresses lie in the same loaded file.

@@ -84,6 +84,11 @@ impl Reservation {
         self.used_up = true;
     }
 
+    /// Whether it counts already.
+    pub(crate) const fn is_used_up(&self) -> bool {
+        self.used_up
+    }
+
     /// Whether it is room under this grant.
     pub(crate) fn is_of(&self, grant: &str) -> bool {
         self.grant == grant

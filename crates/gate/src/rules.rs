@@ -12,7 +12,9 @@ use pkcs11_table::{Function, Use};
 use crate::authorize::Demand;
 use crate::subject::Subject;
 
-pub use keys::{Mechanism, begin, derive, generate, set_operation_state, unwrap, wrap};
+pub use keys::{
+    Mechanism, begin, decapsulate, derive, encapsulate, generate, set_operation_state, unwrap, wrap,
+};
 pub use objects::{
     AttributeRequest, ObjectKind, administer, change, copy, create, destroy, harmless, is_harmless,
     is_harmless_search, reveal,
@@ -51,9 +53,11 @@ fn demand(operation: Operation, subject: &Arc<Subject>, mechanism: Option<u64>) 
 pub(crate) const fn operation(of: Use) -> Operation {
     match of {
         Use::Administer => Operation::Administer,
+        Use::Decapsulate => Operation::Decapsulate,
         Use::Decrypt => Operation::Decrypt,
         Use::Derive => Operation::Derive,
         Use::Destroy => Operation::Destroy,
+        Use::Encapsulate => Operation::Encapsulate,
         Use::Encrypt => Operation::Encrypt,
         Use::Generate => Operation::Generate,
         Use::Import => Operation::Import,

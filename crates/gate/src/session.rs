@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pkcs11_table::{Function, Use};
+use pkcs11_table::{Form, Function, Use};
 
 use crate::authorize::Limit;
 use crate::limits::Reservation;
@@ -19,7 +19,8 @@ const REMEMBERED: usize = 8;
 pub struct Running {
     pub(crate) demands: Arc<Demands>,
     pub(crate) begun: Use,
-    pub(crate) recover: bool,
+    pub(crate) form: Form,
+    pub(crate) mechanism: u64,
     pub(crate) judged: Judged,
     pub(crate) reservations: Vec<Reservation>,
 }
@@ -39,9 +40,14 @@ impl Running {
         self.begun
     }
 
-    /// Whether it is one of the recover functions.
-    pub const fn recover(&self) -> bool {
-        self.recover
+    /// In which form.
+    pub const fn form(&self) -> Form {
+        self.form
+    }
+
+    /// The `CKM_` number that it was begun with.
+    pub const fn mechanism(&self) -> u64 {
+        self.mechanism
     }
 
     /// Whether it has a place in the rate of a grant.
@@ -66,6 +72,22 @@ impl Running {
     pub(crate) fn yields(&mut self) {
         if matches!(self.begun, Use::Encrypt | Use::Decrypt) {
             self.reservations.iter_mut().for_each(Reservation::use_up);
+        }
+    }
+
+    /// A new message begins. One of which a part is out counts, though it came to no end.
+    pub(crate) fn message_begins(&mut self) {
+        if self.reservations.iter().any(Reservation::is_used_up) {
+            self.message_completed();
+        }
+    }
+
+    /// A message has completed: a rate is used up, and the next message needs room of its own in it.
+    pub fn message_completed(&mut self) {
+        if self.is_limited() {
+            self.reservations.drain(..).for_each(Reservation::complete);
+            // Judged anew, since the judgement is what reserves.
+            self.judged.until_ms = 0;
         }
     }
 
@@ -99,7 +121,8 @@ pub(crate) struct Recent {
 /// The state of one session.
 #[derive(Debug, Default)]
 pub struct Session {
-    /// By use: encrypt, decrypt, sign, verify. The standard lets one of each run.
+    /// By use: encrypt, decrypt, sign, verify; one of each, in whatever form: a module that confuses two forms must find no
+    /// judgement of the one for the other.
     running: [Option<Running>; 4],
     known: Vec<Known>,
     recent: Vec<Recent>,
@@ -109,13 +132,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// The operation that was begun by `used`, if it runs.
-    pub fn running(&self, used: Use) -> Option<&Running> {
-        self.running.get(place(used)?)?.as_ref()
+    /// The operation that was begun by `used` in this form, if it runs.
+    pub fn running(&self, used: Use, form: Form) -> Option<&Running> {
+        self.running.get(place(used)?)?.as_ref().filter(|running| running.form == form)
     }
 
-    pub(crate) fn running_mut(&mut self, used: Use) -> Option<&mut Running> {
-        self.running.get_mut(place(used)?)?.as_mut()
+    /// As [`running`](Self::running), to be changed.
+    pub fn running_mut(&mut self, used: Use, form: Form) -> Option<&mut Running> {
+        self.running.get_mut(place(used)?)?.as_mut().filter(|running| running.form == form)
     }
 
     /// Every operation that runs.
@@ -131,8 +155,8 @@ impl Session {
     }
 
     /// Notes that the operation is over, and gives what ran.
-    pub fn ended(&mut self, used: Use) -> Option<Running> {
-        self.running.get_mut(place(used)?)?.take()
+    pub fn ended(&mut self, used: Use, form: Form) -> Option<Running> {
+        self.running.get_mut(place(used)?)?.take_if(|running| running.form == form)
     }
 
     /// Forgets all operations: what runs in the real module by now was not begun through the gate.
@@ -208,14 +232,18 @@ impl Judged {
     }
 }
 
-/// Whether it is one of the recover functions, which go on with nothing but each other.
-pub(crate) const fn is_recover(function: Function) -> bool {
+/// Whether it begins a message of an operation that takes several.
+pub(crate) const fn begins_message(function: Function) -> bool {
     matches!(
         function,
-        Function::C_SignRecoverInit
-            | Function::C_SignRecover
-            | Function::C_VerifyRecoverInit
-            | Function::C_VerifyRecover
+        Function::C_DecryptMessage
+            | Function::C_DecryptMessageBegin
+            | Function::C_EncryptMessage
+            | Function::C_EncryptMessageBegin
+            | Function::C_SignMessage
+            | Function::C_SignMessageBegin
+            | Function::C_VerifyMessage
+            | Function::C_VerifyMessageBegin
     )
 }
 
@@ -224,9 +252,11 @@ pub(crate) const fn yields_in_parts(function: Function) -> bool {
     matches!(
         function,
         Function::C_DecryptDigestUpdate
+            | Function::C_DecryptMessageNext
             | Function::C_DecryptUpdate
             | Function::C_DecryptVerifyUpdate
             | Function::C_DigestEncryptUpdate
+            | Function::C_EncryptMessageNext
             | Function::C_EncryptUpdate
             | Function::C_SignEncryptUpdate
     )
@@ -252,8 +282,10 @@ const fn place(used: Use) -> Option<usize> {
         Use::Sign => Some(2),
         Use::Verify => Some(3),
         Use::Administer
+        | Use::Decapsulate
         | Use::Derive
         | Use::Destroy
+        | Use::Encapsulate
         | Use::Generate
         | Use::Import
         | Use::Modify

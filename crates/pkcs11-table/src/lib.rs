@@ -3,12 +3,16 @@
 
 #![forbid(unsafe_code)]
 
+mod form;
 mod functions;
 mod mechanisms;
 
+pub use form::Form;
+
 pub use mechanisms::{
     Buffer, Buffers, HandleField, Parameter, When, buffers, effective_use, generates_from_input,
-    has_length_of_callers_choice, is_known, is_raw_rsa, mechanism_by_name, mechanism_name, parameter,
+    has_length_of_callers_choice, is_known, is_raw_rsa, mechanism_by_name, mechanism_name,
+    message_parameter_is_unclear, parameter,
 };
 
 use core::fmt;
@@ -18,6 +22,10 @@ use core::fmt;
 pub enum Since {
     /// PKCS#11 2.40.
     V2_40,
+    /// PKCS#11 3.0; 3.1 has the same functions.
+    V3_0,
+    /// PKCS#11 3.2.
+    V3_2,
 }
 
 /// A use that is made of a key, or of the token itself.
@@ -25,12 +33,16 @@ pub enum Since {
 pub enum Use {
     /// Changing the token: initialisation, PINs, the security officer.
     Administer,
+    /// Getting a key out of what was made with a public key for its private half.
+    Decapsulate,
     /// Decryption.
     Decrypt,
     /// Deriving a key from another.
     Derive,
     /// Destroying an object.
     Destroy,
+    /// Making a key together with what its peer gets it from.
+    Encapsulate,
     /// Encryption.
     Encrypt,
     /// Generating a key.
@@ -74,36 +86,38 @@ pub enum Class {
 }
 
 macro_rules! define_functions {
-    ($($name:ident: $since:ident, $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*) => {
+    ($($since:ident {
+        $($name:ident: $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*
+    })*) => {
         /// A function of PKCS#11.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(non_camel_case_types, missing_docs)]
         pub enum Function {
-            $($name),*
+            $($($name),*),*
         }
 
         impl Function {
             /// Every function, in the order of the function list.
-            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+            pub const ALL: &'static [Self] = &[$($(Self::$name),*),*];
 
             /// The C name.
             pub const fn name(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name)),* }
+                match self { $($(Self::$name => stringify!($name)),*),* }
             }
 
             /// When it came.
             pub const fn since(self) -> Since {
-                match self { $(Self::$name => Since::$since),* }
+                match self { $($(Self::$name => Since::$since),*),* }
             }
 
             /// What it is to the gate.
             pub const fn class(self) -> Class {
-                match self { $(Self::$name => Class::$class $(($(Use::$use),+))?),* }
+                match self { $($(Self::$name => Class::$class $(($(Use::$use),+))?),*),* }
             }
 
             /// The names of its arguments.
             pub const fn arguments(self) -> &'static [&'static str] {
-                match self { $(Self::$name => &[$(stringify!($argument)),*]),* }
+                match self { $($(Self::$name => &[$(stringify!($argument)),*]),*),* }
             }
         }
     };
@@ -122,8 +136,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn version_2_40_has_68_functions() {
-        assert_eq!(Function::ALL.iter().filter(|function| function.since() == Since::V2_40).count(), 68);
+    fn the_versions_have_68_92_and_104_functions() {
+        let up_to = |since| Function::ALL.iter().filter(|function| function.since() <= since).count();
+        assert_eq!([Since::V2_40, Since::V3_0, Since::V3_2].map(up_to), [68, 92, 104]);
+        // A function list has those of its own version behind those of the versions before.
+        assert!(Function::ALL.is_sorted_by_key(|function| function.since()));
     }
 
     #[test]
@@ -154,6 +171,8 @@ mod tests {
             "C_GetFunctionStatus",
             "C_CancelFunction",
             "C_WaitForSlotEvent",
+            "C_SessionCancel",
+            "C_GetSessionValidationFlags",
         ];
         assert_eq!(open, expected);
         let keyless: Vec<_> = Function::ALL
@@ -164,5 +183,52 @@ mod tests {
         let expected =
             ["C_GetObjectSize", "C_FindObjectsInit", "C_DigestInit", "C_SeedRandom", "C_GenerateRandom"];
         assert_eq!(keyless, expected);
+    }
+    /// The others are written out too, so that a function does not come to be judged as another use by a slip.
+    #[test]
+    fn functions_of_3_0_and_3_2_have_these_classes() {
+        let newer = Function::ALL.iter().filter(|function| function.since() > Since::V2_40);
+        let of = |class: Class| -> Vec<_> {
+            newer
+                .clone()
+                .filter(|function| function.class() == class)
+                .map(|function| function.name())
+                .collect()
+        };
+        assert_eq!(of(Class::Library), ["C_GetInterfaceList", "C_GetInterface"]);
+        assert_eq!(of(Class::Conditional(Use::Administer)), ["C_LoginUser"]);
+        assert_eq!(of(Class::Begin(Use::Encrypt)), ["C_MessageEncryptInit"]);
+        assert_eq!(of(Class::Begin(Use::Decrypt)), ["C_MessageDecryptInit"]);
+        assert_eq!(of(Class::Begin(Use::Sign)), ["C_MessageSignInit"]);
+        assert_eq!(of(Class::Begin(Use::Verify)), ["C_MessageVerifyInit", "C_VerifySignatureInit"]);
+        assert_eq!(
+            of(Class::Continue(Use::Encrypt)),
+            ["C_EncryptMessage", "C_EncryptMessageBegin", "C_EncryptMessageNext", "C_MessageEncryptFinal"]
+        );
+        assert_eq!(
+            of(Class::Continue(Use::Decrypt)),
+            ["C_DecryptMessage", "C_DecryptMessageBegin", "C_DecryptMessageNext", "C_MessageDecryptFinal"]
+        );
+        assert_eq!(
+            of(Class::Continue(Use::Sign)),
+            ["C_SignMessage", "C_SignMessageBegin", "C_SignMessageNext", "C_MessageSignFinal"]
+        );
+        assert_eq!(
+            of(Class::Continue(Use::Verify)),
+            [
+                "C_VerifyMessage",
+                "C_VerifyMessageBegin",
+                "C_VerifyMessageNext",
+                "C_MessageVerifyFinal",
+                "C_VerifySignature",
+                "C_VerifySignatureUpdate",
+                "C_VerifySignatureFinal"
+            ]
+        );
+        assert_eq!(of(Class::Use(Use::Encapsulate)), ["C_EncapsulateKey"]);
+        assert_eq!(of(Class::Use(Use::Decapsulate)), ["C_DecapsulateKey"]);
+        assert_eq!(of(Class::Use(Use::Reveal)), ["C_AsyncComplete", "C_AsyncGetID", "C_AsyncJoin"]);
+        assert_eq!(of(Class::Use(Use::Wrap)), ["C_WrapKeyAuthenticated"]);
+        assert_eq!(of(Class::Use(Use::Unwrap)), ["C_UnwrapKeyAuthenticated"]);
     }
 }

@@ -6,7 +6,7 @@ mod names;
 mod parameters;
 
 pub use buffers::{Buffer, Buffers, buffers};
-pub use parameters::{HandleField, Parameter, When, parameter};
+pub use parameters::{HandleField, Parameter, When, message_parameter_is_unclear, parameter};
 
 use crate::Use;
 

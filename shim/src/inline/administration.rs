@@ -83,18 +83,25 @@ impl Layer<calls::C_InitToken> for Inline {
     }
 }
 
-impl Layer<calls::C_Login> for Inline {
-    fn call(&self, call: calls::C_Login) -> CK_RV {
-        let judged = self.session(call.session()).and_then(|place| {
-            let token = self.token_subject(place)?;
-            self.gate.login(place, call.user(), &token).map_err(|denial| self.deny(&denial))
-        });
-        match judged {
-            Ok(permit) => self.module.invoke(permit, call),
-            Err(rv) => rv,
+macro_rules! login {
+    ($($call:ident),*) => {$(
+        impl Layer<calls::$call> for Inline {
+            fn call(&self, call: calls::$call) -> CK_RV {
+                let judged = self.session(call.session()).and_then(|place| {
+                    let token = self.token_subject(place)?;
+                    let function = Function::$call;
+                    self.gate.login(place, function, call.user(), &token).map_err(|denial| self.deny(&denial))
+                });
+                match judged {
+                    Ok(permit) => self.module.invoke(permit, call),
+                    Err(rv) => rv,
+                }
+            }
         }
-    }
+    )*};
 }
+
+login!(C_Login, C_LoginUser);
 
 impl Layer<calls::C_Logout> for Inline {
     fn call(&self, call: calls::C_Logout) -> CK_RV {

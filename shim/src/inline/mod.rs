@@ -1,10 +1,14 @@
 //! Inline mode: the gate in the application's own process, in front of the real module in the same process.
 
 mod administration;
+mod asynchronous;
 mod attributes;
+mod cancelling;
 mod creation;
 mod digests;
+mod encapsulation;
 mod lookup;
+mod messages;
 mod objects;
 mod open;
 mod operations;
@@ -22,7 +26,7 @@ use std::time::Duration;
 use attestation::key_uri::TokenIdentity;
 use configuration::Configuration;
 use cryptoki_ffi::calls;
-use cryptoki_ffi::{CK_RV, DenyCode, ModuleError, RealModule, denial_rv};
+use cryptoki_ffi::{CK_RV, DenyCode, Interface, ModuleError, RealModule, denial_rv};
 use cryptoki_sys::{
     CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_FUNCTION_FAILED, CKR_GENERAL_ERROR,
     CKR_OK, CKR_SESSION_HANDLE_INVALID,
@@ -34,6 +38,7 @@ use parking_lot::MutexGuard;
 use crate::attester::{AttestationPlace, InlineAttester};
 use crate::error::StartError;
 use crate::exports;
+use crate::interfaces;
 use crate::log::Log;
 
 use under_way::{Entered, UnderWay};
@@ -105,6 +110,16 @@ impl Inline {
     /// `[real_module] init_args`, where set.
     pub(crate) fn init_args(&self) -> Option<&str> {
         Some(self.configuration.real_module.init_args.as_str()).filter(|args| !args.is_empty())
+    }
+
+    /// The interfaces that the application is told of.
+    pub(crate) fn interfaces(&self) -> Vec<&'static Interface> {
+        interfaces::in_front_of(self.module, &self.configuration)
+    }
+
+    /// Answers a `C_GetInfo` of the lists of 3.x.
+    pub(crate) fn newest_info(&self, call: calls::C_GetInfo) -> CK_RV {
+        self.module.newest_info(call)
     }
 
     /// Initialises the real module. In a forked child it may hold on to the parent's state: then that goes first.

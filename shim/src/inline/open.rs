@@ -37,7 +37,8 @@ forward_on_session!(
     C_DigestFinal,
     C_DigestUpdate,
     C_FindObjectsFinal,
-    C_GetFunctionStatus
+    C_GetFunctionStatus,
+    C_GetSessionValidationFlags
 );
 
 macro_rules! forward_keyless {

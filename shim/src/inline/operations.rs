@@ -3,9 +3,12 @@
 use attestation::key_uri::ObjectClass;
 use cryptoki_ffi::calls::{self, Call};
 use cryptoki_ffi::{CK_RV, Cancelled, MechanismView, ParameterNames};
-use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_BUFFER_TOO_SMALL, CKR_OK, CKR_OPERATION_NOT_INITIALIZED};
+use cryptoki_sys::{
+    CKR_ARGUMENTS_BAD, CKR_BUFFER_TOO_SMALL, CKR_OK, CKR_OPERATION_CANCEL_FAILED,
+    CKR_OPERATION_NOT_INITIALIZED,
+};
 use gate::{Begun, Mechanism, Permit, Session};
-use pkcs11_table::{Class, Use};
+use pkcs11_table::{Class, Form, Function, Use};
 
 use super::Inline;
 use crate::layer::Layer;
@@ -85,18 +88,18 @@ impl Inline {
                 let rv = self.module.invoke(permit, call);
                 if let Class::Continue(used) = C::FUNCTION.class() {
                     if completes(rv) {
-                        if let Some(running) = session.ended(used) {
+                        if let Some(running) = session.ended(used, C::FUNCTION.form()) {
                             running.complete();
                         }
                     } else if !matches!(rv, CKR_OK | CKR_BUFFER_TOO_SMALL) {
-                        self.failed(&mut session, handle, used);
+                        self.failed(&mut session, handle, used, C::FUNCTION.form());
                     }
                 }
                 rv
             }
             Some(Err(denial)) => {
                 for used in uses(C::FUNCTION.class()) {
-                    self.end(&mut session, handle, used);
+                    self.end(&mut session, handle, used, C::FUNCTION.form());
                 }
                 self.deny(&denial)
             }
@@ -105,21 +108,42 @@ impl Inline {
 
     /// An error may or may not have ended the operation. What stays noted here without need is harmless, since a new one
     /// takes its place, unless it takes up room in a rate that the new one needs.
-    fn failed(&self, session: &mut Session, handle: u64, used: Use) {
-        if let Some(running) = session.running(used)
+    pub(super) fn failed(&self, session: &mut Session, handle: u64, used: Use, form: Form) {
+        if let Some(running) = session.running(used, form)
             && running.is_limited()
             && !self.module.holds(handle, running)
         {
-            drop(session.ended(used));
+            drop(session.ended(used, form));
         }
     }
 
     /// Ends an operation that may not go on, in the real module and here.
-    fn end(&self, session: &mut Session, handle: u64, used: Use) {
-        if let Some(running) = session.running(used)
+    pub(super) fn end(&self, session: &mut Session, handle: u64, used: Use, form: Form) {
+        if let Some(running) = session.running(used, form)
             && self.module.cancel(handle, running) == Cancelled::Yes
         {
-            drop(session.ended(used));
+            drop(session.ended(used, form));
+        }
+    }
+
+    /// An init without a mechanism begins nothing. From 3.0 on it ends what runs (PKCS#11 3.2 section 5.8,
+    /// `C_EncryptInit`).
+    fn begin_nothing(&self, function: Function, handle: u64) -> CK_RV {
+        let Class::Begin(used) = function.class() else { return CKR_ARGUMENTS_BAD };
+        if !self.module.is_of_3() {
+            return CKR_ARGUMENTS_BAD;
+        }
+        let (_, mut session) = match self.hold(handle) {
+            Ok(held) => held,
+            Err(rv) => return rv,
+        };
+        if session.running(used, function.form()).is_none() {
+            return CKR_OPERATION_NOT_INITIALIZED;
+        }
+        self.end(&mut session, handle, used, function.form());
+        match session.running(used, function.form()) {
+            None => CKR_OK,
+            Some(_) => CKR_OPERATION_CANCEL_FAILED,
         }
     }
 }
@@ -138,15 +162,26 @@ macro_rules! begin {
     ($($call:ident),*) => {$(
         impl Layer<calls::$call> for Inline {
             fn call(&self, call: calls::$call) -> CK_RV {
-                // Without a mechanism there is nothing to judge or to begin.
                 call.pinned(|mechanism, call| self.begin(call, call.session(), mechanism, call.key()))
-                    .unwrap_or(CKR_ARGUMENTS_BAD)
+                    .unwrap_or_else(|| self.begin_nothing(Function::$call, call.session()))
             }
         }
     )*};
 }
 
-begin!(C_DecryptInit, C_EncryptInit, C_SignInit, C_SignRecoverInit, C_VerifyInit, C_VerifyRecoverInit);
+begin!(
+    C_DecryptInit,
+    C_EncryptInit,
+    C_MessageDecryptInit,
+    C_MessageEncryptInit,
+    C_MessageSignInit,
+    C_MessageVerifyInit,
+    C_SignInit,
+    C_SignRecoverInit,
+    C_VerifyInit,
+    C_VerifyRecoverInit,
+    C_VerifySignatureInit
+);
 
 macro_rules! resume {
     ($($call:ident),*) => {$(
@@ -176,5 +211,8 @@ resume!(
     C_Verify,
     C_VerifyFinal,
     C_VerifyRecover,
+    C_VerifySignature,
+    C_VerifySignatureFinal,
+    C_VerifySignatureUpdate,
     C_VerifyUpdate
 );

@@ -3,7 +3,8 @@
 use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
 use cryptoki_sys::{
-    CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_COUNT, CKR_SESSION_HANDLE_INVALID, CKR_SLOT_ID_INVALID,
+    CKF_ASYNC_SESSION, CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_ASYNC_NOT_SUPPORTED, CKR_SESSION_COUNT,
+    CKR_SESSION_HANDLE_INVALID, CKR_SLOT_ID_INVALID,
 };
 
 use super::Inline;
@@ -13,6 +14,10 @@ impl Layer<calls::C_OpenSession> for Inline {
     fn call(&self, call: calls::C_OpenSession) -> CK_RV {
         if self.place.hides_slot(call.slot()) {
             return CKR_SLOT_ID_INVALID;
+        }
+        // What goes on there after a call has returned, nobody could judge. Before 3.x the flag means nothing.
+        if self.module.is_of_3() && call.flags() & CKF_ASYNC_SESSION != 0 {
+            return CKR_SESSION_ASYNC_NOT_SUPPORTED;
         }
         let _at_work = self.place.at_work();
         match call.with_own_place(|call| self.forward_open(call)) {

@@ -2,7 +2,7 @@
 
 use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
-use cryptoki_sys::{CKF_DONT_BLOCK, CKR_NO_EVENT, CKR_OK, CKR_SLOT_ID_INVALID};
+use cryptoki_sys::{CKF_ASYNC_SESSION_SUPPORTED, CKF_DONT_BLOCK, CKR_NO_EVENT, CKR_OK, CKR_SLOT_ID_INVALID};
 
 use super::Inline;
 use crate::layer::Layer;
@@ -33,7 +33,21 @@ macro_rules! forward_on_slot {
     )*};
 }
 
-forward_on_slot!(C_GetMechanismInfo, C_GetMechanismList, C_GetSlotInfo, C_GetTokenInfo);
+forward_on_slot!(C_GetMechanismInfo, C_GetMechanismList, C_GetSlotInfo);
+
+impl Layer<calls::C_GetTokenInfo> for Inline {
+    fn call(&self, call: calls::C_GetTokenInfo) -> CK_RV {
+        if self.place.hides_slot(call.slot()) {
+            return CKR_SLOT_ID_INVALID;
+        }
+        let rv = self.forward_open(call);
+        if rv == CKR_OK {
+            // Here they are not: `C_OpenSession` refuses them.
+            call.clear_flag(CKF_ASYNC_SESSION_SUPPORTED);
+        }
+        rv
+    }
+}
 
 impl Layer<calls::C_WaitForSlotEvent> for Inline {
     fn call(&self, call: calls::C_WaitForSlotEvent) -> CK_RV {

@@ -167,7 +167,10 @@ macro_rules! answer {
 }
 
 macro_rules! null {
-    ($($name:ident: $since:ident, $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*) => {
+    (
+        V2_40 { $($name:ident: $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)* }
+        $($newer:ident { $($rows:tt)* })*
+    ) => {
         $(
             #[unsafe(no_mangle)]
             unsafe extern "C" fn $name($($argument: $type),*) -> CK_RV {

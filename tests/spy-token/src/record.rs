@@ -49,15 +49,19 @@ not_recorded!(
     CK_BBOOL,
     CK_NOTIFY,
     CK_VOID_PTR,
+    *mut CK_ASYNC_DATA,
     *mut CK_BYTE,
     *mut CK_INFO,
+    *mut CK_INTERFACE,
     *mut CK_MECHANISM,
     *mut CK_MECHANISM_INFO,
     *mut CK_SESSION_INFO,
     *mut CK_SLOT_INFO,
     *mut CK_TOKEN_INFO,
     *mut CK_ULONG,
-    *mut *mut CK_FUNCTION_LIST
+    *mut CK_VERSION,
+    *mut *mut CK_FUNCTION_LIST,
+    *mut *mut CK_INTERFACE
 );
 
 /// Records a call before it is forwarded.

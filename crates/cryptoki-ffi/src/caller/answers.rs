@@ -35,10 +35,13 @@ macro_rules! out_number {
 out_number! {
     C_CopyObject: new_object, "object handle";
     C_CreateObject: object, "object handle";
+    C_DecapsulateKey: key, "key handle";
     C_DeriveKey: key, "key handle";
+    C_EncapsulateKey: key, "key handle";
     C_GenerateKey: key, "key handle";
     C_OpenSession: session, "session handle";
     C_UnwrapKey: key, "key handle";
+    C_UnwrapKeyAuthenticated: key, "key handle";
     C_WaitForSlotEvent: slot, "slot";
 }
 
@@ -68,11 +71,20 @@ impl calls::C_GenerateKeyPair {
     }
 }
 
-impl calls::C_WrapKey {
-    /// Whether `rv` means that the wrapped key was given out, and not only its length.
-    pub fn completes(&self, rv: CK_RV) -> bool {
-        rv == CKR_OK && !self.wrapped.is_null()
-    }
+macro_rules! completes {
+    ($($call:ident: $output:ident, $what:literal;)*) => {$(
+        impl calls::$call {
+            #[doc = concat!("Whether `rv` means that the ", $what, " was given out, and not only its length.")]
+            pub fn completes(&self, rv: CK_RV) -> bool {
+                rv == CKR_OK && !self.$output.is_null()
+            }
+        }
+    )*};
+}
+
+completes! {
+    C_WrapKey: wrapped, "wrapped key";
+    C_WrapKeyAuthenticated: wrapped, "wrapped key";
 }
 
 impl calls::C_GetAttributeValue {
@@ -107,6 +119,18 @@ impl calls::C_GetAttributeValue {
             unsafe { (&raw mut (*self.template.add(index)).ulValueLen).write_unaligned(length) };
         }
         result
+    }
+}
+
+impl calls::C_GetTokenInfo {
+    /// Takes `flag` out of the flags, after `CKR_OK`.
+    pub fn clear_flag(&self, flag: CK_FLAGS) {
+        if !self.info.is_null() {
+            // SAFETY: the real module has just filled this structure.
+            let place = unsafe { &raw mut (*self.info).flags };
+            // SAFETY: as above.
+            unsafe { place.write_unaligned(place.read_unaligned() & !flag) };
+        }
     }
 }
 
@@ -172,19 +196,6 @@ impl calls::C_GetSlotList {
             // SAFETY: the caller's array has `room` places, at least as many as there are slots.
             unsafe { self.slots.add(index).write_unaligned(*slot) };
         }
-        CKR_OK
-    }
-}
-
-impl calls::C_GetFunctionList {
-    /// Answers with `list`.
-    pub fn answer(&self, list: &'static CK_FUNCTION_LIST) -> CK_RV {
-        if self.list.is_null() {
-            return CKR_ARGUMENTS_BAD;
-        }
-        // SAFETY: not NULL, hence a place for a pointer, by the caller's promise. Applications must not write to
-        // the list; it is in read-only memory.
-        unsafe { self.list.write_unaligned(core::ptr::from_ref(list).cast_mut()) };
         CKR_OK
     }
 }

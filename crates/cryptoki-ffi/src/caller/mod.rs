@@ -3,6 +3,7 @@
 mod answers;
 mod completion;
 mod copied;
+mod interfaces;
 mod mechanism;
 mod template;
 
@@ -36,11 +37,17 @@ macro_rules! with_mechanism {
 with_mechanism!(
     C_DecryptInit,
     C_EncryptInit,
+    C_MessageDecryptInit,
+    C_MessageEncryptInit,
+    C_MessageSignInit,
+    C_MessageVerifyInit,
     C_SignInit,
     C_SignRecoverInit,
     C_VerifyInit,
     C_VerifyRecoverInit,
-    C_WrapKey
+    C_VerifySignatureInit,
+    C_WrapKey,
+    C_WrapKeyAuthenticated
 );
 
 macro_rules! with_template {
@@ -80,7 +87,14 @@ macro_rules! with_mechanism_and_template {
     )*};
 }
 
-with_mechanism_and_template!(C_DeriveKey, C_GenerateKey, C_UnwrapKey);
+with_mechanism_and_template!(
+    C_DecapsulateKey,
+    C_DeriveKey,
+    C_EncapsulateKey,
+    C_GenerateKey,
+    C_UnwrapKey,
+    C_UnwrapKeyAuthenticated
+);
 
 impl calls::C_GenerateKeyPair {
     /// Gives `judge` the mechanism and the templates of the public and of the private key, and this call with copies of

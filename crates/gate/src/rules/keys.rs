@@ -110,12 +110,43 @@ pub fn unwrap(
 /// To derive a key from `base`, and from every key that the mechanism's parameter names. What is derived and is no key
 /// (`CKM_HKDF_DATA`) can be read by anybody who finds it, so deriving it reveals something of them all.
 pub fn derive(function: Function, mechanism: Mechanism<'_>, base: &Arc<Subject>, new: &NewObject) -> Demands {
-    let mut all = mechanism.demands(Operation::Derive, base);
+    made_by(Operation::Derive, function, mechanism, base, new)
+}
+
+fn made_by(
+    operation: Operation,
+    function: Function,
+    mechanism: Mechanism<'_>,
+    base: &Arc<Subject>,
+    new: &NewObject,
+) -> Demands {
+    let mut all = mechanism.demands(operation, base);
     if !new.named.class().is_some_and(ObjectClass::is_key) {
         all.extend(mechanism.demands(Operation::Reveal, base));
     }
-    all.extend(mechanism.new_object(Operation::Derive, &[base], new));
+    all.extend(mechanism.new_object(operation, &[base], new));
     Demands { function, all }
+}
+
+/// To make a key together with what the owner of the private half of `public` gets it from, which is what `encapsulate` on
+/// that key says, public though it is: whoever has the private half knows the new key.
+pub fn encapsulate(
+    function: Function,
+    mechanism: Mechanism<'_>,
+    public: &Arc<Subject>,
+    new: &NewObject,
+) -> Demands {
+    made_by(Operation::Encapsulate, function, mechanism, public, new)
+}
+
+/// To get a key with `private` out of what was made with its public half.
+pub fn decapsulate(
+    function: Function,
+    mechanism: Mechanism<'_>,
+    private: &Arc<Subject>,
+    new: &NewObject,
+) -> Demands {
+    made_by(Operation::Decapsulate, function, mechanism, private, new)
 }
 
 /// To generate `new` (of a pair: both halves).
@@ -144,6 +175,7 @@ mod tests {
     const ECDSA: u64 = 0x1041;
     const RAW_RSA: u64 = 0x3;
     const CONCATENATE: u64 = 0x360;
+    const ML_KEM: u64 = 0x17;
     const PBKD2: u64 = 0x3b0;
 
     fn named(class: ObjectClass, label: &str) -> Named {
@@ -296,6 +328,28 @@ mod tests {
                 vec![(derive, "base".into()), (derive, "after".into())],
                 vec![(unwrap, "base".into()), (unwrap, "after".into())]
             )
+        );
+    }
+
+    #[test]
+    fn encapsulated_keys_need_the_key_that_they_are_made_with_and_a_lasting_name() {
+        let (public, private) = (key(ObjectClass::Public, "kem"), key(ObjectClass::Private, "kem"));
+        let made = |function, lasting| match function {
+            Function::C_EncapsulateKey => encapsulate(function, plain(ML_KEM), &public, &new("n", lasting)),
+            _ => decapsulate(function, plain(ML_KEM), &private, &new("n", lasting)),
+        };
+        for (function, operation) in [
+            (Function::C_EncapsulateKey, Operation::Encapsulate),
+            (Function::C_DecapsulateKey, Operation::Decapsulate),
+        ] {
+            assert_eq!(shown(&made(function, false)), [(operation, "kem".into())]);
+            assert_eq!(shown(&made(function, true)), [(operation, "kem".into()), (operation, "n".into())]);
+            assert!(made(function, true).iter().all(|demand| demand.mechanism == Some(ML_KEM)));
+        }
+        let data = NewObject { named: named(ObjectClass::Data, "data"), lasting: false };
+        assert_eq!(
+            shown(&decapsulate(Function::C_DecapsulateKey, plain(ML_KEM), &private, &data)),
+            [(Operation::Decapsulate, "kem".into()), (Operation::Reveal, "kem".into())]
         );
     }
 

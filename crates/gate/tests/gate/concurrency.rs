@@ -249,7 +249,8 @@ fn a_total_holds_over_all_threads() {
                         continue;
                     }
                     let place = crowd.sessions.get(session).unwrap();
-                    let running = place.lock().ended(pkcs11_table::Use::Sign).unwrap();
+                    let running =
+                        place.lock().ended(pkcs11_table::Use::Sign, pkcs11_table::Form::Plain).unwrap();
                     // Every third fails.
                     if round % 3 == 0 {
                         drop(running);
@@ -267,7 +268,7 @@ fn a_total_holds_over_all_threads() {
     for _ in 0..left {
         crowd.sign(1).unwrap();
         let place = crowd.sessions.get(1).unwrap();
-        let running = place.lock().ended(pkcs11_table::Use::Sign).unwrap();
+        let running = place.lock().ended(pkcs11_table::Use::Sign, pkcs11_table::Form::Plain).unwrap();
         running.complete();
     }
     assert_eq!(crowd.sign(1).unwrap_err().refusal().code(), "rate-exceeded", "nothing was lost either");

@@ -152,7 +152,8 @@ fn the_security_officer_needs_a_grant_on_the_token_and_a_user_none() {
     let whole = |operations: &[Operation]| Grant { key: "pkcs11:token=sandbox".into(), ..grant(operations) };
     let token_subject = Arc::new(Subject::of(gate::Named::Token(token_identity())));
     let bench = Bench::new([Ok(token_with(vec![whole(&[Operation::Sign])]))]);
-    let login = |bench: &Bench, user| bench.gate.login(bench.place(), user, &token_subject);
+    let login =
+        |bench: &Bench, user| bench.gate.login(bench.place(), Function::C_Login, user, &token_subject);
     for user in [1, 2] {
         assert!(login(&bench, user).is_ok());
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use attestation::grant::{Grant, Operation, Rate};
 use attestation::key_uri::ObjectClass;
 use gate::{Subject, rules};
-use pkcs11_table::{Function, Use};
+use pkcs11_table::{Form, Function, Use};
 
 use crate::world::{Answer, Bench, ECDSA, LIFETIME_MS, clock, grant, key, named, pass, token_with};
 
@@ -56,6 +56,17 @@ fn what_runs_counts_until_it_fails() {
     bench.sign(ECDSA, "granted").unwrap();
     bench.complete(Use::Sign);
     is_refused(bench.sign(ECDSA, "granted"), "G-1");
+}
+
+#[test]
+fn an_operation_is_limited_where_it_has_a_place_in_a_rate() {
+    let is_limited = |grants| {
+        let bench = bench(grants);
+        bench.sign(ECDSA, "granted").unwrap();
+        bench.session().running(Use::Sign, Form::Plain).unwrap().is_limited()
+    };
+    assert!(is_limited(vec![rated(None, Some(1))]));
+    assert!(!is_limited(vec![grant(&[Operation::Sign])]));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod grants;
 mod handed_in;
 mod holding;
 mod limits;
+mod messages;
 mod once;
 mod operations;
 mod properties;

@@ -116,7 +116,7 @@ fn what_begins_or_goes_on_is_never_permitted_at_once() {
 fn a_user_logs_in_with_a_token_where_everything_is_gated() {
     let subject = Arc::new(Subject::of(gate::Named::Token(token_identity())));
     let bench = Bench::with_scope(Scope::Everything, [Ok(token_with(vec![])), Err(unavailable())]);
-    let login = |user| bench.gate.login(bench.place(), user, &subject);
+    let login = |user| bench.gate.login(bench.place(), Function::C_Login, user, &subject);
     for user in [1, 2] {
         assert_eq!(login(user).unwrap().function(), Function::C_Login);
     }
@@ -135,7 +135,7 @@ fn a_login_of_the_security_officer_counts_in_the_rate() {
         ..grant(&[Operation::Administer])
     };
     let bench = Bench::new([Ok(token_with(vec![whole]))]);
-    let login = || bench.gate.login(bench.place(), 0, &subject);
+    let login = || bench.gate.login(bench.place(), Function::C_Login, 0, &subject);
     assert!(login().is_ok());
     let denial = login().unwrap_err();
     assert_eq!(denial.refusal().code(), "rate-exceeded");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use attestation::grant::Operation;
 use attestation::key_uri::ObjectClass;
 use gate::{Refusal, Scope, Subject};
-use pkcs11_table::{Function, Use};
+use pkcs11_table::{Form, Function, Use};
 
 use crate::world::{
     Bench, ECDSA, LIFETIME_MS, RSA_X_509, grant, grant_on, key, named, pass, token, token_for, token_with,
@@ -209,14 +209,15 @@ fn a_session_knows_what_runs_on_it() {
     bench.begin(Function::C_DecryptInit, ECDSA, &key("granted")).unwrap();
     bench.begin(Function::C_EncryptInit, ECDSA, &key("granted")).unwrap();
     assert_eq!(running(), [Use::Encrypt, Use::Decrypt, Use::Sign, Use::Verify]);
-    assert!(bench.session().running(Use::Sign).unwrap().recover());
-    assert!(!bench.session().running(Use::Verify).unwrap().recover());
+    assert_eq!(bench.session().running(Use::Sign, Form::Recover).unwrap().form(), Form::Recover);
+    assert!(bench.session().running(Use::Sign, Form::Plain).is_none());
+    assert!(bench.session().running(Use::Verify, Form::Plain).is_some());
     for used in [Use::Administer, Use::Derive, Use::Generate, Use::Unwrap, Use::Wrap] {
-        assert!(bench.session().running(used).is_none());
-        assert!(bench.session().ended(used).is_none());
+        assert!(bench.session().running(used, Form::Plain).is_none());
+        assert!(bench.session().ended(used, Form::Plain).is_none());
     }
-    assert_eq!(bench.session().ended(Use::Decrypt).unwrap().used(), Use::Decrypt);
-    assert!(bench.session().ended(Use::Decrypt).is_none());
+    assert_eq!(bench.session().ended(Use::Decrypt, Form::Plain).unwrap().used(), Use::Decrypt);
+    assert!(bench.session().ended(Use::Decrypt, Form::Plain).is_none());
     assert_eq!(running(), [Use::Encrypt, Use::Sign, Use::Verify]);
     bench.session().all_ended();
     assert_eq!(running(), []);

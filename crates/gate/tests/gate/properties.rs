@@ -7,7 +7,7 @@ use attestation::grant::{Grant, Operation, Rate};
 use attestation::key_uri::ObjectClass;
 use attestation::token::VerifiedToken;
 use gate::{Demand, Refusal, Subject, authorize};
-use pkcs11_table::Use;
+use pkcs11_table::{Form, Use};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
@@ -216,10 +216,10 @@ proptest! {
                 }
                 Step::Complete(session) if running.remove(&session) => {
                     completed += 1;
-                    bench.sessions.get(session).unwrap().lock().ended(Use::Sign).unwrap().complete();
+                    bench.sessions.get(session).unwrap().lock().ended(Use::Sign, Form::Plain).unwrap().complete();
                 }
                 Step::Fail(session) if running.remove(&session) => {
-                    drop(bench.sessions.get(session).unwrap().lock().ended(Use::Sign).unwrap());
+                    drop(bench.sessions.get(session).unwrap().lock().ended(Use::Sign, Form::Plain).unwrap());
                 }
                 Step::Complete(_) | Step::Fail(_) => {}
                 Step::Pass(ms) => pass(ms),

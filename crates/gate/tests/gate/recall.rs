@@ -2,7 +2,7 @@
 
 use attestation::grant::{Grant, Operation};
 use gate::Mechanism;
-use pkcs11_table::{Function, Use};
+use pkcs11_table::{Form, Function, Use};
 
 use crate::world::{
     Bench, ECDSA, LIFETIME_MS, OBJECT, clock, grant, grant_on, key, pass, set_clock, token, token_for,
@@ -25,7 +25,8 @@ fn an_init_like_the_last_one_needs_no_other_look() {
     let bench = signing(LIFETIME_MS, vec![grant(&[Operation::Sign])]);
     let begun = bench.begin_again(Function::C_SignInit, ECDSA).unwrap();
     assert_eq!(begun.permit.function(), Function::C_SignInit);
-    assert_eq!((begun.running.used(), begun.running.recover()), (Use::Sign, false));
+    assert_eq!((begun.running.used(), begun.running.form()), (Use::Sign, Form::Plain));
+    assert_eq!(begun.running.mechanism(), ECDSA);
     assert_eq!(begun.running.subjects().collect::<Vec<_>>(), [&key("granted")]);
     bench.session().all_ended();
     bench.session().begun(begun.running);
@@ -66,6 +67,21 @@ fn a_change_of_any_object_makes_the_gate_look_anew() {
     assert!(!again(&bench));
     bench.sign(ECDSA, "granted").unwrap();
     assert!(again(&bench));
+}
+
+#[test]
+fn a_look_that_grew_old_under_an_attestation_is_told_from_a_recent_one() {
+    let bench = Bench::new([]);
+    let look = bench.gate.look(&mut bench.session()).unwrap();
+    assert!(bench.gate.is_recent(look));
+    pass(999);
+    assert!(bench.gate.is_recent(look));
+    pass(1);
+    assert!(!bench.gate.is_recent(look));
+    let look = bench.gate.look(&mut bench.session()).unwrap();
+    assert!(bench.gate.is_recent(look));
+    set_clock(None);
+    assert!(!bench.gate.is_recent(look), "nobody can tell");
 }
 
 #[test]

@@ -48,6 +48,27 @@ fn keys_and_tokens_are_on_record_by_uris_that_name_them_alone() {
 }
 
 #[test]
+fn of_several_keys_the_one_that_was_not_granted_is_on_record() {
+    let bench = Bench::new([]);
+    let refused = || "pkcs11:object=wrapped".to_owned();
+    let (operation, mechanism) = (Operation::Extract, ECDSA);
+    let not_granted = Refusal::NotGranted {
+        operation,
+        key: refused(),
+        component: "demo".to_owned(),
+        version: "1".to_owned(),
+    };
+    for refusal in [
+        not_granted,
+        Refusal::GrantExpired { operation, key: refused() },
+        Refusal::MechanismNotGranted { mechanism, operation, key: refused() },
+    ] {
+        bench.gate.refuse(None, Function::C_WrapKey, Some(&key("wrapping")), refusal);
+        assert_eq!(bench.world.log.lock().last().unwrap().0.key, Some(refused()));
+    }
+}
+
+#[test]
 fn without_a_token_nothing_is_said_of_the_process() {
     let bench = Bench::new([Err(unavailable())]);
     bench.sign(ECDSA, "granted").unwrap_err();

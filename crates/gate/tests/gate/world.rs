@@ -18,7 +18,7 @@ use gate::{
     Subject,
 };
 use parking_lot::{Mutex, MutexGuard};
-use pkcs11_table::{Function, Use};
+use pkcs11_table::{Form, Function, Use};
 
 pub const ECDSA: u64 = 0x1041;
 pub const RSA_X_509: u64 = 3;
@@ -163,12 +163,12 @@ impl Bench {
 
     /// Ends what was begun by `used`, as if it had completed.
     pub fn complete(&self, used: Use) {
-        self.session().ended(used).expect("it runs").complete();
+        self.session().ended(used, Form::Plain).expect("it runs").complete();
     }
 
     /// Ends what was begun by `used`, as if it had failed.
     pub fn fail(&self, used: Use) {
-        drop(self.session().ended(used).expect("it runs"));
+        drop(self.session().ended(used, Form::Plain).expect("it runs"));
     }
 
     /// A call that does its work at once; what it took of rates is used up. Says for which function the permit was.

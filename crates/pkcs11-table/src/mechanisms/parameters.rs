@@ -92,6 +92,15 @@ pub fn parameter(mechanism: u64) -> Parameter {
     }
 }
 
+/// Whether the parameter of a single message, of `length` bytes, may name keys or give them out. Those of the standard's
+/// mechanisms hold initialisation vectors and tags alone.
+pub fn message_parameter_is_unclear(mechanism: u64, length: u64) -> bool {
+    match parameter(mechanism) {
+        Parameter::Plain => false,
+        Parameter::Handles { .. } | Parameter::Opaque | Parameter::Unknown => length >= 8,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,5 +166,17 @@ mod tests {
         }
         assert_eq!(parameter(0x8000_0001), Parameter::Unknown);
         assert_eq!(parameter(0x4fff_ffff), Parameter::Unknown);
+    }
+
+    #[test]
+    fn the_parameter_of_a_message_is_clear_where_that_of_its_mechanism_is() {
+        let of = |name| mechanism_by_name(name).expect(name);
+        for name in ["CKM_AES_GCM", "CKM_AES_CCM", "CKM_CHACHA20_POLY1305", "CKM_ML_DSA", "CKM_SHA256_HMAC"] {
+            assert!(!message_parameter_is_unclear(of(name), 64), "{name}");
+        }
+        for mechanism in [0x8000_0001, of("CKM_CMS_SIG"), of("CKM_HKDF_DERIVE")] {
+            assert!(message_parameter_is_unclear(mechanism, 8), "{mechanism:#x}");
+            assert!(!message_parameter_is_unclear(mechanism, 7), "{mechanism:#x}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 fn main() {
     let module = env::args_os().nth(1).expect("usage: probe MODULE");
-    let list = calls::load(&module);
+    let lists = calls::load(&module);
     let mut answers = io::stdout().lock();
     let mut threads = Vec::new();
     for request in io::stdin().lock().lines() {
@@ -29,7 +29,7 @@ fn main() {
             (Some("fork"), _) => fork(),
             (Some("thread"), _) => {
                 let request = request["request"].clone();
-                threads.push(Some(thread::spawn(move || calls::call(list, &request))));
+                threads.push(Some(thread::spawn(move || calls::call(&lists, &request))));
                 json!({ "rv": 0 })
             }
             (Some("join"), _) => {
@@ -37,8 +37,8 @@ fn main() {
                 let thread = number.and_then(|number| threads.get_mut(number)?.take());
                 thread.expect("a thread that runs").join().expect("a call")
             }
-            (_, Some(other)) => calls::call(calls::load(OsStr::new(other)), &request),
-            (_, None) => calls::call(list, &request),
+            (_, Some(other)) => calls::call(&calls::load(OsStr::new(other)), &request),
+            (_, None) => calls::call(&lists, &request),
         };
         writeln!(answers, "{answer}").expect("standard output");
         answers.flush().expect("standard output");

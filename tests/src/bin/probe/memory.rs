@@ -25,6 +25,9 @@ enum Buffer {
     Mechanism(Box<CK_MECHANISM>),
     Template(Vec<CK_ATTRIBUTE>, Vec<Vec<u8>>),
     List(Box<*mut CK_FUNCTION_LIST>),
+    /// Room for interfaces, which are answered by name, version and flags.
+    Interfaces(Vec<CK_INTERFACE>),
+    Interface(Box<*mut CK_INTERFACE>),
 }
 
 /// An argument of a PKCS#11 function.
@@ -70,6 +73,14 @@ impl<'a> Memory<'a> {
                 Buffer::Input(_) | Buffer::Mechanism(_) | Buffer::List(_) => continue,
                 Buffer::Output(bytes) => json!(hex(&bytes)),
                 Buffer::Numbers(numbers) => json!(numbers),
+                Buffer::Interfaces(interfaces) => {
+                    json!(interfaces.iter().filter_map(described).collect::<Vec<_>>())
+                }
+                Buffer::Interface(interface) => {
+                    // SAFETY: NULL, or what the module has given.
+                    let interface: Option<&CK_INTERFACE> = unsafe { (*interface).as_ref() };
+                    json!(interface.and_then(described))
+                }
                 Buffer::Template(template, values) => {
                     // An attribute that is not given out has the length CK_UNAVAILABLE_INFORMATION.
                     let value = |(attribute, value): (&CK_ATTRIBUTE, &Vec<u8>)| {
@@ -101,6 +112,7 @@ impl Argument for CK_BBOOL {
 impl Argument for CK_VOID_PTR {
     fn prepare(name: &'static str, memory: &mut Memory<'_>) -> Self {
         let bytes = structure(name, memory);
+        memory.length = bytes.len();
         match bytes.is_empty() {
             true => core::ptr::null_mut(),
             false => memory.keep_bytes(name, bytes, true).cast(),
@@ -241,6 +253,67 @@ impl Argument for *mut *mut CK_FUNCTION_LIST {
     }
 }
 
+impl Argument for *mut CK_INTERFACE {
+    fn prepare(name: &'static str, memory: &mut Memory<'_>) -> Self {
+        if memory.is_null(name) {
+            memory.length = 0;
+            return core::ptr::null_mut();
+        }
+        memory.length = HANDLES;
+        let none = CK_INTERFACE {
+            pInterfaceName: core::ptr::null_mut(),
+            pFunctionList: core::ptr::null_mut(),
+            flags: 0,
+        };
+        match memory.keep(name, Buffer::Interfaces(vec![none; HANDLES])) {
+            Buffer::Interfaces(interfaces) => interfaces.as_mut_ptr(),
+            _ => unreachable!("just made"),
+        }
+    }
+}
+
+impl Argument for *mut *mut CK_INTERFACE {
+    fn prepare(name: &'static str, memory: &mut Memory<'_>) -> Self {
+        if memory.is_null(name) {
+            return core::ptr::null_mut();
+        }
+        match memory.keep(name, Buffer::Interface(Box::new(core::ptr::null_mut()))) {
+            Buffer::Interface(interface) => &raw mut **interface,
+            _ => unreachable!("just made"),
+        }
+    }
+}
+
+/// A version reads as two bytes in hexadecimal, and is NULL where there is none.
+impl Argument for *mut CK_VERSION {
+    fn prepare(name: &'static str, memory: &mut Memory<'_>) -> Self {
+        match memory.request.get(name) {
+            None | Some(Value::Null) => core::ptr::null_mut(),
+            Some(given) => {
+                let bytes = unhex(given.as_str().expect("bytes in hexadecimal"));
+                assert_eq!(bytes.len(), size_of::<CK_VERSION>(), "{name}");
+                memory.keep_bytes(name, bytes, true).cast()
+            }
+        }
+    }
+}
+
+/// Name, version and flags of an interface; `None` where the module has written none.
+fn described(interface: &CK_INTERFACE) -> Option<Value> {
+    if interface.pInterfaceName.is_null() || interface.pFunctionList.is_null() {
+        return None;
+    }
+    // SAFETY: names are strings, and lists begin with their version.
+    let (name, version) = unsafe {
+        (
+            core::ffi::CStr::from_ptr(interface.pInterfaceName.cast()),
+            *interface.pFunctionList.cast::<CK_VERSION>(),
+        )
+    };
+    let name = name.to_str().expect("UTF-8");
+    Some(json!({ "name": name, "version": [version.major, version.minor], "flags": interface.flags }))
+}
+
 macro_rules! structures {
     ($($structure:ty),*) => {$(
         impl Argument for *mut $structure {
@@ -257,7 +330,7 @@ macro_rules! structures {
     )*};
 }
 
-structures!(CK_INFO, CK_MECHANISM_INFO, CK_SESSION_INFO, CK_SLOT_INFO, CK_TOKEN_INFO);
+structures!(CK_ASYNC_DATA, CK_INFO, CK_MECHANISM_INFO, CK_SESSION_INFO, CK_SLOT_INFO, CK_TOKEN_INFO);
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
