@@ -97,6 +97,10 @@ impl Stack {
         for name in ["SOFTHSM2_CONF", "TRUSTSHIM_CONFIG"] {
             command.env(name, self.variable(name));
         }
+        // Of scripts/asan.
+        if let Some(options) = env::var_os("ASAN_OPTIONS") {
+            command.env("ASAN_OPTIONS", options);
+        }
         command
     }
 

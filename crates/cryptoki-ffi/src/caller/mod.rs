@@ -2,6 +2,7 @@
 
 mod answers;
 mod completion;
+mod copied;
 mod interfaces;
 mod mechanism;
 mod template;
@@ -20,7 +21,7 @@ macro_rules! with_mechanism {
     ($($call:ident),*) => {$(
         impl calls::$call {
             /// Gives `judge` the mechanism and this call with a mechanism that the caller can no longer change; `None`
-            /// where the caller gave none.
+            /// where there is none, or a buffer of it cannot be there.
             ///
             /// What was judged is what is forwarded: another thread may write to the caller's structures meanwhile.
             pub fn pinned(self, judge: impl FnOnce(&MechanismView, Self) -> CK_RV) -> Option<CK_RV> {
@@ -53,7 +54,7 @@ macro_rules! with_template {
     ($($call:ident),*) => {$(
         impl calls::$call {
             /// Gives `judge` what the template states and this call with a template of which the caller can no longer
-            /// change what was judged; `None` where the template is NULL or absurdly long.
+            /// change what was judged; `None` where the template, or a value in it, is NULL or absurdly long.
             pub fn pinned(self, judge: impl FnOnce(&TemplateView, Self) -> CK_RV) -> Option<CK_RV> {
                 // SAFETY: NULL or a template of `count` attributes, by the caller's promise.
                 let mut template = unsafe { PinnedTemplate::read(self.template, self.count) }?;
@@ -70,7 +71,7 @@ macro_rules! with_mechanism_and_template {
     ($($call:ident),*) => {$(
         impl calls::$call {
             /// Gives `judge` mechanism and template, and this call with copies of which the caller can no longer change
-            /// what was judged; `None` where one of them is NULL or absurdly long.
+            /// what was judged; `None` where one of them, or a value, is NULL or absurdly long.
             pub fn pinned(
                 self,
                 judge: impl FnOnce(&MechanismView, &TemplateView, Self) -> CK_RV,
@@ -97,7 +98,8 @@ with_mechanism_and_template!(
 
 impl calls::C_GenerateKeyPair {
     /// Gives `judge` the mechanism and the templates of the public and of the private key, and this call with copies of
-    /// which the caller can no longer change what was judged; `None` where one of them is NULL or absurdly long.
+    /// which the caller can no longer change what was judged; `None` where one of them, or a value, is NULL or absurdly
+    /// long.
     pub fn pinned(
         self,
         judge: impl FnOnce(&MechanismView, &TemplateView, &TemplateView, Self) -> CK_RV,
