@@ -1,7 +1,7 @@
 //! The mechanism of a call, with the object handles inside its parameter.
 
 use cryptoki_sys::*;
-use pkcs11_table::{HandleField, Parameter, When, buffers, parameter};
+use pkcs11_table::{Function, HandleField, Parameter, When, buffers, parameter};
 
 use super::copied::Copied;
 use crate::lengths::is_possible;
@@ -38,14 +38,14 @@ impl PinnedMechanism {
     ///
     /// # Safety
     /// `mechanism` is NULL or points to a mechanism, whose parameter is NULL or as long as it says.
-    pub(super) unsafe fn read(mechanism: *const CK_MECHANISM) -> Option<Self> {
+    pub(super) unsafe fn read(function: Function, mechanism: *const CK_MECHANISM) -> Option<Self> {
         if mechanism.is_null() {
             return None;
         }
         // SAFETY: not NULL, hence a mechanism, by the promise above; it may be unaligned where the caller packs it.
         let mut mechanism = unsafe { mechanism.read_unaligned() };
         // SAFETY: by the promise above.
-        if !unsafe { has_buffers(&mechanism) } {
+        if !unsafe { has_buffers(function, &mechanism) } {
             return None;
         }
         let kind = mechanism.mechanism;
@@ -91,7 +91,12 @@ impl PinnedMechanism {
 ///
 /// # Safety
 /// The parameter is NULL or as long as the mechanism says.
-unsafe fn has_buffers(mechanism: &CK_MECHANISM) -> bool {
+unsafe fn has_buffers(function: Function, mechanism: &CK_MECHANISM) -> bool {
+    let known = match function {
+        // The same mechanisms take a structure of another layout here (PKCS#11 3.2 section 5.18.6).
+        Function::C_WrapKeyAuthenticated | Function::C_UnwrapKeyAuthenticated => None,
+        _ => buffers(mechanism.mechanism),
+    };
     if mechanism.pParameter.is_null() {
         return true;
     }
@@ -103,7 +108,7 @@ unsafe fn has_buffers(mechanism: &CK_MECHANISM) -> bool {
             || (is_possible(length) && !structure.add(pointer).cast::<*const u8>().read_unaligned().is_null())
     };
     is_possible(mechanism.ulParameterLen)
-        && buffers(mechanism.mechanism)
+        && known
             .filter(|buffers| usize::try_from(mechanism.ulParameterLen) == Ok(buffers.size))
             .is_none_or(|buffers| buffers.all.iter().all(|buffer| is_there(buffer.pointer, buffer.length)))
 }
@@ -137,7 +142,7 @@ mod tests {
             ulParameterLen: size_of::<T>() as CK_ULONG,
         };
         // SAFETY: the parameter is as long as the mechanism says.
-        unsafe { PinnedMechanism::read(&raw const mechanism) }.unwrap().view.clone()
+        unsafe { PinnedMechanism::read(Function::C_SignInit, &raw const mechanism) }.unwrap().view.clone()
     }
 
     /// Every place of a handle, by another's generation of the structures from the header.
@@ -247,7 +252,7 @@ mod tests {
             let mechanism =
                 CK_MECHANISM { mechanism: kind, pParameter: parameter.cast(), ulParameterLen: length };
             // SAFETY: the parameter is as long as the mechanism says, or of a length that is not believed.
-            unsafe { PinnedMechanism::read(&raw const mechanism) }.is_some()
+            unsafe { PinnedMechanism::read(Function::C_SignInit, &raw const mechanism) }.is_some()
         };
         // SAFETY: numbers and null pointers, for all of which zero is a value.
         let mut gcm: CK_GCM_PARAMS = unsafe { zeroed() };
@@ -315,7 +320,8 @@ mod tests {
             let pointer = (&raw mut handle).cast();
             let mechanism = CK_MECHANISM { mechanism: kind, pParameter: pointer, ulParameterLen: 0 };
             // SAFETY: the parameter has no bytes, as the mechanism says.
-            let mut pinned = unsafe { PinnedMechanism::read(&raw const mechanism) }.unwrap();
+            let mut pinned =
+                unsafe { PinnedMechanism::read(Function::C_SignInit, &raw const mechanism) }.unwrap();
             assert_eq!(pinned.view().names, ParameterNames::Objects(vec![]));
             // SAFETY: the pinned mechanism is there until it is dropped.
             !unsafe { (*pinned.as_mut_ptr()).pParameter }.is_null()
@@ -334,7 +340,8 @@ mod tests {
             ulParameterLen: size_of::<CK_OBJECT_HANDLE>() as CK_ULONG,
         };
         // SAFETY: the parameter is as long as the mechanism says.
-        let mut pinned = unsafe { PinnedMechanism::read(&raw const mechanism) }.unwrap();
+        let mut pinned =
+            unsafe { PinnedMechanism::read(Function::C_SignInit, &raw const mechanism) }.unwrap();
         // SAFETY: nobody else uses the handle.
         unsafe { *place = 6 };
         assert_eq!(pinned.view().names, ParameterNames::Objects(vec![5]));

@@ -9,7 +9,7 @@ mod template;
 
 use cryptoki_sys::*;
 
-use crate::calls;
+use crate::calls::{self, Call as _};
 
 pub use mechanism::{MechanismView, ParameterNames};
 pub use template::{Stated, TemplateView};
@@ -26,7 +26,7 @@ macro_rules! with_mechanism {
             /// What was judged is what is forwarded: another thread may write to the caller's structures meanwhile.
             pub fn pinned(self, judge: impl FnOnce(&MechanismView, Self) -> CK_RV) -> Option<CK_RV> {
                 // SAFETY: NULL or a mechanism, by the caller's promise.
-                let mut mechanism = unsafe { PinnedMechanism::read(self.mechanism) }?;
+                let mut mechanism = unsafe { PinnedMechanism::read(Self::FUNCTION, self.mechanism) }?;
                 let pointer = mechanism.as_mut_ptr();
                 Some(judge(mechanism.view(), Self { mechanism: pointer, ..self }))
             }
@@ -77,7 +77,7 @@ macro_rules! with_mechanism_and_template {
                 judge: impl FnOnce(&MechanismView, &TemplateView, Self) -> CK_RV,
             ) -> Option<CK_RV> {
                 // SAFETY: NULL or a mechanism, by the caller's promise.
-                let mut mechanism = unsafe { PinnedMechanism::read(self.mechanism) }?;
+                let mut mechanism = unsafe { PinnedMechanism::read(Self::FUNCTION, self.mechanism) }?;
                 // SAFETY: NULL or a template of `count` attributes, by the caller's promise.
                 let mut template = unsafe { PinnedTemplate::read(self.template, self.count) }?;
                 let pinned = Self { mechanism: mechanism.as_mut_ptr(), template: template.as_mut_ptr(), ..self };
@@ -105,7 +105,7 @@ impl calls::C_GenerateKeyPair {
         judge: impl FnOnce(&MechanismView, &TemplateView, &TemplateView, Self) -> CK_RV,
     ) -> Option<CK_RV> {
         // SAFETY: NULL or a mechanism, by the caller's promise.
-        let mut mechanism = unsafe { PinnedMechanism::read(self.mechanism) }?;
+        let mut mechanism = unsafe { PinnedMechanism::read(Self::FUNCTION, self.mechanism) }?;
         // SAFETY: NULL or a template of `public_count` attributes, by the caller's promise.
         let mut public = unsafe { PinnedTemplate::read(self.public_template, self.public_count) }?;
         // SAFETY: as above, with `private_count`.

@@ -1,7 +1,6 @@
 //! Tests of the views of the caller's memory: what was judged is what is forwarded.
 
 use super::*;
-use crate::calls::Call as _;
 
 #[test]
 fn a_mechanism_that_changes_after_the_judgement_is_forwarded_as_judged() {
