@@ -1,4 +1,6 @@
-//! What the targets for signed messages share: keys and messages of the repository's vectors.
+//! What targets share: keys and messages of the repository's vectors for signed messages, a caller's memory for calls in C.
+
+pub mod caller;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -214,7 +214,10 @@ macro_rules! dispatch {
                     let share = enter().map(|inline| inline.share());
                     return share.map_or(CKR_CRYPTOKI_NOT_INITIALIZED, |inline| Layer::call(&*inline, self));
                 }
-                entered(|inline| Layer::call(inline, self))
+                entered(|inline| match self.has_possible_lengths() {
+                    true => Layer::call(inline, self),
+                    false => CKR_ARGUMENTS_BAD,
+                })
             }
         }
     };

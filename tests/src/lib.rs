@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 pub mod application;
+pub mod bad_calls;
+pub mod caller;
 pub mod client;
 pub mod compiled;
 pub mod every_call;
@@ -17,6 +19,7 @@ pub mod stack;
 pub mod watched;
 
 pub use application::Application;
+pub use caller::{Caller, Outcome};
 pub use client::Finished;
 pub use parity::{Access, Parity};
 pub use pkcs11_tool::Tool;

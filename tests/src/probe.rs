@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +14,8 @@ use crate::stack::Stack;
 
 /// Longer than any call takes, an attestation on a busy machine included.
 const BOUND: Duration = Duration::from_secs(60);
+/// The exit status of a Rust program that has panicked.
+const PANICKED: i32 = 101;
 
 /// The probe's process; killed when dropped.
 pub struct Probe {
@@ -81,6 +83,14 @@ impl Probe {
         };
         let answer: Value = serde_json::from_str(&line).expect("an answer in JSON");
         Some(Reply { rv: answer["rv"].as_u64().expect("a return value"), answer })
+    }
+
+    /// How the module has ended the process: a signal, or an exit of its own. Panics where the probe itself has given up.
+    #[track_caller]
+    pub fn end(mut self) -> ExitStatus {
+        let status = self.child.wait().expect("our own child");
+        assert!(!matches!(status.code(), Some(0 | PANICKED)), "the probe has ended with {status}");
+        status
     }
 
     /// Makes a call that must answer with `CKR_OK`.

@@ -159,6 +159,10 @@ impl Stack {
         for name in [self.token.settings(), "TRUSTSHIM_CONFIG"] {
             command.env(name, self.variable(name));
         }
+        // Of scripts/asan.
+        if let Some(options) = env::var_os("ASAN_OPTIONS") {
+            command.env("ASAN_OPTIONS", options);
+        }
         command
     }
 

@@ -6,6 +6,7 @@ use cryptoki_sys::*;
 use gate::{Open, Permit};
 use pkcs11_table::Function;
 
+use crate::lengths::{Argument as _, is_length};
 use crate::lists::{Lists, entry};
 
 mod sealed {
@@ -18,6 +19,9 @@ pub trait Call: sealed::Sealed + Sized {
     const FUNCTION: Function;
     /// What it takes to forward it: [`Open`] where the table says so, else a [`Permit`].
     type Permit: Covers;
+
+    /// Whether every length that is stated by value is one that memory can have.
+    fn has_possible_lengths(&self) -> bool;
 
     /// Hands the call to the function of its name in the real module's lists.
     ///
@@ -115,6 +119,11 @@ macro_rules! define_calls {
         impl Call for $name {
             const FUNCTION: Function = Function::$name;
             type Permit = permit_of!($class);
+
+            #[inline]
+            fn has_possible_lengths(&self) -> bool {
+                true $(&& (!const { is_length(stringify!($argument)) } || self.$argument.can_be_length()))*
+            }
 
             #[inline]
             unsafe fn forward(self, lists: &Lists) -> CK_RV {

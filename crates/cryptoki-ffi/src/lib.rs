@@ -13,6 +13,7 @@ mod entrance;
 mod entry;
 mod error;
 mod interfaces;
+mod lengths;
 mod lists;
 mod object;
 mod own_functions;

@@ -36,3 +36,36 @@ impl<T: Send + Sync + 'static> Default for Published<T> {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn what_is_replaced_under_its_readers_stays_readable() {
+        static CURRENT: Published<Vec<u8>> = Published::new();
+        assert!(CURRENT.get().is_none());
+        CURRENT.publish(Box::new(vec![0]));
+        let first = CURRENT.get().unwrap();
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                thread::spawn(|| {
+                    let mut latest = 0;
+                    while latest < 20 {
+                        let seen = CURRENT.get().unwrap()[0];
+                        assert!(seen >= latest, "{seen} after {latest}");
+                        latest = seen;
+                        thread::yield_now();
+                    }
+                })
+            })
+            .collect();
+        for number in 1..=20 {
+            CURRENT.publish(Box::new(vec![number]));
+        }
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        assert_eq!(first, &[0]);
+    }
+}

@@ -1,9 +1,11 @@
 //! What the gate has to know about mechanisms: which uses one amounts to, and which object handles its parameter holds
 //! (PKCS#11 3.2 mechanisms; structures as 64-bit Linux lays them out).
 
+mod buffers;
 mod names;
 mod parameters;
 
+pub use buffers::{Buffer, Buffers, buffers};
 pub use parameters::{HandleField, Parameter, When, message_parameter_is_unclear, parameter};
 
 use crate::Use;

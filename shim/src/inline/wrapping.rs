@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, MechanismView, Stated, TemplateView};
-use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_TEMPLATE_INCOMPLETE};
+use cryptoki_sys::{
+    CKR_ARGUMENTS_BAD, CKR_KEY_HANDLE_INVALID, CKR_TEMPLATE_INCOMPLETE, CKR_UNWRAPPING_KEY_HANDLE_INVALID,
+    CKR_WRAPPING_KEY_HANDLE_INVALID,
+};
 use gate::{Demands, Mechanism, NewObject, ObjectKind, Permit, Place, Session, Spending, Subject, rules};
 use locks::MutexGuard;
 use pkcs11_table::Function;
@@ -71,6 +74,11 @@ impl Origin<'_> {
     }
 }
 
+/// The standard has answers of their own for handles of keys that wrap and unwrap (PKCS#11 2.40 section 5.13).
+const fn no_key(rv: CK_RV, instead: CK_RV) -> CK_RV {
+    if rv == CKR_KEY_HANDLE_INVALID { instead } else { rv }
+}
+
 impl Inline {
     fn judge_wrapping(
         &self,
@@ -80,7 +88,9 @@ impl Inline {
         (wrapping, key): (u64, u64),
     ) -> Result<(Permit, Spending), CK_RV> {
         self.gate.prepare();
-        let wrapping = self.find_key(function, of, wrapping)?;
+        let wrapping = self
+            .find_key(function, of, wrapping)
+            .map_err(|rv| no_key(rv, CKR_WRAPPING_KEY_HANDLE_INVALID))?;
         let key = self.find_key(function, of, key)?;
         let names = self.find_named(function, of, (mechanism.kind, &mechanism.names))?;
         let mechanism = Mechanism { kind: mechanism.kind, names: &names };
@@ -101,7 +111,12 @@ impl Inline {
         let caller = Caller { function, place, session };
         self.gate.prepare();
         let of = (place, session);
-        let parent = self.find_key(function, of, parent)?;
+        let parent = self.find_key(function, of, parent).map_err(|rv| match function {
+            Function::C_UnwrapKey | Function::C_UnwrapKeyAuthenticated => {
+                no_key(rv, CKR_UNWRAPPING_KEY_HANDLE_INVALID)
+            }
+            _ => rv,
+        })?;
         let names = self.find_named(function, of, (mechanism.kind, &mechanism.names))?;
         // Secret keys are what derivation and encapsulation make (PKCS#11 3.2 section 5.18) where the template does not say
         // otherwise.

@@ -90,16 +90,12 @@ completes! {
 impl calls::C_GetAttributeValue {
     /// Answers for an object that has these attributes and no others (PKCS#11 2.40 section 5.7).
     pub fn answer(&self, attributes: &[(CK_ATTRIBUTE_TYPE, &[u8])]) -> CK_RV {
-        let Ok(count) = usize::try_from(self.count) else { return CKR_ARGUMENTS_BAD };
-        if self.template.is_null() {
+        // SAFETY: the template is the caller's (`from_caller`).
+        let Some(own) = (unsafe { super::template::attributes(self.template, self.count) }) else {
             return CKR_ARGUMENTS_BAD;
-        }
+        };
         let mut result = CKR_OK;
-        for index in 0..count {
-            // SAFETY: the caller's template has `count` attributes.
-            let place = unsafe { self.template.add(index) };
-            // SAFETY: as above.
-            let asked = unsafe { place.read_unaligned() };
+        for (index, asked) in own.iter().enumerate() {
             let known = attributes.iter().find(|(kind, _)| *kind == asked.type_);
             let length = match known {
                 None => {
@@ -119,8 +115,8 @@ impl calls::C_GetAttributeValue {
                     value.len() as CK_ULONG
                 }
             };
-            // SAFETY: as above.
-            unsafe { (&raw mut (*place).ulValueLen).write_unaligned(length) };
+            // SAFETY: the caller's template has as many attributes as the copy that was made of it.
+            unsafe { (&raw mut (*self.template.add(index)).ulValueLen).write_unaligned(length) };
         }
         result
     }

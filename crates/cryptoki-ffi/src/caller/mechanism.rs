@@ -1,7 +1,10 @@
 //! The mechanism of a call, with the object handles inside its parameter.
 
 use cryptoki_sys::*;
-use pkcs11_table::{HandleField, Parameter, When, parameter};
+use pkcs11_table::{Function, HandleField, Parameter, When, buffers, parameter};
+
+use super::copied::Copied;
+use crate::lengths::is_possible;
 
 /// What was read of a mechanism.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,19 +29,25 @@ pub enum ParameterNames {
 pub(super) struct PinnedMechanism {
     mechanism: CK_MECHANISM,
     view: MechanismView,
-    /// What `mechanism.pParameter` points to, where it was copied. In words, so that it is aligned.
-    _parameter: Option<Box<[u64]>>,
+    /// What `mechanism.pParameter` points to, where it was copied.
+    _parameter: Option<Copied>,
 }
 
 impl PinnedMechanism {
+    /// `None` where the mechanism is NULL, or its parameter, or a buffer in that, cannot be there.
+    ///
     /// # Safety
     /// `mechanism` is NULL or points to a mechanism, whose parameter is NULL or as long as it says.
-    pub(super) unsafe fn read(mechanism: *const CK_MECHANISM) -> Option<Self> {
+    pub(super) unsafe fn read(function: Function, mechanism: *const CK_MECHANISM) -> Option<Self> {
         if mechanism.is_null() {
             return None;
         }
         // SAFETY: not NULL, hence a mechanism, by the promise above; it may be unaligned where the caller packs it.
         let mut mechanism = unsafe { mechanism.read_unaligned() };
+        // SAFETY: by the promise above.
+        if !unsafe { has_buffers(function, &mechanism) } {
+            return None;
+        }
         let kind = mechanism.mechanism;
         let length = usize::try_from(mechanism.ulParameterLen).unwrap_or(usize::MAX);
         let is_empty = mechanism.pParameter.is_null() || length == 0;
@@ -54,17 +63,14 @@ impl PinnedMechanism {
             Parameter::Unknown if length < size_of::<CK_OBJECT_HANDLE>() => (none, None),
             Parameter::Unknown => (ParameterNames::Unclear, None),
             Parameter::Handles { size, fields } if length == size => {
-                let mut words = vec![0_u64; size.div_ceil(size_of::<u64>())].into_boxed_slice();
-                // SAFETY: the caller says that the parameter has `size` bytes, and the words have room for as many.
-                unsafe {
-                    words
-                        .as_mut_ptr()
-                        .cast::<u8>()
-                        .copy_from_nonoverlapping(mechanism.pParameter.cast::<u8>(), size);
-                }
-                mechanism.pParameter = words.as_mut_ptr().cast();
-                let objects = fields.iter().filter_map(|field| handle(&words, *field)).collect();
-                (ParameterNames::Objects(objects), Some(words))
+                // SAFETY: the caller says that the parameter has `size` bytes.
+                let mut copy = unsafe { Copied::of(mechanism.pParameter, size) };
+                mechanism.pParameter = copy.as_mut_ptr();
+                let objects = fields.iter().filter_map(|field| {
+                    // SAFETY: a copy of the mechanism's structure, in which the caller has filled in the fields.
+                    unsafe { handle(&copy, *field) }
+                });
+                (ParameterNames::Objects(objects.collect()), Some(copy))
             }
             // Of another version of the structure, perhaps: where the handles are then, nobody can tell.
             Parameter::Handles { .. } => (ParameterNames::Unclear, None),
@@ -81,16 +87,46 @@ impl PinnedMechanism {
     }
 }
 
-/// The handle in a structure, if it counts; all handles and numbers lie at multiples of eight.
-fn handle(words: &[u64], field: HandleField) -> Option<CK_OBJECT_HANDLE> {
-    let word = |offset: usize| words.get(offset / 8).copied().unwrap_or_default();
-    let byte = |offset: usize| word(offset).to_ne_bytes().get(offset % 8).copied().unwrap_or_default();
-    let counts = match field.when {
-        When::Always => true,
-        When::Flag(offset) => byte(offset) != CK_FALSE,
-        When::Unless(offset, values) => !values.contains(&word(offset)),
+/// Whether the parameter can be there, and the buffers in it. Modules follow pointers before they look at them.
+///
+/// # Safety
+/// The parameter is NULL or as long as the mechanism says.
+unsafe fn has_buffers(function: Function, mechanism: &CK_MECHANISM) -> bool {
+    let known = match function {
+        // The same mechanisms take a structure of another layout here (PKCS#11 3.2 section 5.18.6).
+        Function::C_WrapKeyAuthenticated | Function::C_UnwrapKeyAuthenticated => None,
+        _ => buffers(mechanism.mechanism),
     };
-    Some(word(field.offset)).filter(|handle| counts && *handle != CK_INVALID_HANDLE)
+    if mechanism.pParameter.is_null() {
+        return true;
+    }
+    let structure = mechanism.pParameter.cast::<u8>().cast_const();
+    // SAFETY: a pointer and a number inside the structure, by the promise above; callers may pack it.
+    let is_there = |pointer: usize, length: usize| unsafe {
+        let length = structure.add(length).cast::<CK_ULONG>().read_unaligned();
+        length == 0
+            || (is_possible(length) && !structure.add(pointer).cast::<*const u8>().read_unaligned().is_null())
+    };
+    is_possible(mechanism.ulParameterLen)
+        && known
+            .filter(|buffers| usize::try_from(mechanism.ulParameterLen) == Ok(buffers.size))
+            .is_none_or(|buffers| buffers.all.iter().all(|buffer| is_there(buffer.pointer, buffer.length)))
+}
+
+/// The handle in a structure, if it counts; all handles and numbers lie at multiples of eight.
+///
+/// # Safety
+/// The field, where it counts, and what it counts by are written; what lies between fields need not be.
+unsafe fn handle(structure: &Copied, field: HandleField) -> Option<CK_OBJECT_HANDLE> {
+    // SAFETY: by the promise above, for each of the three.
+    unsafe {
+        let counts = match field.when {
+            When::Always => true,
+            When::Flag(offset) => structure.byte(offset)? != CK_FALSE,
+            When::Unless(offset, values) => !values.contains(&structure.word(offset)?),
+        };
+        if counts { structure.word(field.offset).filter(|handle| *handle != CK_INVALID_HANDLE) } else { None }
+    }
 }
 
 #[cfg(test)]
@@ -106,7 +142,7 @@ mod tests {
             ulParameterLen: size_of::<T>() as CK_ULONG,
         };
         // SAFETY: the parameter is as long as the mechanism says.
-        unsafe { PinnedMechanism::read(&raw const mechanism) }.unwrap().view.clone()
+        unsafe { PinnedMechanism::read(Function::C_SignInit, &raw const mechanism) }.unwrap().view.clone()
     }
 
     /// Every place of a handle, by another's generation of the structures from the header.
@@ -174,6 +210,73 @@ mod tests {
     }
 
     #[test]
+    fn buffers_are_where_the_header_has_them() {
+        macro_rules! buffers_of {
+            ($structure:ty: $(($pointer:ident, $length:ident)),+) => {
+                (
+                    size_of::<$structure>(),
+                    vec![$((offset_of!($structure, $pointer), offset_of!($structure, $length))),+],
+                )
+            };
+        }
+        let string = buffers_of!(CK_KEY_DERIVATION_STRING_DATA: (pData, ulLen));
+        let des = buffers_of!(CK_DES_CBC_ENCRYPT_DATA_PARAMS: (pData, length));
+        let ecdh = buffers_of!(
+            CK_ECDH1_DERIVE_PARAMS: (pSharedData, ulSharedDataLen), (pPublicData, ulPublicDataLen)
+        );
+        for (kind, expected) in [
+            (CKM_RSA_PKCS_OAEP, buffers_of!(CK_RSA_PKCS_OAEP_PARAMS: (pSourceData, ulSourceDataLen))),
+            (CKM_CONCATENATE_BASE_AND_DATA, string.clone()),
+            (CKM_CONCATENATE_DATA_AND_BASE, string.clone()),
+            (CKM_XOR_BASE_AND_DATA, string.clone()),
+            (CKM_DES_ECB_ENCRYPT_DATA, string.clone()),
+            (CKM_DES3_ECB_ENCRYPT_DATA, string.clone()),
+            (CKM_AES_ECB_ENCRYPT_DATA, string),
+            (CKM_DES_CBC_ENCRYPT_DATA, des.clone()),
+            (CKM_DES3_CBC_ENCRYPT_DATA, des),
+            (CKM_AES_CBC_ENCRYPT_DATA, buffers_of!(CK_AES_CBC_ENCRYPT_DATA_PARAMS: (pData, length))),
+            (CKM_ECDH1_DERIVE, ecdh.clone()),
+            (CKM_ECDH1_COFACTOR_DERIVE, ecdh),
+            (CKM_AES_GCM, buffers_of!(CK_GCM_PARAMS: (pIv, ulIvLen), (pAAD, ulAADLen))),
+            (CKM_AES_CCM, buffers_of!(CK_CCM_PARAMS: (pNonce, ulNonceLen), (pAAD, ulAADLen))),
+        ] {
+            let known = buffers(kind).unwrap();
+            let all: Vec<_> = known.all.iter().map(|buffer| (buffer.pointer, buffer.length)).collect();
+            assert_eq!((known.size, all), expected, "{kind:#x}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_with_a_buffer_that_cannot_be_there_is_none() {
+        let is_there = |kind, parameter: *mut CK_GCM_PARAMS, length| {
+            let mechanism =
+                CK_MECHANISM { mechanism: kind, pParameter: parameter.cast(), ulParameterLen: length };
+            // SAFETY: the parameter is as long as the mechanism says, or of a length that is not believed.
+            unsafe { PinnedMechanism::read(Function::C_SignInit, &raw const mechanism) }.is_some()
+        };
+        // SAFETY: numbers and null pointers, for all of which zero is a value.
+        let mut gcm: CK_GCM_PARAMS = unsafe { zeroed() };
+        let (place, size) = (&raw mut gcm, size_of::<CK_GCM_PARAMS>() as CK_ULONG);
+        assert!(is_there(CKM_AES_GCM, place, size), "an empty one");
+        for (length, expected) in [(12, true), (CK_UNAVAILABLE_INFORMATION, false)] {
+            let mut vector = [0_u8; 12];
+            // SAFETY: nobody else uses the structure.
+            unsafe { ((*place).pIv, (*place).ulIvLen) = (vector.as_mut_ptr(), length) };
+            assert_eq!(is_there(CKM_AES_GCM, place, size), expected, "{length:#x}");
+        }
+        // SAFETY: as above.
+        unsafe { ((*place).pIv, (*place).ulIvLen, (*place).ulAADLen) = (core::ptr::null_mut(), 0, 1) };
+        assert!(!is_there(CKM_AES_GCM, place, size));
+        assert!(is_there(CKM_AES_GCM, place, size - 1), "of another length, which the real module judges");
+        assert!(is_there(CKM_AES_CBC, place, size), "of another mechanism");
+        assert!(!is_there(CKM_AES_CBC, place, CK_UNAVAILABLE_INFORMATION));
+        assert!(
+            is_there(CKM_AES_CBC, core::ptr::null_mut(), CK_UNAVAILABLE_INFORMATION),
+            "nobody follows it"
+        );
+    }
+
+    #[test]
     fn a_handle_counts_when_the_structure_says_so() {
         // SAFETY: numbers and null pointers, for all of which zero is a value.
         let mut hkdf: CK_HKDF_PARAMS = unsafe { zeroed() };
@@ -217,7 +320,8 @@ mod tests {
             let pointer = (&raw mut handle).cast();
             let mechanism = CK_MECHANISM { mechanism: kind, pParameter: pointer, ulParameterLen: 0 };
             // SAFETY: the parameter has no bytes, as the mechanism says.
-            let mut pinned = unsafe { PinnedMechanism::read(&raw const mechanism) }.unwrap();
+            let mut pinned =
+                unsafe { PinnedMechanism::read(Function::C_SignInit, &raw const mechanism) }.unwrap();
             assert_eq!(pinned.view().names, ParameterNames::Objects(vec![]));
             // SAFETY: the pinned mechanism is there until it is dropped.
             !unsafe { (*pinned.as_mut_ptr()).pParameter }.is_null()
@@ -236,7 +340,8 @@ mod tests {
             ulParameterLen: size_of::<CK_OBJECT_HANDLE>() as CK_ULONG,
         };
         // SAFETY: the parameter is as long as the mechanism says.
-        let mut pinned = unsafe { PinnedMechanism::read(&raw const mechanism) }.unwrap();
+        let mut pinned =
+            unsafe { PinnedMechanism::read(Function::C_SignInit, &raw const mechanism) }.unwrap();
         // SAFETY: nobody else uses the handle.
         unsafe { *place = 6 };
         assert_eq!(pinned.view().names, ParameterNames::Objects(vec![5]));

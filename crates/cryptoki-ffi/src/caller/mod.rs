@@ -2,13 +2,14 @@
 
 mod answers;
 mod completion;
+mod copied;
 mod interfaces;
 mod mechanism;
 mod template;
 
 use cryptoki_sys::*;
 
-use crate::calls;
+use crate::calls::{self, Call as _};
 
 pub use mechanism::{MechanismView, ParameterNames};
 pub use template::{Stated, TemplateView};
@@ -20,12 +21,12 @@ macro_rules! with_mechanism {
     ($($call:ident),*) => {$(
         impl calls::$call {
             /// Gives `judge` the mechanism and this call with a mechanism that the caller can no longer change; `None`
-            /// where the caller gave none.
+            /// where there is none, or a buffer of it cannot be there.
             ///
             /// What was judged is what is forwarded: another thread may write to the caller's structures meanwhile.
             pub fn pinned(self, judge: impl FnOnce(&MechanismView, Self) -> CK_RV) -> Option<CK_RV> {
                 // SAFETY: NULL or a mechanism, by the caller's promise.
-                let mut mechanism = unsafe { PinnedMechanism::read(self.mechanism) }?;
+                let mut mechanism = unsafe { PinnedMechanism::read(Self::FUNCTION, self.mechanism) }?;
                 let pointer = mechanism.as_mut_ptr();
                 Some(judge(mechanism.view(), Self { mechanism: pointer, ..self }))
             }
@@ -53,7 +54,7 @@ macro_rules! with_template {
     ($($call:ident),*) => {$(
         impl calls::$call {
             /// Gives `judge` what the template states and this call with a template of which the caller can no longer
-            /// change what was judged; `None` where the template is NULL or absurdly long.
+            /// change what was judged; `None` where the template, or a value in it, is NULL or absurdly long.
             pub fn pinned(self, judge: impl FnOnce(&TemplateView, Self) -> CK_RV) -> Option<CK_RV> {
                 // SAFETY: NULL or a template of `count` attributes, by the caller's promise.
                 let mut template = unsafe { PinnedTemplate::read(self.template, self.count) }?;
@@ -70,13 +71,13 @@ macro_rules! with_mechanism_and_template {
     ($($call:ident),*) => {$(
         impl calls::$call {
             /// Gives `judge` mechanism and template, and this call with copies of which the caller can no longer change
-            /// what was judged; `None` where one of them is NULL or absurdly long.
+            /// what was judged; `None` where one of them, or a value, is NULL or absurdly long.
             pub fn pinned(
                 self,
                 judge: impl FnOnce(&MechanismView, &TemplateView, Self) -> CK_RV,
             ) -> Option<CK_RV> {
                 // SAFETY: NULL or a mechanism, by the caller's promise.
-                let mut mechanism = unsafe { PinnedMechanism::read(self.mechanism) }?;
+                let mut mechanism = unsafe { PinnedMechanism::read(Self::FUNCTION, self.mechanism) }?;
                 // SAFETY: NULL or a template of `count` attributes, by the caller's promise.
                 let mut template = unsafe { PinnedTemplate::read(self.template, self.count) }?;
                 let pinned = Self { mechanism: mechanism.as_mut_ptr(), template: template.as_mut_ptr(), ..self };
@@ -97,13 +98,14 @@ with_mechanism_and_template!(
 
 impl calls::C_GenerateKeyPair {
     /// Gives `judge` the mechanism and the templates of the public and of the private key, and this call with copies of
-    /// which the caller can no longer change what was judged; `None` where one of them is NULL or absurdly long.
+    /// which the caller can no longer change what was judged; `None` where one of them, or a value, is NULL or absurdly
+    /// long.
     pub fn pinned(
         self,
         judge: impl FnOnce(&MechanismView, &TemplateView, &TemplateView, Self) -> CK_RV,
     ) -> Option<CK_RV> {
         // SAFETY: NULL or a mechanism, by the caller's promise.
-        let mut mechanism = unsafe { PinnedMechanism::read(self.mechanism) }?;
+        let mut mechanism = unsafe { PinnedMechanism::read(Self::FUNCTION, self.mechanism) }?;
         // SAFETY: NULL or a template of `public_count` attributes, by the caller's promise.
         let mut public = unsafe { PinnedTemplate::read(self.public_template, self.public_count) }?;
         // SAFETY: as above, with `private_count`.

@@ -2,7 +2,9 @@
 
 use cryptoki_sys::*;
 
+use super::copied::Copied;
 use crate::attributes::is_public_attribute;
+use crate::lengths::is_possible;
 
 /// Templates longer than this are refused; the largest that clients send have some dozens of attributes.
 const MOST_ATTRIBUTES: usize = 1024;
@@ -44,7 +46,7 @@ pub(super) struct PinnedTemplate {
     is_null: bool,
     view: TemplateView,
     /// What the attributes in question point to.
-    _values: Vec<Box<[u8]>>,
+    _values: Vec<Copied>,
 }
 
 impl PinnedTemplate {
@@ -53,10 +55,13 @@ impl PinnedTemplate {
     pub(super) unsafe fn read(first: *const CK_ATTRIBUTE, count: CK_ULONG) -> Option<Self> {
         // SAFETY: by the promise above.
         let mut attributes = unsafe { attributes(first, count) }?;
+        if !attributes.iter().all(has_value) {
+            return None;
+        }
         let only_public_attributes = attributes.iter().all(|attribute| is_public_attribute(attribute.type_));
         let mut values = Vec::new();
         let mut take = |kind| {
-            // SAFETY: as above.
+            // SAFETY: by the promise above, and none is NULL but where it has no length (`has_value`).
             unsafe { take(kind, &mut attributes, &mut values) }
         };
         let view = TemplateView {
@@ -92,14 +97,19 @@ pub(super) unsafe fn attributes(first: *const CK_ATTRIBUTE, count: CK_ULONG) -> 
     Some((0..count).map(|index| unsafe { first.add(index).read_unaligned() }).collect())
 }
 
+/// Whether the value is there. Modules follow a pointer before they look at it, if only for the attributes they know.
+fn has_value(attribute: &CK_ATTRIBUTE) -> bool {
+    attribute.ulValueLen == 0 || (!attribute.pValue.is_null() && is_possible(attribute.ulValueLen))
+}
+
 /// Moves the value of the attribute `kind` into `values`.
 ///
 /// # Safety
-/// The values of the attributes are NULL or as long as they say.
+/// The values of the attributes are as long as they say.
 unsafe fn take(
     kind: CK_ATTRIBUTE_TYPE,
     attributes: &mut [CK_ATTRIBUTE],
-    values: &mut Vec<Box<[u8]>>,
+    values: &mut Vec<Copied>,
 ) -> Stated<Vec<u8>> {
     let mut of_kind = attributes.iter_mut().filter(|attribute| attribute.type_ == kind);
     let Some(attribute) = of_kind.next() else { return Stated::Absent };
@@ -107,16 +117,17 @@ unsafe fn take(
         return Stated::Unclear;
     }
     let length = usize::try_from(attribute.ulValueLen).unwrap_or(usize::MAX);
-    if length > LONGEST || (attribute.pValue.is_null() && length > 0) {
+    if length > LONGEST {
         return Stated::Unclear;
     }
-    let mut value = vec![0_u8; length].into_boxed_slice();
-    if length > 0 {
-        // SAFETY: not NULL, hence as many bytes as the attribute says, by the caller's promise.
-        unsafe { value.as_mut_ptr().copy_from_nonoverlapping(attribute.pValue.cast::<u8>(), length) };
-        attribute.pValue = value.as_mut_ptr().cast();
+    if length == 0 {
+        return Stated::Once(Vec::new());
     }
-    let stated = value.to_vec();
+    // SAFETY: as many bytes as the attribute says, by the promise above.
+    let mut value = unsafe { Copied::of(attribute.pValue, length) };
+    attribute.pValue = value.as_mut_ptr();
+    // SAFETY: none of the values that are copied has gaps: they are names, a number and a byte.
+    let stated = unsafe { value.bytes() }.to_vec();
     values.push(value);
     Stated::Once(stated)
 }

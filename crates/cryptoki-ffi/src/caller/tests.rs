@@ -70,8 +70,8 @@ fn view_of(template: &mut [CK_ATTRIBUTE]) -> Option<TemplateView> {
 fn what_a_template_states_is_what_was_judged() {
     let mut class = CKO_DATA.to_ne_bytes();
     let mut label = *b"tame";
-    let (class_place, label_place) = (class.as_mut_ptr(), label.as_mut_ptr());
     let mut template = [attribute(CKA_CLASS, &mut class), attribute(CKA_LABEL, &mut label)];
+    let (class_place, label_place) = (template[0].pValue, template[1].pValue);
     let first = template.as_mut_ptr();
     // SAFETY: the template outlives the call.
     let call = unsafe { calls::C_CreateObject::from_caller(1, first, 2, core::ptr::null_mut()) };
@@ -107,10 +107,6 @@ fn a_template_that_states_a_thing_twice_or_unreadably_is_unclear() {
     let mut nowhere = attribute(CKA_ID, &mut []);
     nowhere.pValue = core::ptr::null_mut();
     assert_eq!(view_of(&mut [nowhere]).unwrap().id, Stated::Once(Vec::new()));
-    nowhere.ulValueLen = 4;
-    assert_eq!(view_of(&mut [nowhere]).unwrap().id, Stated::Unclear);
-    nowhere.ulValueLen = CK_UNAVAILABLE_INFORMATION;
-    assert_eq!(view_of(&mut [nowhere]).unwrap().id, Stated::Unclear);
     assert_eq!(view_of(&mut []).unwrap().class, Stated::Absent);
 }
 
@@ -144,6 +140,43 @@ fn a_template_that_is_null_or_absurdly_long_is_none() {
         // SAFETY: a template that is refused for its length is not read.
         let call = unsafe { calls::C_CreateObject::from_caller(1, first, count, core::ptr::null_mut()) };
         assert_eq!(call.pinned(|_, _| CKR_OK), None);
+    }
+}
+
+#[test]
+fn a_template_with_a_value_that_cannot_be_there_is_none() {
+    let mut nothing = attribute(CKA_VALUE, &mut []);
+    nothing.pValue = core::ptr::null_mut();
+    for length in [1, CK_UNAVAILABLE_INFORMATION] {
+        nothing.ulValueLen = length;
+        assert_eq!(view_of(&mut [nothing]), None);
+    }
+    let mut absurd = attribute(CKA_VALUE, &mut [1, 2]);
+    for length in [CK_UNAVAILABLE_INFORMATION, 1 << 62] {
+        absurd.ulValueLen = length;
+        assert_eq!(view_of(&mut [absurd]), None);
+    }
+}
+
+#[test]
+fn a_handed_in_token_is_not_asked_for_more_attributes_than_a_template_has() {
+    let mut one = [attribute(CKA_LABEL, &mut [])];
+    for (first, count) in [(core::ptr::null_mut(), 1), (one.as_mut_ptr(), CK_UNAVAILABLE_INFORMATION)] {
+        // SAFETY: a template that is refused for its length is not read.
+        let call = unsafe { calls::C_GetAttributeValue::from_caller(1, 2, first, count) };
+        assert_eq!(call.answer(&[(CKA_LABEL, b"name")]), CKR_ARGUMENTS_BAD);
+    }
+}
+
+#[test]
+fn lengths_that_no_memory_has_are_noticed_in_any_place() {
+    let byte = core::ptr::null_mut();
+    // SAFETY: calls that are not forwarded.
+    let verify =
+        |data, signature| unsafe { calls::C_Verify::from_caller(u64::MAX, byte, data, byte, signature) };
+    assert!(verify(0, 0).has_possible_lengths() && verify(1 << 40, 1 << 40).has_possible_lengths());
+    for length in [(1 << 56) + 1, 1 << 62, CK_UNAVAILABLE_INFORMATION] {
+        assert!(!verify(length, 0).has_possible_lengths() && !verify(0, length).has_possible_lengths());
     }
 }
 

@@ -95,16 +95,14 @@ pub fn wrap(
     Demands { function, all }
 }
 
-/// To unwrap a key with `unwrapping`.
+/// To unwrap a key with `unwrapping`. What comes out and is no key is the plain text of what was wrapped, for anybody to read.
 pub fn unwrap(
     function: Function,
     mechanism: Mechanism<'_>,
     unwrapping: &Arc<Subject>,
     new: &NewObject,
 ) -> Demands {
-    let mut all = mechanism.demands(Operation::Unwrap, unwrapping);
-    all.extend(mechanism.new_object(Operation::Unwrap, &[unwrapping], new));
-    Demands { function, all }
+    made_by(Operation::Unwrap, function, mechanism, unwrapping, new)
 }
 
 /// To derive a key from `base`, and from every key that the mechanism's parameter names. What is derived and is no key

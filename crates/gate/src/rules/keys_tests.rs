@@ -195,6 +195,20 @@ fn what_is_derived_and_is_no_key_needs_reveal() {
 }
 
 #[test]
+fn what_is_unwrapped_and_is_no_key_needs_reveal() {
+    let kek = key(ObjectClass::Secret, "kek");
+    for class in [ObjectClass::Data, ObjectClass::Certificate] {
+        let object = NewObject { named: named(class, "object"), lasting: false };
+        for function in [Function::C_UnwrapKey, Function::C_UnwrapKeyAuthenticated] {
+            assert_eq!(
+                shown(&unwrap(function, plain(ECDSA), &kek, &object)),
+                [(Operation::Unwrap, "kek".into()), (Operation::Reveal, "kek".into())]
+            );
+        }
+    }
+}
+
+#[test]
 fn a_generated_key_needs_its_identity() {
     for lasting in [false, true] {
         let pair = [new("public", lasting), new("private", lasting)];
