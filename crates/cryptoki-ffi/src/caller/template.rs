@@ -55,7 +55,7 @@ impl PinnedTemplate {
     pub(super) unsafe fn read(first: *const CK_ATTRIBUTE, count: CK_ULONG) -> Option<Self> {
         // SAFETY: by the promise above.
         let mut attributes = unsafe { attributes(first, count) }?;
-        if !attributes.iter().all(has_value) {
+        if !attributes.iter().all(|attribute| has_value(attribute) && is_type(attribute.type_)) {
             return None;
         }
         let only_public_attributes = attributes.iter().all(|attribute| is_public_attribute(attribute.type_));
@@ -82,6 +82,11 @@ impl PinnedTemplate {
     pub(super) const fn view(&self) -> &TemplateView {
         &self.view
     }
+}
+
+/// Whether a module that keeps types in 32 bits takes it for the same: any other may be a name in disguise.
+const fn is_type(kind: CK_ATTRIBUTE_TYPE) -> bool {
+    kind <= u32::MAX as CK_ATTRIBUTE_TYPE
 }
 
 /// The attributes themselves, copied out, aligned or not.

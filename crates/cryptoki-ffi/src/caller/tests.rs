@@ -97,6 +97,12 @@ fn what_a_template_states_is_what_was_judged() {
 }
 
 #[test]
+fn a_type_that_32_bits_do_not_tell_from_another_is_none() {
+    assert!(view_of(&mut [attribute(CKA_VENDOR_DEFINED | 3, &mut [1])]).is_some());
+    assert!(view_of(&mut [attribute(CKA_LABEL | 1 << 32, &mut [1])]).is_none());
+}
+
+#[test]
 fn a_template_that_states_a_thing_twice_or_unreadably_is_unclear() {
     let mut class = CKO_DATA.to_ne_bytes();
     let twice = [attribute(CKA_CLASS, &mut class.clone()), attribute(CKA_CLASS, &mut class)];
