@@ -148,12 +148,15 @@ fn differences(direct: &Results, shim: &Results, known: &[Known]) -> String {
     let tests: BTreeSet<_> = direct.keys().chain(shim.keys()).collect();
     let mut report = String::new();
     for test in &tests {
-        let [direct, shim] = [direct, shim].map(|results| results.get(*test).map_or("not run", String::as_str));
+        let [direct, shim] =
+            [direct, shim].map(|results| results.get(*test).map_or("not run", String::as_str));
         let known = known.iter().find(|known| known.test == **test);
         let as_known = known.is_some_and(|known| direct.contains(known.direct) && shim.contains(known.shim));
         if direct != shim && !as_known {
             let _ = writeln!(report, "{test}\n  direct: {direct}\n  shim:   {shim}");
-        } else if direct == shim && let Some(known) = known {
+        } else if direct == shim
+            && let Some(known) = known
+        {
             let _ = writeln!(report, "{test}\n  no longer differs, although {}", known.because);
         }
     }
@@ -204,8 +207,7 @@ mod tests {
         of.iter().map(|(test, result)| ((*test).to_owned(), (*result).to_owned())).collect()
     }
 
-    const KNOWN: &[Known] =
-        &[Known { test: "slots", direct: "two", shim: "one", because: "one is hidden" }];
+    const KNOWN: &[Known] = &[Known { test: "slots", direct: "two", shim: "one", because: "one is hidden" }];
 
     #[test]
     fn only_what_differs_as_it_is_known_to_passes() {

@@ -197,22 +197,25 @@ impl Tool<'_> {
 /// The lines of an output without what differs each time: the order of objects, and the numbers of keys that go by it;
 /// handles; values of new keys; addresses.
 fn comparable(output: &str) -> Vec<String> {
-    let mut lines: Vec<_> = output.lines().map(|line| {
-        for value in ["  EC_POINT:   ", "  Unique ID:  ", "  VALUE:      ", "  funcs=", "Data object "] {
-            if line.starts_with(value) {
-                return value.to_owned();
+    let mut lines: Vec<_> = output
+        .lines()
+        .map(|line| {
+            for value in ["  EC_POINT:   ", "  Unique ID:  ", "  VALUE:      ", "  funcs=", "Data object "] {
+                if line.starts_with(value) {
+                    return value.to_owned();
+                }
             }
-        }
-        let mut words: Vec<_> = line.split(' ').collect();
-        let number = words.iter().position(|word| *word == "key").map(|place| place + 1);
-        if let Some(number) = number.and_then(|place| words.get_mut(place))
-            && number.bytes().all(|byte| byte.is_ascii_digit())
-        {
-            *number = "N";
-        }
-        // Said of the first key only.
-        words.join(" ").replace(" with 1 mechanism", "")
-    }).collect();
+            let mut words: Vec<_> = line.split(' ').collect();
+            let number = words.iter().position(|word| *word == "key").map(|place| place + 1);
+            if let Some(number) = number.and_then(|place| words.get_mut(place))
+                && number.bytes().all(|byte| byte.is_ascii_digit())
+            {
+                *number = "N";
+            }
+            // Said of the first key only.
+            words.join(" ").replace(" with 1 mechanism", "")
+        })
+        .collect();
     lines.sort();
     lines
 }
@@ -259,12 +262,39 @@ fn compare(token: Token, known: &[Known]) {
     }
 }
 
+/// SoftHSM numbers the slot that has no token yet by how many have one.
+const COUNTED: &str = "the slot of the attestation key's token is hidden, and counted all the same";
+const FORKED: &str =
+    "the shim has the module begin anew in a child, which by itself insists that it has begun";
+
+const fn forked(test: &'static str) -> Known {
+    Known { test, direct: "CKR_CRYPTOKI_ALREADY_INITIALIZED", shim: "exit Some(0)", because: FORKED }
+}
+
+const fn counted(test: &'static str) -> Known {
+    Known { test, direct: "SoftHSM slot ID 0x1", shim: "SoftHSM slot ID 0x2", because: COUNTED }
+}
+
 #[test]
 fn on_softhsm() {
-    compare(Token::SoftHsm, &[]);
+    let known = [
+        counted("002 nobody: --list-slots"),
+        counted("003 nobody: --list-token-slots"),
+        forked("011 nobody: --test-fork"),
+        forked("012 user: --test-fork"),
+        counted("013 nobody: --test-threads P1ILGISLT0 --test-threads P1INGISLT0 --list-slots"),
+        Known {
+            test: "099 user: --list-objects --type secrkey",
+            direct: "CKR_ATTRIBUTE_SENSITIVE",
+            shim: "unknown PKCS11 error (0x200)",
+            because: "a key that SoftHSM failed to generate stays as an object without attributes, which does not say that \
+                      it is one of the token: nobody can account for it",
+        },
+    ];
+    compare(Token::SoftHsm, &known);
 }
 
 #[test]
 fn on_kryoptic() {
-    compare(Token::Kryoptic, &[]);
+    compare(Token::Kryoptic, &[forked("011 nobody: --test-fork"), forked("012 user: --test-fork")]);
 }
