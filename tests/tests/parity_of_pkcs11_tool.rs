@@ -124,13 +124,11 @@ user: --list-objects
 ";
 
 /// The steps that both tokens do, so that equality is not that of failures alone.
-const MUST_SUCCEED: [&str; 12] = [
-    "user: --test",
+const MUST_SUCCEED: [&str; 10] = [
     "user: --sign --id 01 --mechanism SHA256-RSA-PKCS ",
     "user: --verify --id 02 --mechanism ECDSA --input-file @digest ",
     "user: --verify --id 01 --mechanism SHA256-RSA-PKCS-PSS ",
     "user: --sign --id 04 --mechanism SHA256-HMAC ",
-    "user: --decrypt --id 01 --mechanism RSA-PKCS-OAEP ",
     "user: --decrypt --id 05 --mechanism AES-CBC-PAD --iv 000102030405060708090a0b0c0d0e0f --input-file @to-pad ",
     "user: --keypairgen --key-type EC:prime256v1 ",
     "user: --derive ",
@@ -255,11 +253,12 @@ fn compare(token: Token, known: &[Known]) {
         parity.approve("pkcs11-tool");
     }
     parity.assert_same(&direct, &shim.run(), known);
-    for step in MUST_SUCCEED {
-        let mut results = direct.iter().filter(|(name, _)| name[4..].starts_with(step));
-        let (name, result) = results.next().expect(step);
-        assert!(result.starts_with("exit Some(0)"), "{name}\n{result}");
-    }
+    let succeeded = |step: &&str| {
+        let mut of_step = direct.iter().filter(|(name, _)| name[4..].starts_with(*step));
+        of_step.next().expect(step).1.starts_with("exit Some(0)")
+    };
+    let failed: Vec<_> = MUST_SUCCEED.into_iter().filter(|step| !succeeded(step)).collect();
+    assert_eq!(failed, [""; 0]);
 }
 
 /// SoftHSM numbers the slot that has no token yet by how many have one.
