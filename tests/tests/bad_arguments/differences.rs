@@ -31,6 +31,18 @@ const WITH_MECHANISM: &[Function] = &[
     C_WrapKey,
 ];
 
+/// Those whose templates are judged.
+const WITH_TEMPLATE: &[Function] = &[
+    C_CopyObject,
+    C_CreateObject,
+    C_DeriveKey,
+    C_FindObjectsInit,
+    C_GenerateKey,
+    C_GenerateKeyPair,
+    C_SetAttributeValue,
+    C_UnwrapKey,
+];
+
 /// All of them.
 pub const ALL: &[Difference] = &[
     Difference {
@@ -84,6 +96,31 @@ pub const ALL: &[Difference] = &[
         rv: CKR_FUNCTION_REJECTED,
         reason: Some("mechanism-unclear"),
         why: "nobody can tell whether the parameter of an unknown mechanism names keys",
+    },
+    Difference {
+        functions: &[
+            C_DecryptInit,
+            C_EncryptInit,
+            C_GenerateKey,
+            C_GenerateKeyPair,
+            C_SignInit,
+            C_SignRecoverInit,
+            C_UnwrapKey,
+            C_VerifyInit,
+            C_VerifyRecoverInit,
+            C_WrapKey,
+        ],
+        bad: |what| what.starts_with("mechanism is 0x"),
+        rv: CKR_FUNCTION_REJECTED,
+        reason: Some("mechanism-not-granted"),
+        why: "an unknown mechanism takes a grant that lists it, and what it does with a key nobody can tell before",
+    },
+    Difference {
+        functions: WITH_TEMPLATE,
+        bad: |what| what.ends_with("is of no type"),
+        rv: CKR_ARGUMENTS_BAD,
+        reason: None,
+        why: "a type beyond 32 bits may be a known one to a module that cuts it",
     },
     Difference {
         functions: &[
