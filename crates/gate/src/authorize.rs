@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use attestation::grant::{Operation, Rate};
 use attestation::token::{ParsedGrant, VerifiedToken};
-use pkcs11_table::is_known;
 
 use crate::denial::Refusal;
 use crate::subject::{Named, Subject};
@@ -82,9 +81,7 @@ fn granting<'a>(
     let covers =
         |grant: &&ParsedGrant| grant.operations.contains(&demand.operation) && named.is_named_by(&grant.uri);
     let has_mechanism = |grant: &&ParsedGrant| match (&grant.mechanisms, demand.mechanism) {
-        (_, None) => true,
-        // What an unknown mechanism does with a key, nobody has granted: it may be raw RSA by another number.
-        (None, Some(mechanism)) => is_known(mechanism),
+        (None, _) | (Some(_), None) => true,
         (Some(list), Some(mechanism)) => list.contains(&mechanism),
     };
     let counts = |grant: &&ParsedGrant| grant.deadline_boottime_ms.is_none_or(|end_ms| now_ms < end_ms);

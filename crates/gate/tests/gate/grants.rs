@@ -8,8 +8,7 @@ use gate::{Ends, Mechanism, NewObject, Refusal, Subject, rules};
 use pkcs11_table::Function;
 
 use crate::world::{
-    Bench, ECDSA, LIFETIME_MS, SESSION, SLOT, clock, grant, key, named, pass, token, token_identity,
-    token_with,
+    Bench, ECDSA, LIFETIME_MS, SESSION, SLOT, clock, grant, key, named, pass, token_identity, token_with,
 };
 
 const RSA_PKCS: u64 = 1;
@@ -41,16 +40,6 @@ fn a_list_of_mechanisms_covers_these_and_no_other() {
             key: key("granted").named().uri(),
         }
     );
-}
-
-#[test]
-fn an_unknown_mechanism_takes_a_grant_that_lists_it() {
-    for unknown in [0x8000_0001, 0x1_0000_0003] {
-        let any = Bench::new([Ok(token(&[Operation::Sign, Operation::Decrypt]))]);
-        assert_eq!(refusal(&any, unknown).code(), "mechanism-not-granted");
-        let bench = Bench::new([Ok(token_with(vec![listed(&[unknown])]))]);
-        bench.sign(unknown, "granted").unwrap();
-    }
 }
 
 #[test]
