@@ -93,8 +93,14 @@ impl PinnedMechanism {
 /// The parameter is NULL or as long as the mechanism says.
 unsafe fn has_buffers(function: Function, mechanism: &CK_MECHANISM) -> bool {
     let known = match function {
-        // The same mechanisms take a structure of another layout here (PKCS#11 3.2 section 5.18.6).
-        Function::C_WrapKeyAuthenticated | Function::C_UnwrapKeyAuthenticated => None,
+        // The same mechanisms take structures of another layout here, one of them of the same size (PKCS#11 3.2, the message
+        // parameters of GCM and CCM).
+        Function::C_MessageDecryptInit
+        | Function::C_MessageEncryptInit
+        | Function::C_MessageSignInit
+        | Function::C_MessageVerifyInit
+        | Function::C_UnwrapKeyAuthenticated
+        | Function::C_WrapKeyAuthenticated => None,
         _ => buffers(mechanism.mechanism),
     };
     if mechanism.pParameter.is_null() {
@@ -328,6 +334,30 @@ mod tests {
         };
         assert!(!leads_on(CKM_CONCATENATE_BASE_AND_KEY) && !leads_on(CKM_VENDOR_DEFINED | 1));
         assert!(leads_on(CKM_ECDSA));
+    }
+
+    #[test]
+    fn the_parameter_of_a_message_is_not_taken_for_one_of_the_same_size() {
+        let mut tag = [0_u8; 16];
+        // SAFETY: numbers and null pointers, for all of which zero is a value.
+        let mut message: CK_GCM_MESSAGE_PARAMS = unsafe { zeroed() };
+        (message.pTag, message.ulTagBits, message.ivGenerator) = (tag.as_mut_ptr(), 128, CKG_NO_GENERATE);
+        let mechanism = CK_MECHANISM {
+            mechanism: CKM_AES_GCM,
+            pParameter: (&raw mut message).cast(),
+            ulParameterLen: size_of::<CK_GCM_MESSAGE_PARAMS>() as CK_ULONG,
+        };
+        // SAFETY: the parameter is as long as the mechanism says.
+        let is_there = |function| unsafe { PinnedMechanism::read(function, &raw const mechanism) }.is_some();
+        assert!(!is_there(Function::C_EncryptInit), "there it is a CK_GCM_PARAMS with an absurd length");
+        for function in [
+            Function::C_MessageDecryptInit,
+            Function::C_MessageEncryptInit,
+            Function::C_UnwrapKeyAuthenticated,
+            Function::C_WrapKeyAuthenticated,
+        ] {
+            assert!(is_there(function), "{function}");
+        }
     }
 
     #[test]
