@@ -6,7 +6,7 @@ use std::time::Duration;
 use cryptoki_sys::*;
 use e2e::operations::{self, Operation, on};
 use e2e::probe::hex;
-use e2e::{Approval, Probe, Stack};
+use e2e::{Approval, Probe, Stack, Token};
 use serde_json::json;
 
 const WHOLE_TOKEN: &str = "pkcs11:token=sandbox";
@@ -33,7 +33,8 @@ fn every_operation(stack: &Stack, probe: &mut Probe) -> Vec<(u64, Operation)> {
     let mut owner = Probe::start_on(stack, stack.real_module(), |_| {});
     let owners = owner.session();
     let slot = probe.slot("sandbox").unwrap();
-    operations::all(&mut owner, owners).into_iter().map(|operation| (probe.open(slot), operation)).collect()
+    let operations = operations::all(&mut owner, owners, stack.token());
+    operations.into_iter().map(|operation| (probe.open(slot), operation)).collect()
 }
 
 /// Makes an operation's init and what follows, but for the last call.
@@ -101,7 +102,16 @@ fn after_a_refused_init_everything_else_works() {
 
 #[test]
 fn a_token_that_expires_mid_operation_ends_that_operation_only() {
-    let stack = Stack::up();
+    expires_mid_operation(Token::SoftHsm);
+}
+
+#[test]
+fn a_token_that_expires_mid_operation_ends_that_operation_only_on_kryoptic() {
+    expires_mid_operation(Token::Kryoptic);
+}
+
+fn expires_mid_operation(token: Token) {
+    let stack = Stack::on(token);
     stack.restart_server("token_lifetime_s = 3");
     let mut probe = Probe::start(&stack, |_| {});
     let session = probe.session();
@@ -125,7 +135,16 @@ fn a_token_that_expires_mid_operation_ends_that_operation_only() {
 
 #[test]
 fn a_token_that_is_withdrawn_mid_operation_ends_that_operation_only() {
-    let stack = Stack::up();
+    is_withdrawn_mid_operation(Token::SoftHsm);
+}
+
+#[test]
+fn a_token_that_is_withdrawn_mid_operation_ends_that_operation_only_on_kryoptic() {
+    is_withdrawn_mid_operation(Token::Kryoptic);
+}
+
+fn is_withdrawn_mid_operation(token: Token) {
+    let stack = Stack::on(token);
     stack.restart_server("token_lifetime_s = 6");
     let mut probe = Probe::start(&stack, |_| {});
     let session = probe.session();
@@ -181,7 +200,16 @@ fn with_questions(probe: &mut Probe, session: u64, operation: &Operation) -> Vec
 
 #[test]
 fn size_queries_and_short_buffers_keep_the_operation() {
-    let stack = Stack::up();
+    size_queries(Token::SoftHsm);
+}
+
+#[test]
+fn size_queries_and_short_buffers_keep_the_operation_on_kryoptic() {
+    size_queries(Token::Kryoptic);
+}
+
+fn size_queries(token: Token) {
+    let stack = Stack::on(token);
     let mut probe = Probe::start(&stack, |_| {});
     let session = probe.session();
     approve_probe(&stack, &mut probe, session, "1");
