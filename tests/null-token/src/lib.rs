@@ -1,11 +1,14 @@
-//! A PKCS#11 module whose operations cost nothing: it stands in front of the module `NULL_TOKEN_REAL` and forwards
-//! everything, but answers a few calls by itself, at once, on sessions of the token `NULL_TOKEN_LABEL`.
+//! A PKCS#11 module of version 3.2 whose operations cost nothing: it stands in front of the module `NULL_TOKEN_REAL` and
+//! forwards every function of 2.40, but answers a few calls by itself, at once, on sessions of the token `NULL_TOKEN_LABEL`.
 //!
 //! An operation of a software token takes 15 to 500 µs and varies by more than what the gate adds to it, which is
 //! fractions of a microsecond. Without the operation the difference remains. Objects, attributes and login stay the real
-//! module's, and so does every call on another token, where the attestation key needs real signatures.
+//! module's, and so does every call on another token, where the attestation key needs real signatures. The functions of 3.x that
+//! are not measured are not supported: the module behind, SoftHSM, has none to forward them to.
 
 #![allow(non_snake_case)]
+
+mod lists;
 
 use std::env;
 use std::sync::OnceLock;
@@ -110,17 +113,24 @@ macro_rules! forward {
     };
 }
 
+/// What a function of 3.x answers: this on the token whose operations cost nothing, and nowhere else anything.
+macro_rules! only_here {
+    ($session:ident, $answer:expr) => {
+        if is_answered_here($session) { $answer } else { CKR_FUNCTION_NOT_SUPPORTED }
+    };
+}
+
 /// The answer to a call: here, where nothing has to be done for it, else the real module's.
 macro_rules! answer {
-    (C_GetFunctionList($list:ident)) => {{
+    (V2_40 C_GetFunctionList($list:ident)) => {{
         if $list.is_null() {
             return CKR_ARGUMENTS_BAD;
         }
         // SAFETY: the caller gives a place for a pointer; the list is never written to.
-        unsafe { *$list = (&raw const FUNCTION_LIST).cast_mut() };
+        unsafe { *$list = (&raw const lists::FUNCTION_LIST).cast_mut() };
         CKR_OK
     }};
-    (C_OpenSession($slot:ident, $flags:ident, $application:ident, $notify:ident, $session:ident)) => {{
+    (V2_40 C_OpenSession($slot:ident, $flags:ident, $application:ident, $notify:ident, $session:ident)) => {{
         let rv = forward!(C_OpenSession($slot, $flags, $application, $notify, $session));
         if rv == CKR_OK {
             // SAFETY: the real module has just written the handle there.
@@ -130,7 +140,7 @@ macro_rules! answer {
         }
         rv
     }};
-    (C_GetSessionInfo($session:ident, $info:ident)) => {{
+    (V2_40 C_GetSessionInfo($session:ident, $info:ident)) => {{
         if !is_answered_here($session) {
             return forward!(C_GetSessionInfo($session, $info));
         }
@@ -141,48 +151,87 @@ macro_rules! answer {
         unsafe { *$info = CK_SESSION_INFO { state: CKS_RW_USER_FUNCTIONS, ..CK_SESSION_INFO::default() } };
         CKR_OK
     }};
-    (C_SignInit($session:ident, $mechanism:ident, $key:ident)) => {
+    (V2_40 C_SignInit($session:ident, $mechanism:ident, $key:ident)) => {
         if is_answered_here($session) { CKR_OK } else { forward!(C_SignInit($session, $mechanism, $key)) }
     };
-    (C_EncryptInit($session:ident, $mechanism:ident, $key:ident)) => {
+    (V2_40 C_EncryptInit($session:ident, $mechanism:ident, $key:ident)) => {
         if is_answered_here($session) { CKR_OK } else { forward!(C_EncryptInit($session, $mechanism, $key)) }
     };
-    (C_Sign($session:ident, $input:ident, $input_len:ident, $output:ident, $output_len:ident)) => {{
+    (V2_40 C_Sign($session:ident, $input:ident, $input_len:ident, $output:ident, $output_len:ident)) => {{
         if !is_answered_here($session) {
             return forward!(C_Sign($session, $input, $input_len, $output, $output_len));
         }
         // SAFETY: the caller's own arguments.
         unsafe { deliver(SIGNATURE.len() as CK_ULONG, $output, $output_len) }
     }};
-    (C_Encrypt($session:ident, $input:ident, $input_len:ident, $output:ident, $output_len:ident)) => {{
+    (V2_40 C_Encrypt($session:ident, $input:ident, $input_len:ident, $output:ident, $output_len:ident)) => {{
         if !is_answered_here($session) {
             return forward!(C_Encrypt($session, $input, $input_len, $output, $output_len));
         }
         // SAFETY: the caller's own arguments.
         unsafe { deliver($input_len.saturating_add(TAG), $output, $output_len) }
     }};
-    ($name:ident($($argument:ident),*)) => {
+    (V2_40 $name:ident($($argument:ident),*)) => {
         forward!($name($($argument),*))
     };
+    (V3_0 C_GetInterfaceList($interfaces:ident, $count:ident)) => {
+        // SAFETY: the caller's own arguments.
+        unsafe { lists::interface_list($interfaces, $count) }
+    };
+    (V3_0 C_GetInterface($name:ident, $version:ident, $interface:ident, $flags:ident)) => {
+        // SAFETY: the caller's own arguments.
+        unsafe { lists::interface($name, $version, $interface, $flags) }
+    };
+    (V3_0 C_MessageEncryptInit($session:ident, $($unread:ident),*)) => {{
+        let _ = ($($unread,)*);
+        only_here!($session, CKR_OK)
+    }};
+    (V3_0 C_EncryptMessage(
+        $session:ident, $parameter:ident, $parameter_len:ident, $associated:ident, $associated_len:ident,
+        $input:ident, $input_len:ident, $output:ident, $output_len:ident
+    )) => {{
+        let _ = ($parameter, $parameter_len, $associated, $associated_len, $input);
+        // The tag has its place in the parameter of the message.
+        // SAFETY: the caller's own arguments.
+        only_here!($session, unsafe { deliver($input_len, $output, $output_len) })
+    }};
+    (V3_0 C_MessageEncryptFinal($session:ident)) => {
+        only_here!($session, CKR_OK)
+    };
+    (V3_2 C_VerifySignatureInit($session:ident, $($unread:ident),*)) => {{
+        let _ = ($($unread,)*);
+        only_here!($session, CKR_OK)
+    }};
+    (V3_2 C_VerifySignature($session:ident, $($unread:ident),*)) => {{
+        let _ = ($($unread,)*);
+        only_here!($session, CKR_OK)
+    }};
+    (V3_2 C_GetSessionValidationFlags($session:ident, $kind:ident, $flags:ident)) => {{
+        let _ = $kind;
+        if $flags.is_null() {
+            return CKR_ARGUMENTS_BAD;
+        }
+        only_here!($session, {
+            // SAFETY: the caller gives a place for the flags.
+            unsafe { *$flags = 0 };
+            CKR_OK
+        })
+    }};
+    ($since:ident $name:ident($($unread:ident),*)) => {{
+        let _ = ($($unread,)*);
+        CKR_FUNCTION_NOT_SUPPORTED
+    }};
 }
 
 macro_rules! null {
-    (
-        V2_40 { $($name:ident: $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)* }
-        $($newer:ident { $($rows:tt)* })*
-    ) => {
-        $(
-            #[unsafe(no_mangle)]
-            unsafe extern "C" fn $name($($argument: $type),*) -> CK_RV {
-                answer!($name($($argument),*))
-            }
-        )*
-
-        static FUNCTION_LIST: CK_FUNCTION_LIST = CK_FUNCTION_LIST {
-            version: CK_VERSION { major: 2, minor: 40 },
-            $($name: Some($name),)*
-        };
-    };
+    ($($since:ident {
+        $($name:ident: $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*
+    })*) => {$($(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($($argument: $type),*) -> CK_RV {
+            answer!($since $name($($argument),*))
+        }
+    )*)*};
 }
 
 pkcs11_table::pkcs11_functions!(null);
