@@ -68,7 +68,7 @@ enum Only {
 
 impl ValueEnum for Only {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [Only; 10] = [
+        const ALL: [Only; 13] = [
             Only::Row(Row::SessionInfo),
             Only::Row(Row::Random),
             Only::Row(Row::Hmac),
@@ -78,6 +78,9 @@ impl ValueEnum for Only {
             Only::Row(Row::GateUngated),
             Only::Row(Row::GateSign),
             Only::Row(Row::GateEncrypt),
+            Only::Row(Row::GateFlags),
+            Only::Row(Row::GateMessage),
+            Only::Row(Row::GateVerifySignature),
             Only::Attestation,
         ];
         &ALL

@@ -1,14 +1,15 @@
-//! A PKCS#11 module as a C application uses it: loaded by its path, called through `C_GetFunctionList`.
-//! The only file of the benchmark with unsafe code.
+//! A PKCS#11 module as a C application uses it: loaded by its path, called through the list of `C_GetFunctionList`, and for
+//! what is newer through that of `C_GetInterface`. Here and in `prepared.rs` alone the benchmark has unsafe code.
 
-use std::ffi::c_void;
+mod prepared;
+
 use std::path::Path;
 use std::ptr;
 
 use cryptoki_sys::*;
-use libloading::Library;
+use libloading::{Library, Symbol};
 
-use crate::row::Operation;
+pub use prepared::{Prepared, checked};
 
 /// The module cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,8 @@ pub enum ModuleError {
 #[derive(Clone, Copy)]
 pub struct Module {
     list: &'static CK_FUNCTION_LIST,
+    /// Of its interface of version 3.2.
+    list_3_2: Option<&'static CK_FUNCTION_LIST_3_2>,
 }
 
 /// The keys of the token `sandbox`.
@@ -61,6 +64,36 @@ macro_rules! call {
     }};
 }
 
+type GetInterface =
+    unsafe extern "C" fn(*mut CK_UTF8CHAR, *mut CK_VERSION, *mut *mut CK_INTERFACE, CK_FLAGS) -> CK_RV;
+
+/// The list of the module's interface of version 3.2, where it has one.
+fn list_3_2(library: &Library) -> Option<&'static CK_FUNCTION_LIST_3_2> {
+    let mut version = CK_VERSION { major: 3, minor: 2 };
+    let mut interface: *mut CK_INTERFACE = ptr::null_mut();
+    let name = c"PKCS 11".as_ptr().cast_mut().cast();
+    // SAFETY: the symbol has this type in every module that has it (PKCS#11 3.2 section 5.4); name and version are only
+    // read, and there is a place for the answer.
+    let rv = unsafe {
+        let function: Symbol<'_, GetInterface> = library.get(b"C_GetInterface\0").ok()?;
+        function(name, &raw mut version, &raw mut interface, 0)
+    };
+    if rv != CKR_OK {
+        return None;
+    }
+    // SAFETY: the module's own answer, and the module is never unloaded; lists begin with their version.
+    let (list, given) = unsafe {
+        let list = interface.as_ref()?.pFunctionList;
+        (list, *list.cast::<CK_VERSION>().as_ref()?)
+    };
+    // Some modules give their default, whatever they are asked for.
+    if (given.major, given.minor) != (3, 2) {
+        return None;
+    }
+    // SAFETY: the list of an interface of this version has this layout.
+    unsafe { list.cast::<CK_FUNCTION_LIST_3_2>().as_ref() }
+}
+
 impl Module {
     /// Loads and initialises the module, for several threads.
     pub fn load(path: &Path) -> Result<Self, ModuleError> {
@@ -69,16 +102,17 @@ impl Module {
         let mut list = ptr::null_mut();
         // SAFETY: the symbol has this type in every PKCS#11 module (PKCS#11 2.40 section 5.4).
         let rv = unsafe {
-            let function: libloading::Symbol<'_, unsafe extern "C" fn(*mut *mut CK_FUNCTION_LIST) -> CK_RV> =
+            let function: Symbol<'_, unsafe extern "C" fn(*mut *mut CK_FUNCTION_LIST) -> CK_RV> =
                 library.get(b"C_GetFunctionList\0")?;
             function(&raw mut list)
         };
         check("C_GetFunctionList", rv)?;
+        let list_3_2 = list_3_2(&library);
         core::mem::forget(library);
         // SAFETY: the module's own answer, and the module is never unloaded.
         let list =
             unsafe { list.as_ref() }.ok_or_else(|| ModuleError::Missing("function list".to_owned()))?;
-        let module = Self { list };
+        let module = Self { list, list_3_2 };
         let mut args = CK_C_INITIALIZE_ARGS { flags: CKF_OS_LOCKING_OK, ..CK_C_INITIALIZE_ARGS::default() };
         call!(module, C_Initialize((&raw mut args).cast()))?;
         Ok(module)
@@ -179,102 +213,8 @@ impl Module {
         call!(self, C_SignInit(session, &raw mut mechanism, key))?;
         call!(self, C_Sign(session, digest.as_mut_ptr(), 32, signature.as_mut_ptr(), &raw mut length))
     }
-
-    /// An operation, ready to be carried out again and again on a session that no other thread uses.
-    pub fn prepare(self, operation: Operation, session: CK_SESSION_HANDLE, keys: Keys) -> Option<Prepared> {
-        let list = self.list;
-        let sign = |mechanism, key| {
-            let functions = Functions::Pair(list.C_SignInit?, list.C_Sign?);
-            Some((functions, plain(mechanism), key, 32))
-        };
-        let (functions, mechanism, key, input) = match operation {
-            Operation::SessionInfo => (Functions::Info(list.C_GetSessionInfo?), plain(0), 0, 0),
-            Operation::Random => (Functions::Random(list.C_GenerateRandom?), plain(0), 0, 0),
-            Operation::Hmac => sign(CKM_SHA256_HMAC, keys.hmac)?,
-            Operation::Ecdsa => sign(CKM_ECDSA, keys.ecdsa)?,
-            Operation::Rsa => sign(CKM_RSA_PKCS, keys.rsa)?,
-            Operation::AesGcm => {
-                (Functions::Pair(list.C_EncryptInit?, list.C_Encrypt?), plain(CKM_AES_GCM), keys.aes, 1024)
-            }
-        };
-        let mut iv = Box::new([0x17; 12]);
-        let mut gcm = Box::new(CK_GCM_PARAMS {
-            pIv: iv.as_mut_ptr(),
-            ulIvLen: 12,
-            ulIvBits: 96,
-            ulTagBits: 128,
-            ..CK_GCM_PARAMS::default()
-        });
-        let mechanism = match operation {
-            Operation::AesGcm => CK_MECHANISM {
-                pParameter: (&raw mut *gcm).cast::<c_void>(),
-                ulParameterLen: size_of::<CK_GCM_PARAMS>() as CK_ULONG,
-                ..mechanism
-            },
-            _ => mechanism,
-        };
-        let (input, output) = (vec![0x5a; input], vec![0; 2048]);
-        Some(Prepared { functions, session, key, mechanism, input, output, _parameters: (gcm, iv) })
-    }
 }
 
 fn plain(mechanism: CK_MECHANISM_TYPE) -> CK_MECHANISM {
     CK_MECHANISM { mechanism, pParameter: ptr::null_mut(), ulParameterLen: 0 }
-}
-
-type Init = unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_MECHANISM, CK_OBJECT_HANDLE) -> CK_RV;
-type OneShot =
-    unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG, *mut CK_BYTE, *mut CK_ULONG) -> CK_RV;
-
-#[derive(Clone, Copy)]
-enum Functions {
-    Info(unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_SESSION_INFO) -> CK_RV),
-    Random(unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG) -> CK_RV),
-    Pair(Init, OneShot),
-}
-
-/// An operation with everything it needs.
-pub struct Prepared {
-    functions: Functions,
-    session: CK_SESSION_HANDLE,
-    key: CK_OBJECT_HANDLE,
-    mechanism: CK_MECHANISM,
-    input: Vec<CK_BYTE>,
-    output: Vec<CK_BYTE>,
-    /// What `mechanism` points to, and what that points to.
-    _parameters: (Box<CK_GCM_PARAMS>, Box<[CK_BYTE; 12]>),
-}
-
-impl Prepared {
-    /// Carries it out; the return value of the last call made.
-    #[inline]
-    pub fn perform(&mut self) -> CK_RV {
-        match self.functions {
-            Functions::Info(function) => {
-                let mut info = CK_SESSION_INFO::default();
-                // SAFETY: a place for the answer.
-                unsafe { function(self.session, &raw mut info) }
-            }
-            // SAFETY: there is room for 16 bytes.
-            Functions::Random(function) => unsafe { function(self.session, self.output.as_mut_ptr(), 16) },
-            Functions::Pair(init, one_shot) => {
-                // SAFETY: the mechanism and what it points to live as long as `self`.
-                let rv = unsafe { init(self.session, &raw mut self.mechanism, self.key) };
-                if rv != CKR_OK {
-                    return rv;
-                }
-                let mut length = self.output.len() as CK_ULONG;
-                // SAFETY: both buffers have the lengths that are stated.
-                unsafe {
-                    one_shot(
-                        self.session,
-                        self.input.as_mut_ptr(),
-                        self.input.len() as CK_ULONG,
-                        self.output.as_mut_ptr(),
-                        &raw mut length,
-                    )
-                }
-            }
-        }
-    }
 }

@@ -5,9 +5,11 @@ use std::thread;
 
 use clap::ValueEnum as _;
 use comfy_table::{CellAlignment, Table, presets};
+use cryptoki_sys::CKR_FUNCTION_NOT_SUPPORTED;
 use serde_json::{Value, json};
 
 use crate::attestation::Attestation;
+use crate::protocol::Tail;
 use crate::rounds::{Effort, Measurement, Series};
 use crate::row::{Bar, Token};
 use crate::series::{Access, Outcome};
@@ -67,11 +69,19 @@ fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [Stri
     format!("{}\n", table.trim_fmt())
 }
 
+/// In the place of a figure: a way to the token that does not have the functions at all is no refusal.
+fn no_figure(rv: u64) -> String {
+    match rv {
+        CKR_FUNCTION_NOT_SUPPORTED => "-".to_owned(),
+        _ => format!("refused {rv:#x}"),
+    }
+}
+
 /// A series' own figure, or that there is none.
 fn cell(measurement: &Measurement, access: Access, figure: impl Fn(&Series) -> String) -> String {
     match measurement.series.get(access as usize) {
         Some(Outcome::Measured(series)) => figure(series),
-        Some(Outcome::Refused(rv)) => format!("refused {rv:#x}"),
+        Some(Outcome::Refused(rv)) => no_figure(*rv),
         None => String::new(),
     }
 }
@@ -213,13 +223,13 @@ fn against_bar(measurement: &Measurement) -> [String; 10] {
 }
 
 fn tails(measurement: &Measurement) -> [String; 8] {
-    let [direct, shim, proxy] = Access::ALL.map(|access| measurement.series(access).and_then(|one| one.tail));
-    let samples = [direct, shim, proxy].iter().flatten().map(|tail| tail.samples).min();
-    let [direct, shim, proxy] = [direct, shim, proxy].map(|tail| match tail {
-        Some(tail) => [time(tail.p99_ns), time(tail.p999_ns)],
-        None => ["refused".to_owned(), String::new()],
-    });
-    let ([direct, direct_last], [shim, shim_last], [proxy, proxy_last]) = (direct, shim, proxy);
+    let tail = |access| measurement.series(access).and_then(|series| series.tail);
+    let samples = Access::ALL.into_iter().filter_map(tail).map(|tail| tail.samples).min();
+    let of = |access, quantile: fn(&Tail) -> f64| {
+        cell(measurement, access, |series| or_blank(series.tail.as_ref().map(|tail| time(quantile(tail)))))
+    };
+    let [[direct, direct_last], [shim, shim_last], [proxy, proxy_last]] =
+        Access::ALL.map(|access| [of(access, |tail| tail.p99_ns), of(access, |tail| tail.p999_ns)]);
     let title = measurement.row.to_string();
     [
         title,

@@ -19,6 +19,12 @@ pub enum Operation {
     Rsa,
     /// `C_EncryptInit` and `C_Encrypt`, AES-256-GCM over 1 KiB.
     AesGcm,
+    /// `C_GetSessionValidationFlags`: not gated, and of 3.2.
+    ValidationFlags,
+    /// `C_EncryptMessage`, AES-256-GCM over 1 KiB, after one `C_MessageEncryptInit`. Of 3.0.
+    Message,
+    /// `C_VerifySignatureInit` and `C_VerifySignature`, HMAC-SHA-256 over 32 bytes. Of 3.2.
+    VerifySignature,
 }
 
 /// What carries the operations out.
@@ -54,6 +60,12 @@ pub enum Row {
     GateSign,
     /// What the gate adds to an encryption.
     GateEncrypt,
+    /// What the shim adds to a call of 3.2 that is not gated.
+    GateFlags,
+    /// What the gate adds to each message of an encryption that was begun once.
+    GateMessage,
+    /// What the gate adds to a verification whose signature is given first.
+    GateVerifySignature,
 }
 
 /// What a row may cost more than the real module called directly, in nanoseconds.
@@ -70,7 +82,7 @@ const GATED: Bar = Bar { bar: 300.0, goal: 100.0 };
 
 impl Row {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::SessionInfo,
         Self::Random,
         Self::Hmac,
@@ -80,6 +92,9 @@ impl Row {
         Self::GateUngated,
         Self::GateSign,
         Self::GateEncrypt,
+        Self::GateFlags,
+        Self::GateMessage,
+        Self::GateVerifySignature,
     ];
 
     /// What is called.
@@ -91,6 +106,9 @@ impl Row {
             Self::Ecdsa => Operation::Ecdsa,
             Self::Rsa => Operation::Rsa,
             Self::AesGcm | Self::GateEncrypt => Operation::AesGcm,
+            Self::GateFlags => Operation::ValidationFlags,
+            Self::GateMessage => Operation::Message,
+            Self::GateVerifySignature => Operation::VerifySignature,
         }
     }
 
@@ -100,15 +118,20 @@ impl Row {
             Self::SessionInfo | Self::Random | Self::Hmac | Self::Ecdsa | Self::Rsa | Self::AesGcm => {
                 Token::SoftHsm
             }
-            Self::GateUngated | Self::GateSign | Self::GateEncrypt => Token::Null,
+            Self::GateUngated
+            | Self::GateSign
+            | Self::GateEncrypt
+            | Self::GateFlags
+            | Self::GateMessage
+            | Self::GateVerifySignature => Token::Null,
         }
     }
 
     /// The bar for the shim, where the difference can be told from the operation's own scatter.
     pub const fn bar(self) -> Option<Bar> {
         match self {
-            Self::SessionInfo | Self::GateUngated => Some(UNGATED),
-            Self::GateSign | Self::GateEncrypt => Some(GATED),
+            Self::SessionInfo | Self::GateUngated | Self::GateFlags => Some(UNGATED),
+            Self::GateSign | Self::GateEncrypt | Self::GateMessage | Self::GateVerifySignature => Some(GATED),
             Self::Random | Self::Hmac | Self::Ecdsa | Self::Rsa | Self::AesGcm => None,
         }
     }
@@ -116,7 +139,13 @@ impl Row {
     /// Operations between two looks at the clock, which itself takes some 30 ns.
     pub const fn chunk(self) -> u32 {
         match self {
-            Self::SessionInfo | Self::GateUngated | Self::GateSign | Self::GateEncrypt => 100,
+            Self::SessionInfo
+            | Self::GateUngated
+            | Self::GateSign
+            | Self::GateEncrypt
+            | Self::GateFlags
+            | Self::GateMessage
+            | Self::GateVerifySignature => 100,
             Self::Random | Self::Hmac | Self::Ecdsa | Self::Rsa | Self::AesGcm => 1,
         }
     }
@@ -133,6 +162,9 @@ impl Row {
             Self::GateUngated => "gate only: ungated call",
             Self::GateSign => "gate only: init + operation (sign)",
             Self::GateEncrypt => "gate only: init + operation (encrypt)",
+            Self::GateFlags => "gate only: ungated call of 3.2",
+            Self::GateMessage => "gate only: message (encrypt)",
+            Self::GateVerifySignature => "gate only: init + operation (verify signature)",
         }
     }
 }

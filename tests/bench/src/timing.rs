@@ -4,9 +4,9 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cryptoki_sys::{CK_RV, CK_SESSION_HANDLE, CKR_FUNCTION_NOT_SUPPORTED, CKR_OK};
+use cryptoki_sys::{CK_RV, CK_SESSION_HANDLE, CKR_FUNCTION_NOT_SUPPORTED};
 
-use crate::module::{Keys, Module, Prepared};
+use crate::module::{Keys, Module, Prepared, checked};
 use crate::protocol::{Batch, Run};
 use crate::statistics::median;
 
@@ -52,11 +52,13 @@ pub fn batch(
             .iter()
             .map(|session| {
                 scope.spawn(|| {
-                    let prepared = module.prepare(run.operation, *session, keys);
-                    let warm = prepared.ok_or(CKR_FUNCTION_NOT_SUPPORTED).and_then(warmed_up);
+                    let warm = module.prepare(run.operation, *session, keys).and_then(warmed_up);
                     // Also after a failure: the others are waiting.
                     barrier.wait();
-                    chunks(&mut warm?, run.chunk, duration)
+                    let mut prepared = warm?;
+                    let chunks = chunks(&mut prepared, run.chunk, duration)?;
+                    prepared.end()?;
+                    Ok(chunks)
                 })
             })
             .collect();
@@ -97,8 +99,4 @@ fn chunks(prepared: &mut Prepared, chunk: u32, duration: Duration) -> Result<Chu
             return Ok(Chunks { ns, start, end: now });
         }
     }
-}
-
-const fn checked(rv: CK_RV) -> Result<(), CK_RV> {
-    if rv == CKR_OK { Ok(()) } else { Err(rv) }
 }

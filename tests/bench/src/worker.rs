@@ -12,7 +12,7 @@ use cryptoki_sys::{
     CKA_SENSITIVE, CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKR_FUNCTION_NOT_SUPPORTED, CKR_OK,
 };
 
-use crate::module::{Keys, Module, ModuleError};
+use crate::module::{Keys, Module, ModuleError, checked};
 use crate::protocol::{Answer, MAX_THREADS, Renewal, Request, Run, Tail};
 use crate::row::Operation;
 use crate::statistics::{median, quantile};
@@ -106,12 +106,9 @@ impl Worker {
 
     fn attempt(&self, operation: Operation) -> Result<(), CK_RV> {
         let session = self.sessions.first().ok_or(CKR_FUNCTION_NOT_SUPPORTED)?;
-        let mut prepared =
-            self.module.prepare(operation, *session, self.keys).ok_or(CKR_FUNCTION_NOT_SUPPORTED)?;
-        match prepared.perform() {
-            CKR_OK => Ok(()),
-            rv => Err(rv),
-        }
+        let mut prepared = self.module.prepare(operation, *session, self.keys)?;
+        checked(prepared.perform())?;
+        prepared.end()
     }
 
     fn batch(&mut self, run: Run) -> Result<Answer, CK_RV> {
@@ -138,8 +135,7 @@ impl Worker {
 
     fn renewal(&self, after: Duration) -> Result<Answer, CK_RV> {
         let session = self.sessions.first().ok_or(CKR_FUNCTION_NOT_SUPPORTED)?;
-        let mut prepared =
-            self.module.prepare(Operation::Hmac, *session, self.keys).ok_or(CKR_FUNCTION_NOT_SUPPORTED)?;
+        let mut prepared = self.module.prepare(Operation::Hmac, *session, self.keys)?;
         let mut sign = || {
             let start = Instant::now();
             match prepared.perform() {
