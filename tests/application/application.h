@@ -69,6 +69,7 @@ int accept_attester(int listening);
 /* The scenes, one file each. */
 void scene_sign(void);
 void scene_initialise_at_once(void);
+void scene_promise_one_thread(void);
 void scene_again_and_again(int rounds);
 void scene_several_users(void);
 void scene_unload_and_load(void);

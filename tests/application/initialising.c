@@ -40,6 +40,27 @@ void scene_initialise_at_once(void) {
     whole_life();
 }
 
+static void *lists_slots(void *unused) {
+    for (int round = 0; round < 50 * ROUNDS; round++) {
+        CK_ULONG slots[64], count = 64;
+        answers(CKR_OK, C_GetSlotList(1, slots, &count));
+        require(count > 0, "no token");
+    }
+    return unused;
+}
+
+/* Initialising with NULL promises that one thread calls; some applications look for their slots with several. */
+void scene_promise_one_thread(void) {
+    pthread_t threads[THREADS / 4];
+    load_module();
+    answers(CKR_OK, C_Initialize(NULL));
+    for (int i = 0; i < THREADS / 4; i++)
+        threads[i] = start_thread(lists_slots, NULL);
+    for (int i = 0; i < THREADS / 4; i++)
+        join_thread(threads[i]);
+    answers(CKR_OK, C_Finalize(NULL));
+}
+
 static long resident_kib(void) {
     char line[256];
     long kib = -1;

@@ -13,6 +13,8 @@ int main(int count, char **arguments) {
         scene_sign();
     else if (strcmp(scene, "initialise-at-once") == 0)
         scene_initialise_at_once();
+    else if (strcmp(scene, "promise-one-thread") == 0)
+        scene_promise_one_thread();
     else if (strcmp(scene, "again-and-again") == 0)
         scene_again_and_again(number);
     else if (strcmp(scene, "several-users") == 0)

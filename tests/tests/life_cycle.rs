@@ -12,6 +12,17 @@ fn of_many_that_initialise_at_once_one_does() {
 }
 
 #[test]
+fn threads_that_were_not_promised_may_look_for_slots() {
+    let stack = Stack::up();
+    let application = Application::compiled(&stack);
+    for _ in 0..5 {
+        application.on_both(&["promise-one-thread"]).into_iter().for_each(|finished| {
+            finished.must_succeed();
+        });
+    }
+}
+
+#[test]
 fn a_process_that_initialises_again_and_again_does_not_grow() {
     let stack = Stack::up();
     let growth = |finished: Finished| -> (i64, i64) {

@@ -7,7 +7,7 @@ use attestation::key_uri::KeyUri;
 use configuration::Attestation;
 use cryptoki_ffi::{ModuleError, ObjectFacts, RealModule};
 use gate::{ObjectKind, Sessions};
-use locks::{RwLock, RwLockReadGuard};
+use locks::{Mutex, RwLock, RwLockReadGuard};
 use zeroize::Zeroizing;
 
 use super::AttesterError;
@@ -20,6 +20,9 @@ pub(crate) struct AttestationPlace {
     /// The attester's own PIN: then the token is its own too, and the slot is hidden.
     pin_file: Option<PathBuf>,
     slot: RwLock<Option<u64>>,
+    /// Held to look at a token. An application that asks for its slots with several threads, though it has promised one
+    /// (PKCS#11 2.40 section 5.4, `C_Initialize`), gets away with it by itself; that we look meanwhile must not change that.
+    looking: Mutex<()>,
     /// Read for as long as the attester has a session.
     at_work: RwLock<()>,
     sessions: Arc<Sessions>,
@@ -38,7 +41,8 @@ impl AttestationPlace {
         }
         let slot = RwLock::new(None);
         let (name, pin_file) = (settings.key.clone(), settings.pin_file.clone());
-        Ok(Self { module, uri, name, pin_file, slot, at_work: RwLock::new(()), sessions })
+        let (looking, at_work) = (Mutex::new(()), RwLock::new(()));
+        Ok(Self { module, uri, name, pin_file, slot, looking, at_work, sessions })
     }
 
     /// To be held for as long as the attester has a session, and while the application gets one: between the real module
@@ -108,15 +112,22 @@ impl AttestationPlace {
     }
 
     fn is_place(&self, slot: u64) -> bool {
-        self.module.token(slot).is_ok_and(|token| {
-            self.uri.token().is_none_or(|label| label == token.identity.label.as_bytes())
-                && self.uri.serial().is_none_or(|serial| serial == token.identity.serial.as_bytes())
-        })
+        self.look(slot).unwrap_or(false)
+    }
+
+    /// Whether the token in this slot is the one that the URI names; `None` where it cannot be looked at.
+    fn look(&self, slot: u64) -> Option<bool> {
+        let _alone = self.looking.lock();
+        let token = self.module.token(slot).ok()?.identity;
+        let named = self.uri.token().is_none_or(|label| label == token.label.as_bytes())
+            && self.uri.serial().is_none_or(|serial| serial == token.serial.as_bytes());
+        Some(named)
     }
 
     /// Whether the application must not know of this slot.
     pub(crate) fn hides_slot(&self, slot: u64) -> bool {
-        self.pin_file.is_some() && self.is_place(slot)
+        // Where it cannot be looked at, it is what it was.
+        self.pin_file.is_some() && self.look(slot).unwrap_or_else(|| *self.slot.read() == Some(slot))
     }
 
     /// Whether this object is the attestation key or its public half.
