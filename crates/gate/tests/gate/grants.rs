@@ -212,3 +212,25 @@ fn an_object_of_a_session_that_nobody_made_is_unaccounted() {
     drop(bench.gate.withdraw(Ends::Session(SESSION)));
     assert!(provenance.subject(SLOT, 20, named(), false).is_err());
 }
+
+#[test]
+fn handles_of_objects_that_end_lead_nowhere_unless_the_call_has_failed() {
+    let bench = Bench::new([]);
+    derived(&bench, "granted", false, &[key("granted")]);
+    let handles = bench.gate.handles();
+    let all = [(SLOT, 20), (SLOT, 99), (SLOT + 1, 20), (SLOT + 1, 99)];
+    for (ends, ended) in [
+        (Ends::Object { slot: SLOT, object: 20 }, &[(SLOT, 20)][..]),
+        (Ends::Slot(SLOT), &[(SLOT, 20), (SLOT, 99)]),
+        (Ends::Session(SESSION), &[(SLOT, 20)]),
+        (Ends::Session(SESSION + 1), &[]),
+    ] {
+        all.into_iter().for_each(|(slot, object)| handles.give(slot, object));
+        let withdrawn = bench.gate.withdraw(ends);
+        for place in all {
+            assert_eq!(handles.are_given(place.0, place.1), !ended.contains(&place), "{ends:?}: {place:?}");
+        }
+        bench.gate.put_back(withdrawn);
+        assert!(all.into_iter().all(|(slot, object)| handles.are_given(slot, object)), "{ends:?}");
+    }
+}
