@@ -68,7 +68,7 @@ enum Only {
 
 impl ValueEnum for Only {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [Only; 13] = [
+        const ALL: [Only; 14] = [
             Only::Row(Row::SessionInfo),
             Only::Row(Row::Random),
             Only::Row(Row::Hmac),
@@ -76,6 +76,7 @@ impl ValueEnum for Only {
             Only::Row(Row::Rsa),
             Only::Row(Row::AesGcm),
             Only::Row(Row::GateUngated),
+            Only::Row(Row::GateRandom),
             Only::Row(Row::GateSign),
             Only::Row(Row::GateEncrypt),
             Only::Row(Row::GateFlags),

@@ -56,6 +56,8 @@ pub enum Row {
     AesGcm,
     /// What the shim adds to a call that is not gated.
     GateUngated,
+    /// What the shim adds to a call that uses no key, which it judges and holds the session for.
+    GateRandom,
     /// What the gate adds to a signature.
     GateSign,
     /// What the gate adds to an encryption.
@@ -82,7 +84,7 @@ const GATED: Bar = Bar { bar: 300.0, goal: 100.0 };
 
 impl Row {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::SessionInfo,
         Self::Random,
         Self::Hmac,
@@ -90,6 +92,7 @@ impl Row {
         Self::Rsa,
         Self::AesGcm,
         Self::GateUngated,
+        Self::GateRandom,
         Self::GateSign,
         Self::GateEncrypt,
         Self::GateFlags,
@@ -101,7 +104,7 @@ impl Row {
     pub const fn operation(self) -> Operation {
         match self {
             Self::SessionInfo | Self::GateUngated => Operation::SessionInfo,
-            Self::Random => Operation::Random,
+            Self::Random | Self::GateRandom => Operation::Random,
             Self::Hmac | Self::GateSign => Operation::Hmac,
             Self::Ecdsa => Operation::Ecdsa,
             Self::Rsa => Operation::Rsa,
@@ -119,6 +122,7 @@ impl Row {
                 Token::SoftHsm
             }
             Self::GateUngated
+            | Self::GateRandom
             | Self::GateSign
             | Self::GateEncrypt
             | Self::GateFlags
@@ -130,7 +134,7 @@ impl Row {
     /// The bar for the shim, where the difference can be told from the operation's own scatter.
     pub const fn bar(self) -> Option<Bar> {
         match self {
-            Self::SessionInfo | Self::GateUngated | Self::GateFlags => Some(UNGATED),
+            Self::SessionInfo | Self::GateUngated | Self::GateRandom | Self::GateFlags => Some(UNGATED),
             Self::GateSign | Self::GateEncrypt | Self::GateMessage | Self::GateVerifySignature => Some(GATED),
             Self::Random | Self::Hmac | Self::Ecdsa | Self::Rsa | Self::AesGcm => None,
         }
@@ -141,6 +145,7 @@ impl Row {
         match self {
             Self::SessionInfo
             | Self::GateUngated
+            | Self::GateRandom
             | Self::GateSign
             | Self::GateEncrypt
             | Self::GateFlags
@@ -160,6 +165,7 @@ impl Row {
             Self::Rsa => "RSA-2048, init + sign",
             Self::AesGcm => "AES-GCM 1 KiB, init + encrypt",
             Self::GateUngated => "gate only: ungated call",
+            Self::GateRandom => "gate only: C_GenerateRandom",
             Self::GateSign => "gate only: init + operation (sign)",
             Self::GateEncrypt => "gate only: init + operation (encrypt)",
             Self::GateFlags => "gate only: ungated call of 3.2",
