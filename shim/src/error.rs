@@ -20,5 +20,8 @@ pub(crate) enum StartError {
     Linux(#[from] linux_ffi::LinuxError),
     /// The attester cannot be set up.
     #[error(transparent)]
-    Attester(#[from] crate::attester::AttesterError),
+    Attester(#[from] attester::AttesterError),
+    /// The attestation key's URI.
+    #[error(transparent)]
+    Place(#[from] gated_module::PlaceError),
 }

@@ -5,7 +5,7 @@ use configuration::{Configuration, ConfigurationError};
 use cryptoki_ffi::{Interface, ModuleError, Published, RealModule};
 
 use crate::exports;
-use crate::inline::Inline;
+use crate::provider::Provider;
 
 /// What was offered by a configuration, so that the real module is loaded once for any number of questions.
 struct Offer {
@@ -28,9 +28,9 @@ enum NoModule {
 ///
 /// Where the real module cannot be asked, that is PKCS#11 2.40 alone, of which every function says that the library is not
 /// initialised; `C_Initialize` fails for the same reason and puts it on record.
-pub(crate) fn offered(inline: Option<&Inline>) -> Vec<&'static Interface> {
-    match inline {
-        Some(inline) => inline.interfaces(),
+pub(crate) fn offered(provider: Option<&Provider>) -> Vec<&'static Interface> {
+    match provider {
+        Some(provider) => provider.interfaces(),
         None => by_configuration().unwrap_or_else(|_| cryptoki_ffi::offered(&exports::INTERFACES, &[], &[])),
     }
 }

@@ -1,15 +1,14 @@
 //! Operations that take message after message (PKCS#11 3.0): each message is a use of the key of its own.
 
-use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls::{self, Call};
+use cryptoki_ffi::{CK_RV, Layer};
 use cryptoki_sys::{CKR_BUFFER_TOO_SMALL, CKR_OK, CKR_OPERATION_NOT_INITIALIZED};
 use gate::{Permit, Refusal};
 use pkcs11_table::{Class, Form, message_parameter_is_unclear};
 
-use super::Inline;
-use crate::layer::Layer;
+use super::GatedModule;
 
-impl Inline {
+impl GatedModule {
     /// Goes on with a message, or begins one; `completes` says of a return value whether the message is complete.
     fn message<C: Call<Permit = Permit>>(
         &self,
@@ -79,7 +78,7 @@ impl Inline {
 
 macro_rules! message {
     ($($call:ident),*) => {$(
-        impl Layer<calls::$call> for Inline {
+        impl Layer<calls::$call> for GatedModule {
             fn call(&self, call: calls::$call) -> CK_RV {
                 self.message(call, call.session(), call.parameter_len(), |rv| call.completes(rv))
             }
@@ -104,7 +103,7 @@ message!(
 
 macro_rules! no_more_messages {
     ($($call:ident),*) => {$(
-        impl Layer<calls::$call> for Inline {
+        impl Layer<calls::$call> for GatedModule {
             fn call(&self, call: calls::$call) -> CK_RV {
                 self.no_more_messages(call, call.session())
             }

@@ -2,7 +2,7 @@
 
 use attestation::key_uri::ObjectClass;
 use cryptoki_ffi::calls::{self, Call};
-use cryptoki_ffi::{CK_RV, Cancelled, MechanismView, ParameterNames};
+use cryptoki_ffi::{CK_RV, Cancelled, Layer, MechanismView, ParameterNames};
 use cryptoki_sys::{
     CKR_ARGUMENTS_BAD, CKR_BUFFER_TOO_SMALL, CKR_OK, CKR_OPERATION_CANCEL_FAILED,
     CKR_OPERATION_NOT_INITIALIZED,
@@ -10,10 +10,9 @@ use cryptoki_sys::{
 use gate::{Begun, Mechanism, Permit, Session};
 use pkcs11_table::{Class, Form, Function, Use};
 
-use super::Inline;
-use crate::layer::Layer;
+use super::GatedModule;
 
-impl Inline {
+impl GatedModule {
     fn begin<C: Call<Permit = Permit>>(
         &self,
         call: C,
@@ -160,7 +159,7 @@ fn uses(class: Class) -> impl Iterator<Item = Use> {
 
 macro_rules! begin {
     ($($call:ident),*) => {$(
-        impl Layer<calls::$call> for Inline {
+        impl Layer<calls::$call> for GatedModule {
             fn call(&self, call: calls::$call) -> CK_RV {
                 call.pinned(|mechanism, call| self.begin(call, call.session(), mechanism, call.key()))
                     .unwrap_or_else(|| self.begin_nothing(Function::$call, call.session()))
@@ -185,7 +184,7 @@ begin!(
 
 macro_rules! resume {
     ($($call:ident),*) => {$(
-        impl Layer<calls::$call> for Inline {
+        impl Layer<calls::$call> for GatedModule {
             fn call(&self, call: calls::$call) -> CK_RV {
                 self.resume(call, call.session(), |rv| call.completes(rv))
             }

@@ -1,13 +1,12 @@
 //! Operations that the application itself gives up.
 
 use cryptoki_ffi::calls;
-use cryptoki_ffi::{CK_RV, named_by};
+use cryptoki_ffi::{CK_RV, Layer, named_by};
 use cryptoki_sys::CKR_OK;
 
-use super::Inline;
-use crate::layer::Layer;
+use super::GatedModule;
 
-impl Layer<calls::C_SessionCancel> for Inline {
+impl Layer<calls::C_SessionCancel> for GatedModule {
     fn call(&self, call: calls::C_SessionCancel) -> CK_RV {
         let (_, mut session) = match self.hold(call.session()) {
             Ok(held) => held,

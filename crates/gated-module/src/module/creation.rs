@@ -4,13 +4,12 @@
 use std::sync::Arc;
 
 use cryptoki_ffi::calls;
-use cryptoki_ffi::{CK_RV, Stated, TemplateView, kind_of};
+use cryptoki_ffi::{CK_RV, Layer, Stated, TemplateView, kind_of};
 use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_GENERAL_ERROR, CKR_OK};
 use gate::{Demands, Ends, Mechanism, Named, NewObject, ObjectKind, Permit, Place, Refusal, Subject, rules};
 use pkcs11_table::Function;
 
-use super::{Inline, delivered};
-use crate::layer::Layer;
+use super::{GatedModule, delivered};
 
 /// Where a call comes from.
 #[derive(Clone, Copy)]
@@ -20,7 +19,7 @@ pub(super) struct Caller<'a> {
     pub(super) session: u64,
 }
 
-impl Inline {
+impl GatedModule {
     /// Makes one object: `judge` says what has to be granted for an object that comes out so, `forward` has it made.
     pub(super) fn make(
         &self,
@@ -149,7 +148,7 @@ fn stated<T: Clone>(value: &Stated<T>, absent: T) -> Option<T> {
     }
 }
 
-impl Layer<calls::C_GenerateKey> for Inline {
+impl Layer<calls::C_GenerateKey> for GatedModule {
     fn call(&self, call: calls::C_GenerateKey) -> CK_RV {
         call.pinned(|mechanism, template, pinned| {
             let function = Function::C_GenerateKey;
@@ -173,7 +172,7 @@ impl Layer<calls::C_GenerateKey> for Inline {
     }
 }
 
-impl Layer<calls::C_GenerateKeyPair> for Inline {
+impl Layer<calls::C_GenerateKeyPair> for GatedModule {
     fn call(&self, call: calls::C_GenerateKeyPair) -> CK_RV {
         call.pinned(|mechanism, public, private, pinned| {
             let function = Function::C_GenerateKeyPair;

@@ -10,10 +10,10 @@ use gate::{ObjectKind, Sessions};
 use locks::{Mutex, RwLock, RwLockReadGuard};
 use zeroize::Zeroizing;
 
-use super::AttesterError;
+use crate::error::PlaceError;
 
 /// Token and names of the attestation key.
-pub(crate) struct AttestationPlace {
+pub struct AttestationPlace {
     module: RealModule,
     uri: KeyUri,
     name: String,
@@ -25,35 +25,47 @@ pub(crate) struct AttestationPlace {
     looking: Mutex<()>,
     /// Read for as long as the attester has a session.
     at_work: RwLock<()>,
+    /// The application's.
     sessions: Arc<Sessions>,
 }
 
 impl AttestationPlace {
-    pub(crate) fn new(
-        settings: &Attestation,
-        module: RealModule,
-        sessions: Arc<Sessions>,
-    ) -> Result<Self, AttesterError> {
-        let uri = KeyUri::parse(&settings.key).map_err(AttesterError::Key)?;
+    /// As the configuration says it, in `module`.
+    ///
+    /// # Errors
+    /// The key's URI does not say enough.
+    pub fn new(settings: &Attestation, module: RealModule) -> Result<Self, PlaceError> {
+        let uri = KeyUri::parse(&settings.key).map_err(PlaceError::Key)?;
         if (uri.token().is_none() && uri.serial().is_none()) || (uri.object().is_none() && uri.id().is_none())
         {
-            return Err(AttesterError::KeyVague);
+            return Err(PlaceError::KeyVague);
         }
         let slot = RwLock::new(None);
         let (name, pin_file) = (settings.key.clone(), settings.pin_file.clone());
         let (looking, at_work) = (Mutex::new(()), RwLock::new(()));
+        let sessions = Arc::new(Sessions::default());
         Ok(Self { module, uri, name, pin_file, slot, looking, at_work, sessions })
+    }
+
+    /// The real module that it is in.
+    pub const fn module(&self) -> RealModule {
+        self.module
+    }
+
+    /// The sessions that the application has there, in this process.
+    pub(crate) const fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
     }
 
     /// To be held for as long as the attester has a session, and while the application gets one: between the real module
     /// and the list of the application's sessions it belongs to nobody, and could be ended and be the attester's then.
-    pub(crate) fn at_work(&self) -> RwLockReadGuard<'_, ()> {
+    pub fn at_work(&self) -> RwLockReadGuard<'_, ()> {
         self.at_work.read()
     }
 
     /// Whether a handle that the attester has is one of the application's sessions. The real module ends sessions by itself
     /// where a token is removed, and may give their handles out anew: nothing may be signed on what two can use.
-    pub(super) fn is_shared(&self, session: u64) -> bool {
+    pub fn is_shared(&self, session: u64) -> bool {
         self.sessions.get(session).is_some()
     }
 
@@ -65,25 +77,28 @@ impl AttestationPlace {
     }
 
     /// `CKA_LABEL` of the key, where the URI says it.
-    pub(crate) fn label(&self) -> Option<&[u8]> {
+    pub fn label(&self) -> Option<&[u8]> {
         self.uri.object()
     }
 
     /// `CKA_ID` of the key, where the URI says it.
-    pub(crate) fn id(&self) -> Option<&[u8]> {
+    pub fn id(&self) -> Option<&[u8]> {
         self.uri.id()
     }
 
     /// The URI, for messages.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The PIN, read anew so that it stays in memory only while it is needed.
-    pub(crate) fn pin(&self) -> Result<Option<Zeroizing<Vec<u8>>>, AttesterError> {
+    ///
+    /// # Errors
+    /// Its file cannot be read.
+    pub fn pin(&self) -> Result<Option<Zeroizing<Vec<u8>>>, PlaceError> {
         let Some(path) = &self.pin_file else { return Ok(None) };
         let mut pin = Zeroizing::new(
-            std::fs::read(path).map_err(|source| AttesterError::Unreadable { path: path.clone(), source })?,
+            std::fs::read(path).map_err(|source| PlaceError::Unreadable { path: path.clone(), source })?,
         );
         while pin.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
             pin.pop();
@@ -92,7 +107,10 @@ impl AttestationPlace {
     }
 
     /// The slot of the one token that the URI names.
-    pub(crate) fn slot(&self) -> Result<u64, ModuleError> {
+    ///
+    /// # Errors
+    /// There is none, more than one, or the real module does not say.
+    pub fn slot(&self) -> Result<u64, ModuleError> {
         if let Some(slot) = *self.slot.read()
             && self.is_place(slot)
         {

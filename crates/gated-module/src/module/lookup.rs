@@ -9,7 +9,7 @@ use cryptoki_sys::{
 use gate::{Look, Place, Refusal, Session, Subject};
 use pkcs11_table::Function;
 
-use super::Inline;
+use super::GatedModule;
 
 /// An object that a call touches.
 pub(super) struct Found {
@@ -17,7 +17,7 @@ pub(super) struct Found {
     pub(super) subject: Arc<Subject>,
 }
 
-impl Inline {
+impl GatedModule {
     /// What the object is; the attestation key is no object at all.
     pub(super) fn visible_object(
         &self,

@@ -1,13 +1,12 @@
 //! Slots: the one that holds the attestation key on a token of its own does not exist for the application.
 
-use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
+use cryptoki_ffi::{CK_RV, Layer};
 use cryptoki_sys::{CKF_ASYNC_SESSION_SUPPORTED, CKF_DONT_BLOCK, CKR_NO_EVENT, CKR_OK, CKR_SLOT_ID_INVALID};
 
-use super::Inline;
-use crate::layer::Layer;
+use super::GatedModule;
 
-impl Layer<calls::C_GetSlotList> for Inline {
+impl Layer<calls::C_GetSlotList> for GatedModule {
     fn call(&self, call: calls::C_GetSlotList) -> CK_RV {
         // The real module makes its list anew whenever the size is asked for (PKCS#11 2.40 section 5.5).
         match self.module.slots(call.token_present() != 0) {
@@ -22,7 +21,7 @@ impl Layer<calls::C_GetSlotList> for Inline {
 
 macro_rules! forward_on_slot {
     ($($call:ident),*) => {$(
-        impl Layer<calls::$call> for Inline {
+        impl Layer<calls::$call> for GatedModule {
             fn call(&self, call: calls::$call) -> CK_RV {
                 if self.place.hides_slot(call.slot()) {
                     return CKR_SLOT_ID_INVALID;
@@ -35,7 +34,7 @@ macro_rules! forward_on_slot {
 
 forward_on_slot!(C_GetMechanismInfo, C_GetMechanismList, C_GetSlotInfo);
 
-impl Layer<calls::C_GetTokenInfo> for Inline {
+impl Layer<calls::C_GetTokenInfo> for GatedModule {
     fn call(&self, call: calls::C_GetTokenInfo) -> CK_RV {
         if self.place.hides_slot(call.slot()) {
             return CKR_SLOT_ID_INVALID;
@@ -49,7 +48,7 @@ impl Layer<calls::C_GetTokenInfo> for Inline {
     }
 }
 
-impl Layer<calls::C_WaitForSlotEvent> for Inline {
+impl Layer<calls::C_WaitForSlotEvent> for GatedModule {
     fn call(&self, call: calls::C_WaitForSlotEvent) -> CK_RV {
         loop {
             match call.with_own_place(|call| self.forward_open(call)) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cryptoki_ffi::calls;
-use cryptoki_ffi::{CK_RV, MechanismView, Stated, TemplateView};
+use cryptoki_ffi::{CK_RV, Layer, MechanismView, Stated, TemplateView};
 use cryptoki_sys::{
     CKR_ARGUMENTS_BAD, CKR_KEY_HANDLE_INVALID, CKR_TEMPLATE_INCOMPLETE, CKR_UNWRAPPING_KEY_HANDLE_INVALID,
     CKR_WRAPPING_KEY_HANDLE_INVALID,
@@ -13,12 +13,11 @@ use locks::MutexGuard;
 use pkcs11_table::Function;
 
 use super::creation::Caller;
-use super::{Inline, delivered};
-use crate::layer::Layer;
+use super::{GatedModule, delivered};
 
 macro_rules! wrap {
     ($($call:ident),*) => {$(
-        impl Layer<calls::$call> for Inline {
+        impl Layer<calls::$call> for GatedModule {
             fn call(&self, call: calls::$call) -> CK_RV {
                 call.pinned(|mechanism, pinned| {
                     let (place, _held) = match self.hold(call.session()) {
@@ -79,7 +78,7 @@ const fn no_key(rv: CK_RV, instead: CK_RV) -> CK_RV {
     if rv == CKR_KEY_HANDLE_INVALID { instead } else { rv }
 }
 
-impl Inline {
+impl GatedModule {
     fn judge_wrapping(
         &self,
         function: Function,
@@ -138,7 +137,7 @@ impl Inline {
 
 macro_rules! make_from {
     ($($call:ident: $parent:ident, $rule:expr;)*) => {$(
-        impl Layer<calls::$call> for Inline {
+        impl Layer<calls::$call> for GatedModule {
             fn call(&self, call: calls::$call) -> CK_RV {
                 call.pinned(|mechanism, template, pinned| {
                     let function = Function::$call;

@@ -1,4 +1,4 @@
-//! The shim's log: one datagram or one line per event, written without threads and never to stdout or stderr.
+//! The log of what was refused: one datagram or one line per event, written without threads and never to stdout or stderr.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -27,7 +27,8 @@ const WITHOUT_CONFIGURATION: [&str; 2] = [
 ];
 
 /// Where events go.
-pub(crate) enum Log {
+#[allow(missing_docs)]
+pub enum Log {
     File(PathBuf),
     Journal,
     Syslog,
@@ -35,7 +36,7 @@ pub(crate) enum Log {
 
 impl Log {
     /// The log that the configuration names.
-    pub(crate) fn of(target: &LogTarget) -> Self {
+    pub fn of(target: &LogTarget) -> Self {
         match target {
             LogTarget::File(path) => Self::File(path.clone()),
             LogTarget::Journal => Self::Journal,
@@ -44,24 +45,24 @@ impl Log {
     }
 
     /// The log while there is no configuration to go by.
-    pub(crate) const fn before_configuration() -> Self {
+    pub const fn before_configuration() -> Self {
         Self::Journal
     }
 
     /// `C_Initialize` fails, and this is why.
-    pub(crate) fn failed_to_start(&self, error: &dyn core::error::Error) {
+    pub fn failed_to_start(&self, error: &dyn core::error::Error) {
         let message = format!("trustshim cannot start, no call is forwarded: {}", causes(error));
         self.write("start-failed", &message, &[]);
     }
 
     /// The library was preloaded, and cannot tell which module is the real one.
-    pub(crate) fn preloaded_in_vain(&self, error: &dyn core::error::Error) {
+    pub fn preloaded_in_vain(&self, error: &dyn core::error::Error) {
         let message = format!("trustshim is preloaded, but guards no module: {}", causes(error));
         self.write("preload-inactive", &message, &[]);
     }
 
     /// The library was preloaded where there is no configuration. Written without allocating.
-    pub(crate) fn preloaded_without_configuration() {
+    pub fn preloaded_without_configuration() {
         // An event that cannot be written is lost, as in `write`.
         let [journal, syslog] = WITHOUT_CONFIGURATION;
         let _ = send(JOURNAL, journal.as_bytes()).or_else(|_| send(SYSLOG, syslog.as_bytes()));

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
+use cryptoki_ffi::{CK_RV, Layer};
 use cryptoki_sys::{CK_INVALID_HANDLE, CKR_OK};
 use gate::{Running, Subject, rules};
 use pkcs11_table::Function;
 
-use super::Inline;
-use crate::layer::Layer;
+use super::GatedModule;
 
-impl Layer<calls::C_GetOperationState> for Inline {
+impl Layer<calls::C_GetOperationState> for GatedModule {
     fn call(&self, call: calls::C_GetOperationState) -> CK_RV {
         let (place, session) = match self.hold(call.session()) {
             Ok(held) => held,
@@ -31,7 +30,7 @@ impl Layer<calls::C_GetOperationState> for Inline {
     }
 }
 
-impl Layer<calls::C_SetOperationState> for Inline {
+impl Layer<calls::C_SetOperationState> for GatedModule {
     fn call(&self, call: calls::C_SetOperationState) -> CK_RV {
         let function = Function::C_SetOperationState;
         let (place, mut session) = match self.hold(call.session()) {

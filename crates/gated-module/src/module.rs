@@ -1,4 +1,4 @@
-//! Inline mode: the gate in the application's own process, in front of the real module in the same process.
+//! The layer: the gate, and the real module in the same process behind it.
 
 mod administration;
 mod asynchronous;
@@ -22,21 +22,16 @@ use std::ffi::CStr;
 use std::sync::Arc;
 
 use attestation::key_uri::TokenIdentity;
-use configuration::Configuration;
 use cryptoki_ffi::calls;
-use cryptoki_ffi::{CK_RV, DenyCode, Interface, ModuleError, RealModule, denial_rv};
+use cryptoki_ffi::{CK_RV, DenyCode, ModuleError, RealModule, denial_rv};
 use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_HANDLE_INVALID};
-use gate::{Denial, Gate, Held, Limits, Open, Place, Scope, Sessions, Settings, rules};
+use gate::{Attester, Denial, Gate, Held, Limits, Open, Place, Recorder, Scope, Sessions, Settings, rules};
 
-use crate::attester::{AttestationPlace, InlineAttester};
-use crate::error::StartError;
-use crate::exports;
-use crate::interfaces;
-use crate::log::Log;
+use crate::place::AttestationPlace;
 
-/// The layer of inline mode.
-pub(crate) struct Inline {
-    configuration: Configuration,
+/// The real module, of which only what the gate permits is reached. Of one application, in one process, from
+/// `C_Initialize` to `C_Finalize`.
+pub struct GatedModule {
     module: RealModule,
     gate: Gate,
     sessions: Arc<Sessions>,
@@ -44,77 +39,70 @@ pub(crate) struct Inline {
     deny_code: DenyCode,
 }
 
-impl Inline {
-    /// Loads the real module and sets up gate and attester; nothing is forwarded yet. `limits` is what this process has
-    /// counted so far.
-    pub(crate) fn start(configuration: Configuration, limits: Limits) -> Result<Self, StartError> {
-        let module = RealModule::load(&configuration.real_module.path, exports::own_address())?;
-        let log = Log::of(&configuration.log.target);
-        let sessions = Arc::new(Sessions::default());
-        let place =
-            Arc::new(AttestationPlace::new(&configuration.attestation, module, Arc::clone(&sessions))?);
-        let attester = InlineAttester::new(&configuration, Arc::clone(&place), module)?;
-        let scope = match configuration.gate.scope {
+impl GatedModule {
+    /// Sets up the gate in front of the real module of `place`; nothing is forwarded yet.
+    pub fn new(
+        place: Arc<AttestationPlace>,
+        settings: configuration::Gate,
+        attester: Box<dyn Attester>,
+        recorder: Box<dyn Recorder>,
+    ) -> Self {
+        let scope = match settings.scope {
             configuration::Scope::Everything => Scope::Everything,
             configuration::Scope::Keys => Scope::Keys,
         };
-        let gate = Gate::new(Settings { clock, random, scope }, Box::new(attester), Box::new(log))
-            .with_limits(limits);
-        let deny_code = match configuration.gate.deny_code {
+        let deny_code = match settings.deny_code {
             configuration::DenyCode::FunctionRejected => DenyCode::FunctionRejected,
             configuration::DenyCode::KeyFunctionNotPermitted => DenyCode::KeyFunctionNotPermitted,
             configuration::DenyCode::Vendor => DenyCode::Vendor,
         };
-        Ok(Self { configuration, module, gate, sessions, place, deny_code })
+        Self {
+            module: place.module(),
+            gate: Gate::new(Settings { clock, random, scope }, attester, recorder),
+            sessions: Arc::clone(place.sessions()),
+            place,
+            deny_code,
+        }
     }
 
-    /// `[real_module] init_args`, where set.
-    pub(crate) fn init_args(&self) -> Option<&str> {
-        Some(self.configuration.real_module.init_args.as_str()).filter(|args| !args.is_empty())
+    /// Goes on from what this process has counted so far.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { gate: self.gate.with_limits(limits), ..self }
     }
 
     /// The real module.
-    pub(crate) const fn module(&self) -> RealModule {
+    pub const fn module(&self) -> RealModule {
         self.module
     }
 
-    /// The interfaces that the application is told of.
-    pub(crate) fn interfaces(&self) -> Vec<&'static Interface> {
-        interfaces::in_front_of(self.module, &self.configuration)
-    }
-
     /// Answers a `C_GetInfo` of the lists of 3.x.
-    pub(crate) fn newest_info(&self, call: calls::C_GetInfo) -> CK_RV {
+    pub fn newest_info(&self, call: calls::C_GetInfo) -> CK_RV {
         self.module.newest_info(call)
     }
 
-    /// Initialises the real module.
-    pub(crate) fn initialize_module(&self, call: calls::C_Initialize, reserved: Option<&CStr>) -> CK_RV {
+    /// Initialises the real module, with `reserved` for it where that is configured.
+    pub fn initialize(&self, call: calls::C_Initialize, reserved: Option<&CStr>) -> CK_RV {
         self.module.initialize(call, reserved)
     }
 
     /// Ends, in a forked child, what the real module has copied from the parent.
-    pub(crate) fn finalize_parents(&self) -> CK_RV {
+    pub fn finalize_parents(&self) -> CK_RV {
         self.module.finalize_parents()
     }
 
-    /// `C_Initialize` fails.
-    pub(crate) fn failed_to_start(&self, error: &StartError) {
-        Log::of(&self.configuration.log.target).failed_to_start(error);
-    }
-
     /// Delivers refusals that the policy server has not heard of, while the attestation key can still sign.
-    pub(crate) fn say_farewell(&self) {
+    pub fn say_farewell(&self) {
         self.gate.say_farewell();
     }
 
-    /// `C_Finalize`, of an instance that no call is in any more: the real module's answer.
-    pub(crate) fn finalize_module(&self, call: calls::C_Finalize) -> CK_RV {
+    /// `C_Finalize`, once no call is under way any more: the real module's answer.
+    pub fn finalize(&self, call: calls::C_Finalize) -> CK_RV {
         self.forward_open(call)
     }
 
     /// What the gate has counted, for the next instance.
-    pub(crate) fn limits(&self) -> Limits {
+    pub fn limits(&self) -> Limits {
         self.gate.limits()
     }
 

@@ -1,17 +1,16 @@
 //! Sessions: the gate knows those that the application opened, and no other can be used.
 
-use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
+use cryptoki_ffi::{CK_RV, Layer};
 use cryptoki_sys::{
     CKF_ASYNC_SESSION, CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_ASYNC_NOT_SUPPORTED, CKR_SESSION_COUNT,
     CKR_SESSION_HANDLE_INVALID, CKR_SLOT_ID_INVALID,
 };
 use gate::{Ends, Held};
 
-use super::Inline;
-use crate::layer::Layer;
+use super::GatedModule;
 
-impl Layer<calls::C_OpenSession> for Inline {
+impl Layer<calls::C_OpenSession> for GatedModule {
     fn call(&self, call: calls::C_OpenSession) -> CK_RV {
         if self.place.hides_slot(call.slot()) {
             return CKR_SLOT_ID_INVALID;
@@ -36,7 +35,7 @@ impl Layer<calls::C_OpenSession> for Inline {
     }
 }
 
-impl Layer<calls::C_CloseSession> for Inline {
+impl Layer<calls::C_CloseSession> for GatedModule {
     fn call(&self, call: calls::C_CloseSession) -> CK_RV {
         match self.hold(call.session()) {
             Ok(held) => self.close(held, call.session(), || self.forward_open(call)),
@@ -45,7 +44,7 @@ impl Layer<calls::C_CloseSession> for Inline {
     }
 }
 
-impl Layer<calls::C_CloseAllSessions> for Inline {
+impl Layer<calls::C_CloseAllSessions> for GatedModule {
     fn call(&self, call: calls::C_CloseAllSessions) -> CK_RV {
         if self.place.hides_slot(call.slot()) {
             return CKR_SLOT_ID_INVALID;
@@ -66,7 +65,7 @@ impl Layer<calls::C_CloseAllSessions> for Inline {
     }
 }
 
-impl Inline {
+impl GatedModule {
     /// Closes one session, which is held until it is forgotten: by then some modules have given its handle to another.
     fn close(&self, (place, mut session): Held<'_>, handle: u64, forward: impl FnOnce() -> CK_RV) -> CK_RV {
         let withdrawn = self.gate.withdraw(Ends::Session(handle));
@@ -113,7 +112,7 @@ impl Inline {
     }
 }
 
-impl Layer<calls::C_GetSessionInfo> for Inline {
+impl Layer<calls::C_GetSessionInfo> for GatedModule {
     fn call(&self, call: calls::C_GetSessionInfo) -> CK_RV {
         // Not held: it does nothing to a session, and tells of no other than how it stands. So it waits for no call, either.
         let Some(place) = self.sessions.get(call.session()) else { return CKR_SESSION_HANDLE_INVALID };

@@ -1,14 +1,13 @@
 //! Functions that use no key and need no look: forwarded untouched, the session being the application's own.
 
-use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
+use cryptoki_ffi::{CK_RV, Layer};
 
-use super::Inline;
-use crate::layer::Layer;
+use super::GatedModule;
 
 macro_rules! forward {
     ($($call:ident),*) => {$(
-        impl Layer<calls::$call> for Inline {
+        impl Layer<calls::$call> for GatedModule {
             fn call(&self, call: calls::$call) -> CK_RV {
                 self.forward_open(call)
             }
@@ -20,7 +19,7 @@ forward!(C_GetInfo);
 
 macro_rules! forward_on_session {
     ($($call:ident),*) => {$(
-        impl Layer<calls::$call> for Inline {
+        impl Layer<calls::$call> for GatedModule {
             fn call(&self, call: calls::$call) -> CK_RV {
                 match self.hold(call.session()) {
                     Ok(_held) => self.forward_open(call),
@@ -43,7 +42,7 @@ forward_on_session!(
 
 macro_rules! forward_keyless {
     ($($call:ident),*) => {$(
-        impl Layer<calls::$call> for Inline {
+        impl Layer<calls::$call> for GatedModule {
             fn call(&self, call: calls::$call) -> CK_RV {
                 match self.hold(call.session()) {
                     Ok((place, _held)) => self.forward_keyless(call, place),

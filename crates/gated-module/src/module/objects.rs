@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use cryptoki_ffi::calls;
-use cryptoki_ffi::{CK_RV, Stated, kind_of};
+use cryptoki_ffi::{CK_RV, Layer, Stated, kind_of};
 use cryptoki_sys::{CK_OBJECT_HANDLE, CKR_ARGUMENTS_BAD, CKR_OBJECT_HANDLE_INVALID, CKR_OK};
 use gate::{Ends, NewObject, ObjectKind, Subject, rules};
 use pkcs11_table::Function;
 
 use super::creation::Caller;
 use super::lookup::Found;
-use super::{Inline, delivered};
-use crate::layer::Layer;
+use super::{GatedModule, delivered};
 
-impl Layer<calls::C_FindObjectsInit> for Inline {
+impl Layer<calls::C_FindObjectsInit> for GatedModule {
     fn call(&self, call: calls::C_FindObjectsInit) -> CK_RV {
         call.pinned(|template, pinned| {
             let function = Function::C_FindObjectsInit;
@@ -42,7 +41,7 @@ impl Layer<calls::C_FindObjectsInit> for Inline {
     }
 }
 
-impl Layer<calls::C_FindObjects> for Inline {
+impl Layer<calls::C_FindObjects> for GatedModule {
     fn call(&self, call: calls::C_FindObjects) -> CK_RV {
         let (place, _held) = match self.hold(call.session()) {
             Ok(held) => held,
@@ -67,7 +66,7 @@ impl Layer<calls::C_FindObjects> for Inline {
     }
 }
 
-impl Layer<calls::C_GetObjectSize> for Inline {
+impl Layer<calls::C_GetObjectSize> for GatedModule {
     fn call(&self, call: calls::C_GetObjectSize) -> CK_RV {
         let (place, _held) = match self.hold(call.session()) {
             Ok(held) => held,
@@ -80,7 +79,7 @@ impl Layer<calls::C_GetObjectSize> for Inline {
     }
 }
 
-impl Layer<calls::C_CreateObject> for Inline {
+impl Layer<calls::C_CreateObject> for GatedModule {
     fn call(&self, call: calls::C_CreateObject) -> CK_RV {
         call.pinned(|template, pinned| {
             let function = Function::C_CreateObject;
@@ -106,7 +105,7 @@ impl Layer<calls::C_CreateObject> for Inline {
     }
 }
 
-impl Layer<calls::C_CopyObject> for Inline {
+impl Layer<calls::C_CopyObject> for GatedModule {
     fn call(&self, call: calls::C_CopyObject) -> CK_RV {
         call.pinned(|template, pinned| {
             let function = Function::C_CopyObject;
@@ -127,7 +126,7 @@ impl Layer<calls::C_CopyObject> for Inline {
     }
 }
 
-impl Layer<calls::C_SetAttributeValue> for Inline {
+impl Layer<calls::C_SetAttributeValue> for GatedModule {
     fn call(&self, call: calls::C_SetAttributeValue) -> CK_RV {
         call.pinned(|template, pinned| {
             let function = Function::C_SetAttributeValue;
@@ -163,7 +162,7 @@ impl Layer<calls::C_SetAttributeValue> for Inline {
     }
 }
 
-impl Layer<calls::C_DestroyObject> for Inline {
+impl Layer<calls::C_DestroyObject> for GatedModule {
     fn call(&self, call: calls::C_DestroyObject) -> CK_RV {
         let function = Function::C_DestroyObject;
         let (place, _held) = match self.hold(call.session()) {
@@ -193,7 +192,7 @@ impl Layer<calls::C_DestroyObject> for Inline {
     }
 }
 
-impl Inline {
+impl GatedModule {
     /// An object that is to be changed, looked at once a trust token is at hand where it takes one.
     fn find_to_change(&self, caller: Caller<'_>, object: CK_OBJECT_HANDLE) -> Result<Found, CK_RV> {
         let of = (caller.place, caller.session);

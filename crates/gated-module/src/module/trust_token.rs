@@ -8,7 +8,7 @@ use cryptoki_sys::{
 };
 use gate::{AttestationFailure, FailureKind, Refusal};
 
-use super::Inline;
+use super::GatedModule;
 use super::creation::Caller;
 
 /// `CKA_APPLICATION` and `CKA_LABEL` of the object.
@@ -34,7 +34,7 @@ pub(super) fn attributes(call: &calls::C_GetAttributeValue) -> CK_RV {
     ])
 }
 
-impl Inline {
+impl GatedModule {
     /// `None` where the object is no trust token; the handle, once the token has been taken in.
     pub(super) fn hand_in(
         &self,

@@ -1,15 +1,14 @@
 //! Asynchronous operations (PKCS#11 3.2 section 5.21). No session of the application is asynchronous, so what these functions
 //! could reach was begun elsewhere, under whatever judgement or none: it takes the right to reveal what the token holds.
 
-use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls::{self, Call};
+use cryptoki_ffi::{CK_RV, Layer};
 use cryptoki_sys::CKR_OK;
 use gate::{Permit, rules};
 
-use super::Inline;
-use crate::layer::Layer;
+use super::GatedModule;
 
-impl Inline {
+impl GatedModule {
     fn reach<C: Call<Permit = Permit>>(&self, call: C, session: u64) -> CK_RV {
         let (place, _held) = match self.hold(session) {
             Ok(held) => held,
@@ -34,7 +33,7 @@ impl Inline {
 
 macro_rules! reach {
     ($($call:ident),*) => {$(
-        impl Layer<calls::$call> for Inline {
+        impl Layer<calls::$call> for GatedModule {
             fn call(&self, call: calls::$call) -> CK_RV {
                 self.reach(call, call.session())
             }

@@ -1,16 +1,15 @@
 //! Keys that are made together with what their peer gets them from.
 
-use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
+use cryptoki_ffi::{CK_RV, Layer};
 use cryptoki_sys::CKR_ARGUMENTS_BAD;
 use gate::rules;
 use pkcs11_table::Function;
 
 use super::wrapping::Rule;
-use super::{Inline, delivered};
-use crate::layer::Layer;
+use super::{GatedModule, delivered};
 
-impl Layer<calls::C_EncapsulateKey> for Inline {
+impl Layer<calls::C_EncapsulateKey> for GatedModule {
     fn call(&self, call: calls::C_EncapsulateKey) -> CK_RV {
         call.pinned(|mechanism, template, pinned| {
             let from = (call.public_key(), rules::encapsulate as Rule);

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use attestation::key_uri::TokenIdentity;
-use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls::{self, Call};
+use cryptoki_ffi::{CK_RV, Layer};
 use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_OK, CKR_SLOT_ID_INVALID};
 use gate::{Ends, Named, Permit, Place, Subject, rules};
 use pkcs11_table::Function;
 
-use super::Inline;
-use crate::layer::Layer;
+use super::GatedModule;
 
-impl Inline {
+impl GatedModule {
     /// The token of a session as something that grants name.
     pub(super) fn token_subject(&self, place: &Place) -> Result<Arc<Subject>, CK_RV> {
         self.token(place.slot()).map(subject)
@@ -44,19 +43,19 @@ fn subject(token: TokenIdentity) -> Arc<Subject> {
     Arc::new(Subject::of(Named::Token(token)))
 }
 
-impl Layer<calls::C_InitPIN> for Inline {
+impl Layer<calls::C_InitPIN> for GatedModule {
     fn call(&self, call: calls::C_InitPIN) -> CK_RV {
         self.administer(call, call.session())
     }
 }
 
-impl Layer<calls::C_SetPIN> for Inline {
+impl Layer<calls::C_SetPIN> for GatedModule {
     fn call(&self, call: calls::C_SetPIN) -> CK_RV {
         self.administer(call, call.session())
     }
 }
 
-impl Layer<calls::C_InitToken> for Inline {
+impl Layer<calls::C_InitToken> for GatedModule {
     fn call(&self, call: calls::C_InitToken) -> CK_RV {
         if self.place.hides_slot(call.slot()) {
             return CKR_SLOT_ID_INVALID;
@@ -90,7 +89,7 @@ impl Layer<calls::C_InitToken> for Inline {
 
 macro_rules! login {
     ($($call:ident),*) => {$(
-        impl Layer<calls::$call> for Inline {
+        impl Layer<calls::$call> for GatedModule {
             fn call(&self, call: calls::$call) -> CK_RV {
                 let (place, _held) = match self.hold(call.session()) {
                     Ok(held) => held,
@@ -111,7 +110,7 @@ macro_rules! login {
 
 login!(C_Login, C_LoginUser);
 
-impl Layer<calls::C_Logout> for Inline {
+impl Layer<calls::C_Logout> for GatedModule {
     fn call(&self, call: calls::C_Logout) -> CK_RV {
         let (place, _held) = match self.hold(call.session()) {
             Ok(held) => held,

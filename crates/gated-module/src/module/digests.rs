@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::calls;
+use cryptoki_ffi::{CK_RV, Layer};
 use cryptoki_sys::CKR_OK;
 use gate::rules;
 use pkcs11_table::Function;
 
-use super::Inline;
-use crate::layer::Layer;
+use super::GatedModule;
 
-impl Layer<calls::C_DigestInit> for Inline {
+impl Layer<calls::C_DigestInit> for GatedModule {
     fn call(&self, call: calls::C_DigestInit) -> CK_RV {
         let (place, mut session) = match self.hold(call.session()) {
             Ok(held) => held,
@@ -25,7 +24,7 @@ impl Layer<calls::C_DigestInit> for Inline {
     }
 }
 
-impl Layer<calls::C_DigestKey> for Inline {
+impl Layer<calls::C_DigestKey> for GatedModule {
     fn call(&self, call: calls::C_DigestKey) -> CK_RV {
         let function = Function::C_DigestKey;
         let (place, mut session) = match self.hold(call.session()) {

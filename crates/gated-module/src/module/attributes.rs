@@ -1,16 +1,15 @@
 //! Reading attributes: no secret material comes out without a grant.
 
 use cryptoki_ffi::calls;
-use cryptoki_ffi::{CK_RV, is_made_of_the_value, is_public_attribute};
+use cryptoki_ffi::{CK_RV, Layer, is_made_of_the_value, is_public_attribute};
 use cryptoki_sys::CKR_ARGUMENTS_BAD;
 use gate::{AttributeRequest, ObjectKind, rules};
 use pkcs11_table::Function;
 
-use super::Inline;
+use super::GatedModule;
 use super::trust_token;
-use crate::layer::Layer;
 
-impl Layer<calls::C_GetAttributeValue> for Inline {
+impl Layer<calls::C_GetAttributeValue> for GatedModule {
     fn call(&self, call: calls::C_GetAttributeValue) -> CK_RV {
         let function = Function::C_GetAttributeValue;
         let (place, _held) = match self.hold(call.session()) {
