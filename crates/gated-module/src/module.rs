@@ -91,6 +91,16 @@ impl GatedModule {
         self.module.finalize_parents()
     }
 
+    /// Ends the trust token in hand, since what it was issued for is no more as it was: what rests on it is judged anew.
+    pub fn end_token(&self) {
+        self.gate.end_token();
+    }
+
+    /// Has a trust token at hand for what comes, so that operations that run can go on: a continuation asks for none.
+    pub fn prepare(&self) {
+        self.gate.prepare();
+    }
+
     /// Delivers refusals that the policy server has not heard of, while the attestation key can still sign.
     pub fn say_farewell(&self) {
         self.gate.say_farewell();
