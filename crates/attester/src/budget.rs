@@ -36,3 +36,21 @@ impl Budget {
         self.end.map_or(hashing, |end| hashing.until(end))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_bounded_by_both_ends() {
+        let timeout = Duration::from_secs(5);
+        assert_eq!(Budget::new(None).left(timeout), Ok(timeout));
+        assert_eq!(Budget::new(Some(60_000)).left(timeout), Ok(timeout));
+        assert!(Budget::new(Some(1_000)).left(timeout).unwrap() <= Duration::from_secs(1));
+        let spent = Budget::new(Some(0));
+        assert_eq!(spent.left(timeout).unwrap_err().code, "out-of-time");
+        let program = std::path::Path::new("/proc/self/exe");
+        assert!(measurement::measure_file(program, &spent.bound(Hashing::afresh())).is_err());
+        assert!(measurement::measure_file(program, &Budget::new(None).bound(Hashing::afresh())).is_ok());
+    }
+}

@@ -4,13 +4,15 @@ use attestation::digest::Digest;
 use attestation::token::{Anchors, Expected, Mode, Presented, VerifiedToken, verify_token};
 use configuration::Configuration;
 use gate::AttestationFailure;
+use serde::{Deserialize, Serialize};
 
 use crate::error::AttesterError;
 use crate::failure::{local, now_ms};
 
 /// What the policy server answered to evidence, with what the evidence said. It may come from another process: what it is
 /// worth, [`Verifier::verify`] tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Issued {
     /// The trust token.
     pub jwt: String,

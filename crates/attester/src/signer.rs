@@ -18,6 +18,7 @@ use gate::{AttestationFailure, FailureKind, Report};
 use gated_module::AttestationPlace;
 use measurement::{DigestCache, Hashing, MeasurementError};
 use policy_client::{Client, Settings as ClientSettings};
+use serde::{Deserialize, Serialize};
 
 use crate::budget::Budget;
 use crate::error::AttesterError;
@@ -48,7 +49,8 @@ pub struct Signer {
 }
 
 /// What came of an attestation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Outcome {
     /// The policy server's answer, or why there is none.
     pub result: Result<Issued, AttestationFailure>,

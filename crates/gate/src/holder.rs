@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use attestation::decision::DecisionId;
 use attestation::token::VerifiedToken;
 use locks::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
 
 use crate::report::{Report, Reports};
 
@@ -21,7 +22,8 @@ const BACKOFF_MOST_MS: u64 = 30_000;
 const ENDED_MEANWHILE: &str = "ended-meanwhile";
 
 /// Who failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum FailureKind {
     /// The policy server appraised the evidence and refused: a token in hand ends at once.
     Refused,
@@ -30,7 +32,8 @@ pub enum FailureKind {
 }
 
 /// An attestation that gave no trust token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AttestationFailure {
     /// Who failed.
     pub kind: FailureKind,
@@ -43,7 +46,8 @@ pub struct AttestationFailure {
 }
 
 /// What is asked of an attester.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AttestationRequest {
     /// Goes along to the policy server.
     pub report: Report,
