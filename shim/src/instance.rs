@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
+use configuration::Loaded;
 use cryptoki_ffi::calls::{self, Call};
 use cryptoki_ffi::{Away, CK_RV, Entered, Entrance, Layer, RealModule};
 use cryptoki_sys::{
@@ -241,10 +242,12 @@ impl Dispatch for calls::C_GetInterface {
 
 /// An instance by the configuration, or why there is none, with the log that it belongs into.
 fn start(secure: bool, limits: Limits) -> Result<Provider, (Log, StartError)> {
-    let configuration =
-        configuration::load(secure).map_err(|error| (Log::before_configuration(), error.into()))?;
-    let log = Log::of(&configuration.log.target);
-    Provider::start(configuration, limits).map_err(|error| (log, error))
+    let loaded = configuration::load(secure).map_err(|error| (Log::before_configuration(), error.into()))?;
+    let log = Log::of(match &loaded {
+        Loaded::Inline(configuration) => &configuration.log.target,
+        Loaded::Guarded(client) => &client.log.target,
+    });
+    Provider::start(loaded, limits).map_err(|error| (log, error))
 }
 
 impl Dispatch for calls::C_Initialize {

@@ -1,7 +1,7 @@
 //! The interfaces that an application is told of, which it may ask for before `C_Initialize`.
 
 use attestation::digest::Digest;
-use configuration::{Configuration, ConfigurationError};
+use configuration::{Configuration, ConfigurationError, Loaded};
 use cryptoki_ffi::{Interface, ModuleError, Published, RealModule};
 
 use crate::exports;
@@ -22,6 +22,8 @@ enum NoModule {
     Configuration(#[from] ConfigurationError),
     #[error(transparent)]
     Module(#[from] ModuleError),
+    #[error("the real module is the guard's")]
+    Guarded,
 }
 
 /// What is offered by the instance that is initialised, or else by the configuration.
@@ -42,7 +44,10 @@ pub(crate) fn in_front_of(module: RealModule, configuration: &Configuration) -> 
 }
 
 fn by_configuration() -> Result<Vec<&'static Interface>, NoModule> {
-    let configuration = configuration::load(linux_ffi::is_secure_execution())?;
+    let configuration = match configuration::load(linux_ffi::is_secure_execution())? {
+        Loaded::Inline(configuration) => configuration,
+        Loaded::Guarded(_) => return Err(NoModule::Guarded),
+    };
     if let Some(offer) = OFFER.get().filter(|offer| offer.configuration == configuration.digest) {
         return Ok(offer.interfaces.clone());
     }

@@ -1,6 +1,6 @@
 //! What answers the calls of an instance, by the mode that the configuration says.
 
-use configuration::Configuration;
+use configuration::Loaded;
 use cryptoki_ffi::calls::{self, Call};
 use cryptoki_ffi::{CK_RV, Interface, Layer, RealModule};
 use gate::Limits;
@@ -17,8 +17,11 @@ pub(crate) enum Provider {
 
 impl Provider {
     /// Sets up what the configuration asks for; nothing is forwarded yet. `limits` is what this process has counted so far.
-    pub(crate) fn start(configuration: Configuration, limits: Limits) -> Result<Self, StartError> {
-        Inline::start(configuration, limits).map(Self::Inline)
+    pub(crate) fn start(loaded: Loaded, limits: Limits) -> Result<Self, StartError> {
+        match loaded {
+            Loaded::Inline(configuration) => Inline::start(configuration, limits).map(Self::Inline),
+            Loaded::Guarded(client) => Err(StartError::NoGuardClient { path: client.path }),
+        }
     }
 
     /// The real module, where it is in this process.
