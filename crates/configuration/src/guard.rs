@@ -97,7 +97,7 @@ pub enum Need {
 /// The configuration files of a program, which are measured with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declared {
-    /// The program.
+    /// The program, by its path without symbolic links, as the kernel tells it of a process.
     pub executable: PathBuf,
     /// The files; sorted, no duplicates, at least one.
     pub files: Vec<PathBuf>,
