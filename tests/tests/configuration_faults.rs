@@ -161,7 +161,7 @@ fn a_configuration_that_is_not_beyond_doubt_stops_everything() {
         (with("unknown-key.toml", "[gate]", "[gate]\nscoop = 1"), "scoop"),
         (with("unknown-table.toml", "[gate]", "[guard]\n[gate]"), "guard"),
         (with("no-table.toml", "[attestation]", "[attestations]"), "attestation"),
-        (with("guarded.toml", "\"inline\"", "\"guarded\""), "real_module"),
+        (with("guarded.toml", "\"inline\"", "\"guarded\""), "unknown field"),
         (host.stack.write("guard-client.toml", "mode = \"guarded\"\n"), "guarded"),
         (with("scope.toml", "\"keys\"", "\"nothing\""), "nothing"),
         (without_pin, "gate.scope"),
