@@ -11,6 +11,7 @@ use attestation::component::MeasuredFile;
 use attestation::digest::escape;
 use attestation::evidence::AttesterClaims;
 use attestation::reference::ReferenceValues;
+use configuration::Installation;
 use measurement::{Hashing, Program, measure_file, measure_program};
 
 use super::component;
@@ -33,6 +34,9 @@ pub struct Args {
     /// libtrustshim.so as the program will load it: it is mapped too
     #[arg(long, value_name = "FILE")]
     shim: PathBuf,
+    /// trustshim-guard, in guarded mode: there it is what measures, and loads the real module
+    #[arg(long, value_name = "FILE")]
+    guard: Option<PathBuf>,
     /// The user that will run it, by name or as UID or UID:GID; without it this one
     #[arg(long, value_name = "USER")]
     user: Option<String>,
@@ -60,7 +64,24 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<Ended, CliError> {
-    let configuration = args.file.load()?;
+    let installation = args.file.load_installation()?;
+    let configuration = installation.configuration();
+    let (measurer, mut libraries) = match (&installation, &args.guard) {
+        (Installation::Inline(_), None) => {
+            (&args.shim, vec![real(&args.shim)?, real(&configuration.real_module.path)?])
+        }
+        (Installation::Guarded(_), Some(guard)) => (guard, vec![real(&args.shim)?]),
+        (Installation::Inline(_), Some(_)) => {
+            return Err(CliError::Usage(
+                "--guard is for guarded mode; the configuration is inline".to_owned(),
+            ));
+        }
+        (Installation::Guarded(_), None) => {
+            return Err(CliError::Usage(
+                "in guarded mode the guard measures: name it with --guard".to_owned(),
+            ));
+        }
+    };
     let (path, rest) =
         args.program.split_first().ok_or_else(|| CliError::Usage("name a program".to_owned()))?;
     if !path.as_bytes().contains(&b'/') {
@@ -69,7 +90,6 @@ pub fn run(args: &Args) -> Result<Ended, CliError> {
     let first = args.argv0.as_ref().unwrap_or(path);
     let arguments: Vec<OsString> = [first].into_iter().chain(rest).cloned().collect();
     let (uid, gid) = user(args.user.as_deref())?;
-    let mut libraries = vec![real(&args.shim)?, real(&configuration.real_module.path)?];
     for library in &args.libraries {
         libraries.push(real(library)?);
     }
@@ -83,14 +103,14 @@ pub fn run(args: &Args) -> Result<Ended, CliError> {
             uid,
             gid,
             libraries: &libraries,
-            configuration: &configuration.component.files,
+            configuration: installation.declared(&real(Path::new(path))?),
         },
         &Hashing::afresh(),
     )?;
     component.principal.unit = args.unit.as_ref().map(|unit| escape(unit.as_bytes()));
     let attester = AttesterClaims {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        shim: measure_file(&args.shim, &Hashing::afresh())?,
+        shim: measure_file(measurer, &Hashing::afresh())?,
         real_module: measure_file(&configuration.real_module.path, &Hashing::afresh())?,
         configuration: MeasuredFile {
             path: escape(configuration.path.as_os_str().as_bytes()),
