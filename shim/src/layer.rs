@@ -1,10 +1,3 @@
-//! The one shape of a layer: it answers calls, whatever stands behind it.
+//! The one shape of a layer, under the name that it has here.
 
-use cryptoki_ffi::CK_RV;
-use cryptoki_ffi::calls::Call;
-
-/// Answers calls of one function.
-pub(crate) trait Layer<C: Call> {
-    /// The answer.
-    fn call(&self, call: C) -> CK_RV;
-}
+pub(crate) use cryptoki_ffi::Layer;
