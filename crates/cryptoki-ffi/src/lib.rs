@@ -1,5 +1,5 @@
-//! The C boundary of PKCS#11: the calls as values, views of the caller's memory, the real module, and the one
-//! entry that nothing unwinds through.
+//! The C boundary of PKCS#11: the calls as values, views of the caller's memory, the real module, calls that another
+//! process answers, and the one entry that nothing unwinds through.
 //!
 //! A call value ([`calls`]) exists only because a C caller made that call: its constructor is the one unsafe
 //! promise that the pointers in it are what PKCS#11 says they are. Everything behind it is safe to use.
@@ -20,6 +20,7 @@ mod object;
 mod own_functions;
 mod published;
 mod real_module;
+mod remote;
 mod rv;
 
 pub use attester::{AttestationKey, AttesterSession, KeyFacts, SignatureKind, TokenFacts};
@@ -30,10 +31,11 @@ pub use entrance::{Away, Entered, Entrance};
 pub use entry::entry;
 pub use error::ModuleError;
 pub use interfaces::{Interface, STANDARD, offered};
-pub use layer::Layer;
+pub use layer::{Answers, Layer};
 pub use object::{ObjectFacts, TokenName, kind_of};
 pub use published::Published;
 pub use real_module::RealModule;
+pub use remote::{Arena, Remote, serve};
 pub use rv::{DenyCode, denial_rv};
 
 pub use cryptoki_sys::{CK_FUNCTION_LIST, CK_RV, CK_VERSION};

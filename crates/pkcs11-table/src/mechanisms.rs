@@ -1,11 +1,11 @@
-//! What the gate has to know about mechanisms: which uses one amounts to, and which object handles its parameter holds
-//! (PKCS#11 3.2 mechanisms; structures as 64-bit Linux lays them out).
+//! What there is to know about mechanisms: which uses one amounts to, which object handles its parameter holds, and where
+//! that has pointers (PKCS#11 3.2 mechanisms; structures as 64-bit Linux lays them out).
 
-mod buffers;
+mod layouts;
 mod names;
 mod parameters;
 
-pub use buffers::{Buffer, Buffers, buffers};
+pub use layouts::{Extent, Layout, Pointer, Structure, Target, layout, message_layout, with_buffers};
 pub use parameters::{HandleField, Parameter, When, message_parameter_is_unclear, parameter};
 
 use crate::Use;
