@@ -2,11 +2,10 @@
 //!
 //! `getpid` would tell the same, at the price of a system call for each question.
 
-use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::error::LinuxError;
-use crate::memory::page_size;
+use crate::memory::{Advice, Page};
 
 const MARK: u8 = 0xa5;
 
@@ -15,8 +14,7 @@ const MARK: u8 = 0xa5;
 /// A child that shares its parent's memory (`vfork`, `CLONE_VM`) sees the mark: it is the same memory.
 #[derive(Debug)]
 pub(crate) struct ForkGuard {
-    page: NonNull<AtomicU8>,
-    length: usize,
+    page: Page,
 }
 
 // SAFETY: the page is only reached through an atomic, and unmapped only by the owner's drop.
@@ -30,29 +28,9 @@ impl ForkGuard {
     /// # Errors
     /// [`LinuxError`] where the kernel does not give the page, or cannot wipe it on fork.
     pub(crate) fn new() -> Result<Self, LinuxError> {
-        let length = usize::try_from(page_size()?).map_err(|_| LinuxError::Range { call: "sysconf" })?;
-        // SAFETY: a new private mapping at an address of the kernel's choice; no existing memory is touched.
-        let address = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                length,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(LinuxError::last("mmap"));
-        }
-        let page = NonNull::new(address.cast()).ok_or(LinuxError::Range { call: "mmap" })?;
-        // From here on the drop unmaps it, on the way out of an error too.
-        let guard = Self { page, length };
-        // SAFETY: the range is exactly the mapping that this guard owns.
-        if unsafe { libc::madvise(address, length, libc::MADV_WIPEONFORK) } != 0 {
-            return Err(LinuxError::last("madvise"));
-        }
-        Ok(guard)
+        let page = Page::new()?;
+        page.advise(Advice::WipeOnFork)?;
+        Ok(Self { page })
     }
 
     /// Marks this process.
@@ -68,15 +46,7 @@ impl ForkGuard {
     fn flag(&self) -> &AtomicU8 {
         // SAFETY: the page is mapped readable and writable from `new` to `drop`, zero bytes are a valid
         // `AtomicU8`, and nothing reaches it otherwise.
-        unsafe { self.page.as_ref() }
-    }
-}
-
-impl Drop for ForkGuard {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this guard's own, and no reference into it outlives the guard. A failure
-        // leaves one page mapped, which harms nobody.
-        unsafe { libc::munmap(self.page.as_ptr().cast(), self.length) };
+        unsafe { self.page.address().cast::<AtomicU8>().as_ref() }
     }
 }
 

@@ -3,17 +3,22 @@
 //! Nothing here starts a thread, takes a lock or writes anywhere: it runs in other people's processes.
 
 mod clock;
+pub mod confine;
 mod environment;
 mod error;
 mod fork_guard;
 pub mod loader;
 mod memory;
+mod nonce_page;
 mod of_process;
+pub mod peer;
 mod process;
+pub mod socket;
 
 pub use clock::boottime_ms;
 pub use environment::with_variable;
 pub use error::LinuxError;
 pub use memory::page_size;
+pub use nonce_page::{NONCE, NoncePage};
 pub use of_process::OfProcess;
 pub use process::{dumpable, is_secure_execution};

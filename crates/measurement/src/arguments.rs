@@ -1,32 +1,35 @@
 //! The process's arguments.
 //!
-//! From `/proc/self/cmdline`, which is the process's own memory: a program that has rewritten its arguments
+//! From `/proc/PID/cmdline`, which is the process's own memory: a program that has rewritten its arguments
 //! (setproctitle(3)) is measured with what it has written.
 
 use crate::error::MeasurementError;
-use crate::proc_file::read_proc;
+use crate::proc_file::ProcessDirectory;
 
-const CMDLINE: &str = "/proc/self/cmdline";
+const CMDLINE: &str = "cmdline";
 /// All of them go into the evidence.
 const LIMIT: usize = 128 * 1024;
 
 /// The arguments as bytes, `argv[0]` included.
-pub(crate) fn read() -> Result<Vec<Vec<u8>>, MeasurementError> {
-    let cmdline = match read_proc(CMDLINE, LIMIT as u64) {
+pub(crate) fn read(process: &ProcessDirectory) -> Result<Vec<Vec<u8>>, MeasurementError> {
+    let cmdline = match process.read(CMDLINE, LIMIT as u64) {
         Err(MeasurementError::TooLarge { .. }) => {
             return Err(MeasurementError::ArgumentsTooLong { limit: LIMIT });
         }
         other => other?,
     };
-    split(&cmdline)
+    split(&cmdline).ok_or_else(|| MeasurementError::Malformed {
+        path: process.path_of(CMDLINE),
+        reason: "the process has no arguments",
+    })
 }
 
-fn split(cmdline: &[u8]) -> Result<Vec<Vec<u8>>, MeasurementError> {
+fn split(cmdline: &[u8]) -> Option<Vec<Vec<u8>>> {
     if cmdline.is_empty() {
-        return Err(MeasurementError::Malformed { path: CMDLINE, reason: "the process has no arguments" });
+        return None;
     }
     let body = cmdline.strip_suffix(b"\0").unwrap_or(cmdline);
-    Ok(body.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect())
+    Some(body.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect())
 }
 
 #[cfg(test)]
@@ -38,7 +41,7 @@ mod tests {
     fn the_arguments_are_this_programs() {
         let expected: Vec<Vec<u8>> =
             std::env::args_os().map(|argument| argument.as_bytes().to_vec()).collect();
-        assert_eq!(read().unwrap(), expected);
+        assert_eq!(read(&ProcessDirectory::own().unwrap()).unwrap(), expected);
     }
 
     #[test]
@@ -50,6 +53,6 @@ mod tests {
 
     #[test]
     fn no_arguments_at_all_are_refused() {
-        assert!(matches!(split(b""), Err(MeasurementError::Malformed { .. })));
+        assert_eq!(split(b""), None);
     }
 }

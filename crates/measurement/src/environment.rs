@@ -1,6 +1,6 @@
 //! The environment variables that steer which code a program loads.
 //!
-//! From `/proc/self/environ`, the block that the kernel handed over at exec: it is what the dynamic loader and an
+//! From `/proc/PID/environ`, the block that the kernel handed over at exec: it is what the dynamic loader and an
 //! interpreter's start have used. What `setenv` changes later is not in it; but reading the living environment is
 //! a race with any thread that changes it (getenv(3)), and this is a library in somebody else's program. A program
 //! that writes over the block (setproctitle(3)) is measured with what it has written.
@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use attestation::digest::escape;
 
 use crate::error::MeasurementError;
-use crate::proc_file::read_proc;
+use crate::proc_file::ProcessDirectory;
 
-const ENVIRON: &str = "/proc/self/environ";
+const ENVIRON: &str = "environ";
 /// The kernel's own bound for arguments and environment together is 6 MiB (execve(2)).
 const MAX_BLOCK: u64 = 6 << 20;
 /// All of them go into the evidence.
@@ -73,8 +73,8 @@ const PREFIXES: &[&str] = &[
 ];
 
 /// Those that are set, name and value escaped.
-pub(crate) fn read() -> Result<BTreeMap<String, String>, MeasurementError> {
-    steering(&read_proc(ENVIRON, MAX_BLOCK)?)
+pub(crate) fn read(process: &ProcessDirectory) -> Result<BTreeMap<String, String>, MeasurementError> {
+    steering(&process.read(ENVIRON, MAX_BLOCK)?)
 }
 
 /// Those of a block as the kernel hands it over, entries ended by NUL.

@@ -19,10 +19,14 @@ pub enum MeasurementError {
         "{path} is on device {found} but is mapped from device {mapped}: another file, or a file system that shows two device numbers (btrfs, overlayfs)"
     )]
     DeviceMismatch { path: String, mapped: String, found: String },
+    #[error("the process has ended")]
+    Ended,
     #[error("the environment holds {name} twice")]
     EnvironmentAmbiguous { name: String },
     #[error("the environment variables that steer code loading have more than {limit} bytes")]
     EnvironmentTooLong { limit: usize },
+    #[error("the process is in a user namespace of its own, where a user id is whatever its maker wants")]
+    ForeignUserNamespace,
     #[error("the library {name} that {needed_by} needs cannot be found")]
     LibraryNotFound { name: String, needed_by: String },
     #[error(
@@ -36,19 +40,28 @@ pub enum MeasurementError {
     #[error("the executable mappings kept changing while they were measured")]
     MappingsUnsettled,
     #[error("{path}: {reason}")]
-    Malformed { path: &'static str, reason: &'static str },
-    #[error("/proc/self/maps: line {line} cannot be understood")]
+    Malformed { path: String, reason: &'static str },
+    #[error("the map of the process's memory: line {line} cannot be understood")]
     MapsMalformed { line: usize },
     #[error("no file is mapped at {address:#x}")]
     NoMapping { address: usize },
+    /// Real, effective, saved and file system ids of all threads must agree: else there is no one user to judge.
+    #[error("the process acts as more than one user or group")]
+    MixedCredentials,
+    #[error(
+        "the nonce is not in the process's memory: another process answers, or it has executed a program"
+    )]
+    NonceMissing,
     #[error(
         "{path} is no ELF file for this machine: of a script, measure the interpreter with the script as its argument"
     )]
     NotAProgram { path: String },
     #[error("{path} is not on procfs")]
-    NotProcfs { path: &'static str },
+    NotProcfs { path: String },
     #[error("{path} is not a regular file")]
     NotRegular { path: String },
+    #[error("the number of the process that has connected belongs to another one by now")]
+    NumberReused,
     #[error("the time that the measurement may take is over")]
     OutOfTime,
     #[error(
@@ -59,6 +72,8 @@ pub enum MeasurementError {
     TooLarge { path: String, limit: u64 },
     #[error("more than {limit} {what}")]
     TooMany { what: &'static str, limit: usize },
+    #[error("{path} is not trusted: {reason}")]
+    Untrusted { path: String, reason: &'static str },
     #[error("{path}: {source}")]
     Unreadable { path: String, source: io::Error },
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::build_id;
 use crate::digest_cache::{FileVersion, Known};
 use crate::error::MeasurementError;
 use crate::hashing::{Hasher, Hashing, wall_clock};
-use crate::proc_file::read_self_link;
+use crate::proc_file::{read_self_link, unreadable};
 
 /// What is hashed between two looks at the clock.
 const BUFFER: usize = 128 * 1024;
@@ -32,6 +32,16 @@ pub(crate) struct FileIdentity {
     pub(crate) inode: u64,
 }
 
+impl FileIdentity {
+    pub(crate) fn of(stat: &Stat) -> Self {
+        Self { device: (major(stat.st_dev), minor(stat.st_dev)), inode: stat.st_ino }
+    }
+}
+
+/// Without changing anything about a file, and without waiting for a pipe's other end.
+pub(crate) const READING: OFlags =
+    OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOCTTY).union(OFlags::NONBLOCK);
+
 /// An open regular file.
 #[derive(Debug)]
 pub(crate) struct OpenedFile {
@@ -42,11 +52,17 @@ pub(crate) struct OpenedFile {
 }
 
 impl OpenedFile {
-    /// Opens `path` without changing anything about it, and without waiting for a pipe's other end.
+    /// Opens `path`.
     pub(crate) fn open(path: &Path) -> Result<Self, MeasurementError> {
         let name = escape(path.as_os_str().as_encoded_bytes());
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-        let file = open(path, flags, Mode::empty()).map_err(|errno| unreadable(&name, errno.into()))?;
+        match open(path, READING, Mode::empty()) {
+            Ok(file) => Self::of(file, name),
+            Err(errno) => Err(unreadable(&name, errno.into())),
+        }
+    }
+
+    /// What was opened, and the name that it has in errors, escaped.
+    pub(crate) fn of(file: OwnedFd, name: String) -> Result<Self, MeasurementError> {
         let stat = fstat(&file).map_err(|errno| unreadable(&name, errno.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(MeasurementError::NotRegular { path: name });
@@ -59,7 +75,7 @@ impl OpenedFile {
     }
 
     pub(crate) fn identity(&self) -> FileIdentity {
-        FileIdentity { device: (major(self.stat.st_dev), minor(self.stat.st_dev)), inode: self.stat.st_ino }
+        FileIdentity::of(&self.stat)
     }
 
     /// The path by which the kernel knows the opened file, without symbolic links.
@@ -77,12 +93,11 @@ impl OpenedFile {
         hasher: &mut Hasher<'_>,
     ) -> Result<MeasuredFile, MeasurementError> {
         hasher.check_time()?;
+        let is_kept = hasher.admit(&self.file, &self.stat, Path::new(OsStr::from_bytes(path)))?;
         let known = match hasher.cache {
             None => self.hash(hasher)?,
             Some(cache) => {
                 let version = FileVersion::of(&self.stat);
-                let place = Path::new(OsStr::from_bytes(path));
-                let is_kept = hasher.places.hold(&self.file, &self.stat, place);
                 match is_kept.then(|| cache.find(self.identity(), version)).flatten() {
                     Some(known) => known,
                     None => {
@@ -140,10 +155,6 @@ impl OpenedFile {
             }
         }
     }
-}
-
-fn unreadable(name: &str, source: io::Error) -> MeasurementError {
-    MeasurementError::Unreadable { path: name.to_owned(), source }
 }
 
 /// Measures the regular file that `path` leads to, and shows it by the kernel's path for it: absolute, without

@@ -1,6 +1,10 @@
 //! How a measurement hashes: what it may remember, and how long it may take.
 
+use std::fs::File;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::Stat;
 
 use crate::digest_cache::DigestCache;
 use crate::error::MeasurementError;
@@ -43,7 +47,20 @@ pub(crate) struct Hasher<'a> {
 
 impl<'a> Hasher<'a> {
     pub(crate) fn new(hashing: &Hashing<'a>) -> Self {
-        Self { cache: hashing.cache, deadline: hashing.deadline, places: TrustedPlaces::default() }
+        Self::among(hashing, TrustedPlaces::default())
+    }
+
+    /// Hashes files that `places` admits.
+    pub(crate) const fn among(hashing: &Hashing<'a>, places: TrustedPlaces) -> Self {
+        Self { cache: hashing.cache, deadline: hashing.deadline, places }
+    }
+
+    /// Whether the digest of `file`, found at `path`, may be kept; nobody asks where nothing is kept.
+    pub(crate) fn admit(&mut self, file: &File, stat: &Stat, path: &Path) -> Result<bool, MeasurementError> {
+        if self.cache.is_none() && !self.places.refuse() {
+            return Ok(false);
+        }
+        self.places.admit(file, stat, path)
     }
 
     /// Asked before each file and each part of one.

@@ -13,7 +13,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// # Errors
 /// [`MeasurementError`] where it cannot be read or is no UUID.
 pub fn boot_id() -> Result<String, MeasurementError> {
-    let malformed = || MeasurementError::Malformed { path: BOOT_ID, reason: "not a UUID" };
+    let malformed = || MeasurementError::Malformed { path: BOOT_ID.to_owned(), reason: "not a UUID" };
     let text = String::from_utf8(read_proc(BOOT_ID, 64)?).map_err(|_| malformed())?;
     let id = text.strip_suffix('\n').unwrap_or(&text);
     if is_uuid(id) { Ok(id.to_owned()) } else { Err(malformed()) }
@@ -34,7 +34,9 @@ fn is_uuid(text: &str) -> bool {
 /// [`MeasurementError::Malformed`] where none is set.
 pub fn host_name() -> Result<String, MeasurementError> {
     match uname().nodename().to_bytes() {
-        b"" | b"(none)" => Err(MeasurementError::Malformed { path: "uname", reason: "the host has no name" }),
+        b"" | b"(none)" => {
+            Err(MeasurementError::Malformed { path: "uname".to_owned(), reason: "the host has no name" })
+        }
         name => Ok(escape(name)),
     }
 }

@@ -1,5 +1,6 @@
-//! Probes that measure the calling process: who runs it, which code is mapped, from which files, in which state;
-//! and what a program that does not run yet would be measured as.
+//! Probes that measure a process: who runs it, which code is mapped, from which files, in which state. The calling process
+//! measures itself, or another one from outside ([`peer`]); and what a program that does not run yet would be measured as
+//! is told from its files.
 //!
 //! A probe that fails is an error, never a gap in the measurement. Everything runs on the caller's thread inside
 //! other people's programs: no panic, no thread, no output, bounded memory. What it cannot see is said where it
@@ -28,12 +29,14 @@ mod maps;
 #[doc(hidden)]
 pub mod maps;
 mod needed;
+pub mod peer;
 mod principal;
 mod proc_file;
 mod process;
 mod program;
 mod runtime;
 mod scripts;
+mod subject;
 mod text_pages;
 mod trusted_place;
 

@@ -31,10 +31,12 @@ pub(crate) fn mapped_by(program: &Path, others: &[PathBuf]) -> Result<Vec<PathBu
     let main = main.ok_or_else(not_understood)?;
     let machine = main.machine;
     let interpreter = main.interpreter.clone();
-    let cache =
-        LoaderCache::read(Path::new(CACHE))
-            .map_err(|source| unreadable(Path::new(CACHE), source))?
-            .ok_or(MeasurementError::Malformed { path: CACHE, reason: "not in glibc's format since 2.32" })?;
+    let cache = LoaderCache::read(Path::new(CACHE))
+        .map_err(|source| unreadable(Path::new(CACHE), source))?
+        .ok_or_else(|| MeasurementError::Malformed {
+        path: CACHE.to_owned(),
+        reason: "not in glibc's format since 2.32",
+    })?;
     let mut search = Search { machine, cache, objects: Vec::new(), names: BTreeSet::new() };
     search.add(file, main, None)?;
     if let Some(interpreter) = interpreter {

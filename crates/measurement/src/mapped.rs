@@ -1,16 +1,22 @@
-//! From a name in the map to the file: the file on disk must be the one that is mapped.
+//! From a line of the map to the file. Of the own process by its name, where the file on disk must be the one that is
+//! mapped; of another process by the mapping itself.
 
+use core::ops::Range;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use attestation::component::MeasuredFile;
 use attestation::digest::escape;
+use rustix::fs::{AtFlags, FileType, Mode, openat, statat};
+use rustix::io::Errno;
 
 use crate::error::MeasurementError;
-use crate::files::{FileIdentity, OpenedFile};
+use crate::files::{FileIdentity, OpenedFile, READING};
 use crate::hashing::Hasher;
 use crate::maps::MappedName;
+use crate::proc_file::{ProcessDirectory, unreadable};
+use crate::trusted_place::TrustedPlaces;
 
 /// The mapped file, found again by its name.
 #[derive(Debug)]
@@ -50,6 +56,46 @@ impl MappedFile {
         }
     }
 
+    /// Opens what is mapped at `range` of another process: the file itself, whatever has its name now.
+    ///
+    /// Takes `CAP_CHECKPOINT_RESTORE`. A range that is gone meanwhile is [`MeasurementError::MappingsUnsettled`].
+    pub(crate) fn through(
+        process: &ProcessDirectory,
+        range: &Range<u64>,
+        name: &MappedName,
+        places: &TrustedPlaces,
+    ) -> Result<Found, MeasurementError> {
+        let link = format!("map_files/{:x}-{:x}", range.start, range.end);
+        let failed = |errno| match errno {
+            Errno::NOENT => MeasurementError::MappingsUnsettled,
+            other => unreadable(&process.path_of(&link), other.into()),
+        };
+        // Before it is opened, so that a device is not.
+        let stat = statat(process, &link, AtFlags::empty()).map_err(failed)?;
+        let expected = FileIdentity { device: name.device, inode: name.inode };
+        check(FileIdentity::of(&stat), expected, &name.name).map_err(|error| match error {
+            MeasurementError::MappingReplaced { .. } => MeasurementError::MappingsUnsettled,
+            other => other,
+        })?;
+        // The link has the name without the map's escapes.
+        let path = match name.readings().count() {
+            1 => name.name.clone(),
+            _ => process.link(&link)?,
+        };
+        if name.looks_deleted() && !places.leads_to(Path::new(OsStr::from_bytes(&path)), expected) {
+            return Ok(if name.is_shared_memory() { Found::SharedMemory } else { Found::Deleted });
+        }
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(MeasurementError::NotRegular { path: escape(&path) });
+        }
+        let file = openat(process, &link, READING, Mode::empty()).map_err(failed)?;
+        let file = OpenedFile::of(file, escape(&path))?;
+        if file.identity() != expected {
+            return Err(MeasurementError::MappingsUnsettled);
+        }
+        Ok(Found::Living(Self { path, file }))
+    }
+
     pub(crate) fn identity(&self) -> FileIdentity {
         self.file.identity()
     }
@@ -61,9 +107,13 @@ impl MappedFile {
 
 fn open_expected(path: &[u8], expected: FileIdentity) -> Result<OpenedFile, MeasurementError> {
     let file = OpenedFile::open(Path::new(OsStr::from_bytes(path)))?;
-    let found = file.identity();
+    check(file.identity(), expected, path)?;
+    Ok(file)
+}
+
+fn check(found: FileIdentity, expected: FileIdentity, path: &[u8]) -> Result<(), MeasurementError> {
     if found == expected {
-        Ok(file)
+        Ok(())
     } else if found.inode == expected.inode {
         let shown = |(major, minor)| format!("{major}:{minor}");
         Err(MeasurementError::DeviceMismatch {

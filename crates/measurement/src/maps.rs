@@ -1,4 +1,4 @@
-//! `/proc/self/maps` (proc_pid_maps(5)): a pure parser of its bytes, and what each executable mapping is.
+//! `/proc/PID/maps` (proc_pid_maps(5)): a pure parser of its bytes, and what each executable mapping is.
 
 use core::ops::Range;
 
@@ -45,7 +45,7 @@ pub struct MappedName {
 }
 
 /// What the kernel puts behind the name of a file that has no name any more.
-const DELETED: &[u8] = b" (deleted)";
+pub(crate) const DELETED: &[u8] = b" (deleted)";
 
 impl MappedName {
     /// The paths that this name can stand for.

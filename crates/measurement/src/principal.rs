@@ -2,29 +2,29 @@
 
 use attestation::component::Principal;
 use attestation::digest::escape;
-use rustix::process::{getegid, geteuid};
 
 use crate::error::MeasurementError;
-use crate::proc_file::{read_proc, read_self_link};
+use crate::proc_file::ProcessDirectory;
+use crate::runtime::Ids;
 
-const CGROUP: &str = "/proc/self/cgroup";
+const CGROUP: &str = "cgroup";
 /// `PROC_USER_INIT_INO` and `PROC_PID_INIT_INO` (linux/nsfs.h since 6.18; the same since 3.8).
 const INITIAL_USER: &[u8] = b"user:[4026531837]";
 const INITIAL_PID: &[u8] = b"pid:[4026531836]";
 
-pub(crate) fn read() -> Result<Principal, MeasurementError> {
+pub(crate) fn read(process: &ProcessDirectory, ids: Ids) -> Result<Principal, MeasurementError> {
     Ok(Principal {
-        uid: geteuid().as_raw(),
-        gid: getegid().as_raw(),
-        unit: unit(&read_proc(CGROUP, 64 * 1024)?),
-        initial_user_namespace: is_in_initial_user_namespace()?,
-        initial_pid_namespace: read_self_link("ns/pid")? == INITIAL_PID,
+        uid: ids.uid,
+        gid: ids.gid,
+        unit: unit(&process.read(CGROUP, 64 * 1024)?),
+        initial_user_namespace: is_in_initial_user_namespace(process)?,
+        initial_pid_namespace: process.link("ns/pid")? == INITIAL_PID,
     })
 }
 
 /// Whether user ids mean what they mean to the host.
-pub(crate) fn is_in_initial_user_namespace() -> Result<bool, MeasurementError> {
-    Ok(read_self_link("ns/user")? == INITIAL_USER)
+pub(crate) fn is_in_initial_user_namespace(process: &ProcessDirectory) -> Result<bool, MeasurementError> {
+    Ok(process.link("ns/user")? == INITIAL_USER)
 }
 
 /// The innermost service of the unified hierarchy's line, `0::PATH` (cgroups(7)).
@@ -56,13 +56,5 @@ mod tests {
         ] {
             assert_eq!(unit(cgroup).as_deref(), expected, "{}", escape(cgroup));
         }
-    }
-
-    #[test]
-    fn user_and_group_are_the_effective_ones() {
-        use std::os::unix::fs::MetadataExt as _;
-        let file = tempfile::tempfile().unwrap().metadata().unwrap();
-        let principal = read().unwrap();
-        assert_eq!((principal.uid, principal.gid), (file.uid(), file.gid()));
     }
 }

@@ -1,4 +1,4 @@
-//! The whole measurement of the calling process, put together from its parts.
+//! The whole measurement of a process, put together from its parts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,21 +7,17 @@ use attestation::component::{Component, MeasuredFile, Runtime};
 use attestation::digest::escape;
 
 use crate::error::MeasurementError;
-use crate::files::{FileIdentity, OpenedFile, measure_path};
+use crate::files::FileIdentity;
 use crate::hashing::{Hasher, Hashing};
 use crate::mapped::{Found, MappedFile};
-use crate::maps::{MappedName, Mapping, Source, executable_mappings};
-use crate::proc_file::{read_proc, read_self_link};
+use crate::maps::{MappedName, Mapping, Source};
 use crate::runtime::Status;
+use crate::subject::Subject;
 use crate::text_pages::PageMap;
 use crate::{arguments, environment, principal, scripts};
 
-const MAPS: &str = "/proc/self/maps";
-const EXECUTABLE: &str = "/proc/self/exe";
-/// The kernel's default of 65 530 mappings at 256 bytes each.
-const MAX_MAPS: u64 = 16 << 20;
 /// How often the set of mapped files may change under the measurement before it is given up.
-const ATTEMPTS: usize = 3;
+pub(crate) const ATTEMPTS: usize = 3;
 
 /// What the caller knows about the component that it runs in.
 #[derive(Clone, Copy, Debug)]
@@ -38,24 +34,36 @@ pub struct Request<'a> {
 /// [`MeasurementError`]: one probe that fails is enough. Among others a process that is not dumpable may not read
 /// its own page map and environment unless it is root's, and cannot be measured from inside.
 pub fn measure_self(request: &Request<'_>, hashing: &Hashing<'_>) -> Result<Component, MeasurementError> {
-    let hasher = &mut Hasher::new(hashing);
-    let code = settled(read_maps, |mappings| Code::measure(mappings, hasher))?;
-    let executable = code.executable(hasher)?;
-    let arguments = arguments::read()?;
-    let status = Status::read()?;
-    Ok(Component {
+    measure(&Subject::own()?, request, &mut Hasher::new(hashing)).map(|(component, _)| component)
+}
+
+/// The component that `subject` is, and the paths of the files that it was asked about, script and configuration.
+pub(crate) fn measure(
+    subject: &Subject,
+    request: &Request<'_>,
+    hasher: &mut Hasher<'_>,
+) -> Result<(Component, Vec<PathBuf>), MeasurementError> {
+    let process = subject.process();
+    let code = settled(|| subject.mappings(), |mappings| Code::measure(subject, mappings, hasher))?;
+    let (path, executable) = code.executable(subject, hasher)?;
+    let arguments = arguments::read(process)?;
+    let status = Status::read(process)?;
+    let ids = subject.ids(&status)?;
+    let script = scripts::find(&path, &arguments)?;
+    let mut files = |paths: &[PathBuf]| sorted(paths.iter().map(|path| named(subject, path, hasher)));
+    let component = Component {
         name: request.name.to_owned(),
-        principal: principal::read()?,
-        scripts: script(&executable.0, &arguments, hasher)?,
-        executable: executable.1,
-        configuration: sorted(request.configuration.iter().map(|path| measure_path(path, hasher)))?,
+        principal: principal::read(process, ids)?,
+        scripts: files(script.as_slice())?,
+        executable,
+        configuration: files(request.configuration)?,
         argv: arguments.iter().map(|argument| escape(argument)).collect(),
-        environment: environment::read()?,
+        environment: environment::read(process)?,
         runtime: Runtime {
             traced: status.traced,
             no_new_privs: status.no_new_privs,
             seccomp: status.seccomp,
-            dumpable: linux_ffi::dumpable()?,
+            dumpable: subject.dumpable(ids)?,
             anonymous_executable: code.anonymous,
             deleted_executable: code.deleted,
             memfd_executable: code.memfd,
@@ -63,7 +71,25 @@ pub fn measure_self(request: &Request<'_>, hashing: &Hashing<'_>) -> Result<Comp
             modified_text_pages: code.modified_pages,
         },
         mappings: sorted(code.files.into_iter().map(|(_, file)| Ok(file)))?,
-    })
+    };
+    Ok((component, script.into_iter().chain(request.configuration.iter().cloned()).collect()))
+}
+
+/// The paths of the files that `subject` will be asked about.
+pub(crate) fn named_files(
+    subject: &Subject,
+    request: &Request<'_>,
+) -> Result<Vec<PathBuf>, MeasurementError> {
+    let process = subject.process();
+    let script = scripts::find(&process.link("exe")?, &arguments::read(process)?)?;
+    Ok(script.into_iter().chain(request.configuration.iter().cloned()).collect())
+}
+
+/// Measures the regular file that `path` leads `subject` to, and shows it by the kernel's path for it.
+fn named(subject: &Subject, path: &Path, hasher: &mut Hasher<'_>) -> Result<MeasuredFile, MeasurementError> {
+    let file = subject.open(path)?;
+    let shown = file.kernel_path()?;
+    file.measure(&shown, hasher)
 }
 
 /// Measures the file that is mapped executable at `address`: of a loaded library, what is loaded, by whatever name
@@ -73,7 +99,8 @@ pub fn measure_self(request: &Request<'_>, hashing: &Hashing<'_>) -> Result<Comp
 /// [`MeasurementError`], among others where the file on disk is no longer the one that is mapped.
 pub fn measure_object(address: *const (), hashing: &Hashing<'_>) -> Result<MeasuredFile, MeasurementError> {
     let wanted = address.addr();
-    let mapping = read_maps()?.into_iter().find(|mapping| mapping.range.contains(&(wanted as u64)));
+    let mapping =
+        Subject::own()?.mappings()?.into_iter().find(|mapping| mapping.range.contains(&(wanted as u64)));
     let Some(Mapping { source: Source::File(name), .. }) = mapping else {
         return Err(MeasurementError::NoMapping { address: wanted });
     };
@@ -83,24 +110,25 @@ pub fn measure_object(address: *const (), hashing: &Hashing<'_>) -> Result<Measu
     }
 }
 
-fn read_maps() -> Result<Vec<Mapping>, MeasurementError> {
-    executable_mappings(&read_proc(MAPS, MAX_MAPS)?)
-}
-
 /// Measures what is mapped, and looks again whether that still is what is mapped: other threads go on loading
 /// libraries meanwhile.
+///
+/// Of another process a mapping may be gone before it is looked at: that is a change like any other.
 fn settled<T>(
     mut look: impl FnMut() -> Result<Vec<Mapping>, MeasurementError>,
     mut measure: impl FnMut(&[Mapping]) -> Result<T, MeasurementError>,
 ) -> Result<T, MeasurementError> {
     let mut mappings = look()?;
     for _ in 0..ATTEMPTS {
-        let measured = measure(&mappings)?;
+        let measured = match measure(&mappings) {
+            Err(MeasurementError::MappingsUnsettled) => None,
+            other => Some(other?),
+        };
         let again = look()?;
-        if sources(&mappings) == sources(&again) {
-            return Ok(measured);
+        match measured {
+            Some(measured) if sources(&mappings) == sources(&again) => return Ok(measured),
+            _ => mappings = again,
         }
-        mappings = again;
     }
     Err(MeasurementError::MappingsUnsettled)
 }
@@ -118,18 +146,23 @@ struct Code {
 }
 
 impl Code {
-    fn measure(mappings: &[Mapping], hasher: &mut Hasher<'_>) -> Result<Self, MeasurementError> {
+    fn measure(
+        subject: &Subject,
+        mappings: &[Mapping],
+        hasher: &mut Hasher<'_>,
+    ) -> Result<Self, MeasurementError> {
         let mut code = Self::default();
         let mut known = BTreeMap::new();
-        let mut pages = PageMap::open()?;
+        let mut pages = PageMap::open(subject.process())?;
         for mapping in mappings {
-            code.add(mapping, &mut known, &mut pages, hasher)?;
+            code.add(subject, mapping, &mut known, &mut pages, hasher)?;
         }
         Ok(code)
     }
 
     fn add<'a>(
         &mut self,
+        subject: &Subject,
         mapping: &'a Mapping,
         known: &mut BTreeMap<&'a MappedName, Kind>,
         pages: &mut PageMap,
@@ -143,7 +176,8 @@ impl Code {
             Source::File(name) => match known.get(name) {
                 Some(kind) => *kind,
                 None => {
-                    let kind = self.add_file(name, hasher)?;
+                    let found = subject.find(&mapping.range, name, &hasher.places)?;
+                    let kind = self.add_file(found, hasher)?;
                     known.insert(name, kind);
                     kind
                 }
@@ -162,8 +196,8 @@ impl Code {
         Ok(())
     }
 
-    fn add_file(&mut self, name: &MappedName, hasher: &mut Hasher<'_>) -> Result<Kind, MeasurementError> {
-        match MappedFile::find(name)? {
+    fn add_file(&mut self, found: Found, hasher: &mut Hasher<'_>) -> Result<Kind, MeasurementError> {
+        match found {
             Found::Deleted => Ok(Kind::Deleted),
             Found::SharedMemory => Ok(Kind::Anonymous),
             Found::Living(file) => {
@@ -173,13 +207,15 @@ impl Code {
         }
     }
 
-    /// The executable's path as the kernel has it, and its measurement.
-    ///
-    /// The link is followed by the kernel itself, so that it leads to the executed file even where that has no
-    /// name any more; then it is counted among the deleted ones.
-    fn executable(&self, hasher: &mut Hasher<'_>) -> Result<(Vec<u8>, MeasuredFile), MeasurementError> {
-        let path = read_self_link("exe")?;
-        let file = OpenedFile::open(Path::new(EXECUTABLE))?;
+    /// The executable's path as the kernel has it, and its measurement; one without a name any more is counted among the
+    /// deleted ones.
+    fn executable(
+        &self,
+        subject: &Subject,
+        hasher: &mut Hasher<'_>,
+    ) -> Result<(Vec<u8>, MeasuredFile), MeasurementError> {
+        let path = subject.process().link("exe")?;
+        let file = subject.executable()?;
         let file_identity = file.identity();
         let shown = escape(&path);
         let mapped =
@@ -204,15 +240,6 @@ enum Kind {
 /// The files and kinds of memory that are mapped, whatever their number: a JIT compiler's mappings come and go.
 fn sources(mappings: &[Mapping]) -> BTreeSet<&Source> {
     mappings.iter().map(|mapping| &mapping.source).collect()
-}
-
-pub(crate) fn script(
-    executable: &[u8],
-    arguments: &[Vec<u8>],
-    hasher: &mut Hasher<'_>,
-) -> Result<Vec<MeasuredFile>, MeasurementError> {
-    let script = scripts::find(executable, arguments)?;
-    sorted(script.iter().map(|path| measure_path(path, hasher)))
 }
 
 /// By path, each once.

@@ -10,8 +10,8 @@ use attestation::digest::escape;
 use crate::error::MeasurementError;
 use crate::files::{OpenedFile, measure_path};
 use crate::hashing::{Hasher, Hashing};
-use crate::process::{script, sorted};
-use crate::{environment, libraries};
+use crate::process::sorted;
+use crate::{environment, libraries, scripts};
 
 /// A program, and how it will be started.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ pub fn measure_program(program: &Program<'_>, hashing: &Hashing<'_>) -> Result<C
             initial_user_namespace: true,
             initial_pid_namespace: true,
         },
-        scripts: script(&path, &arguments, hasher)?,
+        scripts: files(scripts::find(&path, &arguments)?.as_slice(), hasher)?,
         mappings: files(&mapped, hasher)?,
         configuration: files(program.configuration, hasher)?,
         executable,

@@ -6,9 +6,9 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use crate::error::MeasurementError;
-use crate::proc_file::{open_proc, unreadable};
+use crate::proc_file::{ProcessDirectory, unreadable};
 
-const PAGEMAP: &str = "/proc/self/pagemap";
+const PAGEMAP: &str = "pagemap";
 const ENTRY: u64 = 8;
 const BUFFER: usize = 128 * 1024;
 /// 64 GiB of text in pages of 4 KiB: a mapping may be far longer than its file.
@@ -19,16 +19,18 @@ const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
 const FILE_OR_SHARED: u64 = 1 << 61;
 
-/// Reads this process's page map.
+/// Reads a process's page map.
 pub(crate) struct PageMap {
     file: File,
+    path: String,
     page: u64,
     left: u64,
 }
 
 impl PageMap {
-    pub(crate) fn open() -> Result<Self, MeasurementError> {
-        Ok(Self { file: open_proc(PAGEMAP)?, page: linux_ffi::page_size()?, left: MAX_PAGES })
+    pub(crate) fn open(process: &ProcessDirectory) -> Result<Self, MeasurementError> {
+        let (file, path) = (process.open(PAGEMAP)?, process.path_of(PAGEMAP));
+        Ok(Self { file, path, page: linux_ffi::page_size()?, left: MAX_PAGES })
     }
 
     /// Pages in `range`, private and of a file, whose content is a copy of the process's own.
@@ -39,7 +41,7 @@ impl PageMap {
             .left
             .checked_sub(pages)
             .ok_or(MeasurementError::TooMany { what: "pages of text", limit: MAX_PAGES as usize })?;
-        self.count(first, pages).map_err(|source| unreadable(PAGEMAP, source))
+        self.count(first, pages).map_err(|source| unreadable(&self.path, source))
     }
 
     fn count(&self, first: u64, pages: u64) -> io::Result<u64> {
@@ -80,7 +82,7 @@ mod tests {
 
     #[test]
     fn written_memory_of_this_process_is_counted_page_by_page() {
-        let mut map = PageMap::open().unwrap();
+        let mut map = PageMap::open(&ProcessDirectory::own().unwrap()).unwrap();
         let page = map.page;
         let pages = 40 * 1024;
         let mut memory = vec![0_u8; (pages * page) as usize];
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_mapping_without_end_is_refused() {
-        let mut map = PageMap::open().unwrap();
+        let mut map = PageMap::open(&ProcessDirectory::own().unwrap()).unwrap();
         let endless = 0..(MAX_PAGES + 1) * map.page;
         assert!(matches!(map.modified(&endless), Err(MeasurementError::TooMany { .. })));
     }

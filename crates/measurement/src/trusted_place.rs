@@ -1,12 +1,22 @@
-//! Whether root alone can change a file, and leaves a trace when it does: then its digest may be kept.
+//! Who can change a file, and whether it leaves a trace when somebody does: whether its digest may be kept, and whether
+//! the file counts at all for a process that is measured from outside (section "Files that may be trusted" of the design).
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Stat, StatFs, fstatfs, statat};
+use attestation::digest::escape;
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, StatFs, fstat, fstatfs, openat2, statat,
+};
+use rustix::io::Errno;
 
+use crate::error::MeasurementError;
+use crate::files::FileIdentity;
+use crate::maps::DELETED;
 use crate::principal::is_in_initial_user_namespace;
+use crate::proc_file::ProcessDirectory;
 
 /// File systems on local storage that give a file a new change time whenever its content changes: once more for each
 /// page that is written through a mapping after the kernel has written it back.
@@ -29,48 +39,135 @@ const STICKY: u32 = 0o1000;
 /// Remembers, for the time of one measurement, what it has found out about directories.
 #[derive(Debug, Default)]
 pub(crate) struct TrustedPlaces {
+    /// Of the process that is measured from outside; nothing where this process measures itself.
+    user: Option<User>,
     initial_user_namespace: Option<bool>,
-    directories: BTreeMap<PathBuf, bool>,
+    directories: BTreeMap<PathBuf, Hold>,
+}
+
+/// Whose process is measured, and where its files' paths, as the kernel shows them here, begin.
+#[derive(Debug)]
+struct User {
+    uid: u32,
+    root: OwnedFd,
+}
+
+/// Who can change something, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Hold {
+    /// The measured user, or somebody whose rights are not looked at more closely.
+    Anybody,
+    /// Root and another user, but not the measured one.
+    Another,
+    Root,
 }
 
 impl TrustedPlaces {
+    /// For files of a process of the user `uid`, whose paths begin at `root`: those that this user can change are refused.
+    pub(crate) fn of_user(uid: u32, root: OwnedFd) -> Self {
+        Self { user: Some(User { uid, root }), ..Self::default() }
+    }
+
+    /// Whether every file has to be judged, whatever may be remembered of it.
+    pub(crate) const fn refuse(&self) -> bool {
+        self.user.is_some()
+    }
+
     /// Whether root alone can change the open regular `file`, found at `path`, without symbolic links.
-    pub(crate) fn hold(&mut self, file: &File, stat: &Stat, path: &Path) -> bool {
-        is_roots_alone(stat.st_uid, stat.st_mode)
-            && self.is_in_initial_user_namespace()
-            && fstatfs(file).is_ok_and(|system| is_accounting(&system))
-            && path.is_absolute()
-            && path.parent().is_some_and(|directory| self.is_trusted(directory))
+    ///
+    /// # Errors
+    /// [`MeasurementError::Untrusted`] where a process is measured from outside and its user can.
+    pub(crate) fn admit(&mut self, file: &File, stat: &Stat, path: &Path) -> Result<bool, MeasurementError> {
+        match (self.judge(file, stat, path), &self.user) {
+            (Ok(hold), _) => Ok(hold == Hold::Root),
+            (Err(_), None) => Ok(false),
+            (Err(reason), Some(_)) => {
+                Err(MeasurementError::Untrusted { path: escape(path.as_os_str().as_encoded_bytes()), reason })
+            }
+        }
+    }
+
+    /// Whether `path` is one of the names of this very file.
+    pub(crate) fn leads_to(&self, path: &Path, file: FileIdentity) -> bool {
+        self.stat(path).is_ok_and(|stat| FileIdentity::of(&stat) == file)
+    }
+
+    fn judge(&mut self, file: &File, stat: &Stat, path: &Path) -> Result<Hold, &'static str> {
+        let hold = self.hold(stat.st_uid, stat.st_mode, false);
+        if hold == Hold::Anybody {
+            return Err("its owner and mode let the process's user or a group change it");
+        }
+        if !self.is_in_initial_user_namespace() {
+            return Err("owners mean nothing in a user namespace of one's own");
+        }
+        if !fstatfs(file).is_ok_and(|system| is_accounting(&system)) {
+            return Err(
+                "its file system is not local, does not account for changes, or is mounted without set-user-id",
+            );
+        }
+        let Some(directory) = path.parent().filter(|_| path.is_absolute()) else {
+            return Err("it has no path");
+        };
+        if self.user.is_some() && !self.leads_to(path, FileIdentity::of(stat)) {
+            // Without a name it cannot be replaced; that it was is counted.
+            return if path.as_os_str().as_encoded_bytes().ends_with(DELETED) {
+                Ok(Hold::Another)
+            } else {
+                Err("its path leads to another file, or to none")
+            };
+        }
+        match self.of_directory(directory) {
+            Hold::Anybody => Err("the process's user or a group can change a directory above it"),
+            above => Ok(hold.min(above)),
+        }
     }
 
     /// In a user namespace of its own, what looks like root's may be anybody's.
     fn is_in_initial_user_namespace(&mut self) -> bool {
-        *self.initial_user_namespace.get_or_insert_with(|| is_in_initial_user_namespace().unwrap_or(false))
+        *self.initial_user_namespace.get_or_insert_with(|| {
+            ProcessDirectory::own().and_then(|own| is_in_initial_user_namespace(&own)).unwrap_or(false)
+        })
     }
 
-    fn is_trusted(&mut self, directory: &Path) -> bool {
+    fn of_directory(&mut self, directory: &Path) -> Hold {
         if let Some(known) = self.directories.get(directory) {
             return *known;
         }
-        let trusted = directory.parent().is_none_or(|parent| self.is_trusted(parent))
-            && statat(CWD, directory, AtFlags::SYMLINK_NOFOLLOW)
-                .is_ok_and(|stat| is_trusted_directory(stat.st_uid, stat.st_mode));
-        self.directories.insert(directory.to_owned(), trusted);
-        trusted
+        let above = directory.parent().map_or(Hold::Root, |parent| self.of_directory(parent));
+        let own = match self.stat(directory) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                self.hold(stat.st_uid, stat.st_mode, stat.st_mode & STICKY != 0)
+            }
+            _ => Hold::Anybody,
+        };
+        let hold = own.min(above);
+        self.directories.insert(directory.to_owned(), hold);
+        hold
     }
-}
 
-/// Mode bits are enough: where an access control list gives somebody the right to write, the group's bits are its
-/// mask and show it (acl(5)).
-const fn is_roots_alone(owner: u32, mode: u32) -> bool {
-    owner == 0 && mode & WRITABLE_BY_OTHERS == 0
-}
+    /// Mode bits are enough: where an access control list gives somebody the right to write, the group's bits are its
+    /// mask and show it (acl(5)). In a sticky directory an entry can be replaced by its own owner only, who is judged with
+    /// the entry.
+    fn hold(&self, owner: u32, mode: u32, is_sticky: bool) -> Hold {
+        let is_open = mode & WRITABLE_BY_OTHERS != 0 && !is_sticky;
+        match &self.user {
+            _ if is_open => Hold::Anybody,
+            _ if owner == 0 => Hold::Root,
+            Some(user) if user.uid != 0 && user.uid != owner => Hold::Another,
+            _ => Hold::Anybody,
+        }
+    }
 
-/// In a sticky directory an entry can be replaced by its own owner only, and that is root here.
-fn is_trusted_directory(owner: u32, mode: u32) -> bool {
-    FileType::from_raw_mode(mode) == FileType::Directory
-        && owner == 0
-        && (mode & WRITABLE_BY_OTHERS == 0 || mode & STICKY != 0)
+    fn stat(&self, path: &Path) -> Result<Stat, Errno> {
+        match &self.user {
+            None => statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW),
+            Some(user) => {
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+                fstat(openat2(&user.root, path, flags, Mode::empty(), resolve)?)
+            }
+        }
+    }
 }
 
 /// Whoever mounts without set-user-id does not believe the owners that the file system states: removable media, a
@@ -87,8 +184,6 @@ fn is_accounting_type(magic: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const DIRECTORY: u32 = 0o040_000;
 
     #[test]
     fn only_local_file_systems_that_account_for_changes_are_believed() {
@@ -119,16 +214,69 @@ mod tests {
         assert!(!is_accounting(&system));
     }
 
+    fn of(uid: u32) -> TrustedPlaces {
+        TrustedPlaces::of_user(uid, File::open("/").unwrap().into())
+    }
+
     #[test]
     fn owner_and_mode_decide() {
-        assert!(is_roots_alone(0, 0o100_755) && is_roots_alone(0, 0o104_755) && is_roots_alone(0, 0));
-        assert!(!is_roots_alone(1, 0o100_755));
-        assert!(!is_roots_alone(0, 0o100_775) && !is_roots_alone(0, 0o100_757));
-        assert!(is_trusted_directory(0, DIRECTORY | 0o755) && is_trusted_directory(0, DIRECTORY | 0o1777));
-        assert!(!is_trusted_directory(0, DIRECTORY | 0o777) && !is_trusted_directory(0, DIRECTORY | 0o775));
-        assert!(!is_trusted_directory(1, DIRECTORY | 0o755) && !is_trusted_directory(1, DIRECTORY | 0o1777));
-        assert!(!is_trusted_directory(0, 0o120_777), "a symbolic link");
-        assert!(!is_trusted_directory(0, 0o100_755), "a file");
+        let own = |owner, mode, is_sticky| TrustedPlaces::default().hold(owner, mode, is_sticky);
+        for mode in [0o755, 0o4755, 0] {
+            assert_eq!(own(0, mode, false), Hold::Root);
+            assert_eq!(own(1, mode, false), Hold::Anybody);
+        }
+        assert_eq!(own(0, 0o1777, true), Hold::Root);
+        assert_eq!(own(1, 0o1777, true), Hold::Anybody);
+        for mode in [0o775, 0o757, 0o777] {
+            assert_eq!(own(0, mode, false), Hold::Anybody);
+        }
+    }
+
+    #[test]
+    fn another_users_file_counts_for_a_user_and_never_for_root() {
+        for (uid, owner, mode, is_sticky, expected) in [
+            (1000, 0, 0o755, false, Hold::Root),
+            (1000, 1, 0o755, false, Hold::Another),
+            (1000, 1000, 0o755, false, Hold::Anybody),
+            (1000, 1000, 0o500, false, Hold::Anybody),
+            (1000, 1, 0o775, false, Hold::Anybody),
+            (1000, 0, 0o757, false, Hold::Anybody),
+            (1000, 1, 0o1777, true, Hold::Another),
+            (1000, 1000, 0o1777, true, Hold::Anybody),
+            (0, 0, 0o755, false, Hold::Root),
+            (0, 1, 0o755, false, Hold::Anybody),
+            (0, 0, 0o775, false, Hold::Anybody),
+        ] {
+            assert_eq!(of(uid).hold(owner, mode, is_sticky), expected, "{uid} {owner} {mode:o} {is_sticky}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_directory_is_no_trusted_one() {
+        for mut places in [TrustedPlaces::default(), of(1000), of(0)] {
+            assert_eq!(places.of_directory(Path::new("/usr/bin")), Hold::Root);
+            for path in ["/usr/bin/env", "/proc/self/cwd", "/nonexistent", "/usr/bin/env/x"] {
+                assert_eq!(places.of_directory(Path::new(path)), Hold::Anybody, "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_under_another_ones_path_is_refused_and_one_without_a_path_is_not_kept() {
+        let keep = tempfile::tempdir_in("/var/tmp").unwrap();
+        let directory = keep.path().canonicalize().unwrap();
+        for name in ["file", "other"] {
+            std::fs::write(directory.join(name), name).unwrap();
+        }
+        let file = File::open(directory.join("file")).unwrap();
+        let stat = fstat(&file).unwrap();
+        let admit = |path: &str| of(0).admit(&file, &stat, &directory.join(path));
+        // The temporary directory is root's alone.
+        assert!(admit("file").unwrap());
+        assert!(!admit("file (deleted)").unwrap());
+        for path in ["other", "none", "file (gone)"] {
+            assert!(matches!(admit(path), Err(MeasurementError::Untrusted { .. })), "{path}");
+        }
     }
 
     #[test]
@@ -140,7 +288,7 @@ mod tests {
         std::os::unix::fs::symlink("real", directory.join("link")).unwrap();
         let file = File::open(directory.join("real/file")).unwrap();
         let stat = rustix::fs::fstat(&file).unwrap();
-        let hold = |path: &Path| TrustedPlaces::default().hold(&file, &stat, path);
+        let hold = |path: &Path| TrustedPlaces::default().admit(&file, &stat, path).unwrap();
         assert!(hold(&directory.join("real/file")));
         assert!(!hold(&directory.join("link/file")));
         assert!(!hold(Path::new("file")) && !hold(Path::new("")) && !hold(Path::new("/")));

@@ -1,0 +1,337 @@
+//! Another process, measured from outside: held so that nobody else can take its place, confirmed by a nonce in its own
+//! memory, and then measured and looked at.
+//!
+//! The types are the order of things: `Connected`, `Pinned`, `Confirmed`. Only a confirmed process can be measured, and a
+//! measurement of one that has ended or executed a program meanwhile does not exist.
+//!
+//! What a process has under its own control can make whoever reads it wait: its memory (userfaultfd), files of a file
+//! system that it serves (FUSE). Everything here but pinning therefore belongs into a process that can be killed.
+//! Arguments and environment are the process's own memory, too: as it was started, or what it has written there since.
+
+mod start;
+mod state;
+
+use std::fs::File;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use attestation::component::Component;
+use attestation::digest::Digest;
+use linux_ffi::NONCE;
+use linux_ffi::peer::{Credentials, credentials, is_alive, open_pidfd, pidfd};
+
+use crate::error::MeasurementError;
+use crate::hashing::{Hasher, Hashing};
+use crate::proc_file::ProcessDirectory;
+use crate::process::{self, ATTEMPTS, Request};
+use crate::runtime::Status;
+use crate::subject::Subject;
+
+/// A process that has connected, as the kernel names it. It may have ended since.
+#[derive(Debug)]
+pub struct Connected {
+    credentials: Credentials,
+    hold: Hold,
+}
+
+/// What keeps the process that has connected apart from a later one with its number.
+#[derive(Debug)]
+enum Hold {
+    /// Given out by the kernel for the socket (Linux 6.5).
+    Socket(OwnedFd),
+    /// When the process with that number had started, read right after it had connected.
+    Started(u64),
+}
+
+impl Connected {
+    /// The process that has connected to `socket`; call it as soon as the connection is accepted.
+    ///
+    /// # Errors
+    /// [`MeasurementError::Ended`] for one that has ended already; [`MeasurementError::Linux`] for one of another PID
+    /// namespace, which has no number here, or for what is no local socket.
+    pub fn of(socket: BorrowedFd<'_>) -> Result<Self, MeasurementError> {
+        let credentials = credentials(socket)?;
+        match pidfd(socket) {
+            Ok(Some(pidfd)) => Ok(Self { credentials, hold: Hold::Socket(pidfd) }),
+            Ok(None) => Self::by_number(socket),
+            Err(error) if is_of_no_process(&error) => Err(MeasurementError::Ended),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same where the kernel gives no hold for a socket (before Linux 6.5): by the process's number and by when it
+    /// started.
+    ///
+    /// A process that has the number by now, because the one that connected has ended before this call, is taken for that
+    /// one. It does not have the nonce, and does not send the connection's messages.
+    ///
+    /// # Errors
+    /// As [`Connected::of`].
+    pub fn by_number(socket: BorrowedFd<'_>) -> Result<Self, MeasurementError> {
+        let credentials = credentials(socket)?;
+        let started = ProcessDirectory::of(credentials.pid)
+            .and_then(|directory| start::time(&directory))
+            .map_err(ended)?;
+        Ok(Self { credentials, hold: Hold::Started(started) })
+    }
+
+    /// Process, user and group at the time of the connection.
+    pub const fn credentials(&self) -> Credentials {
+        self.credentials
+    }
+
+    /// Takes hold of the process and of its memory. Takes the right to read another user's memory (`CAP_SYS_PTRACE`).
+    ///
+    /// # Errors
+    /// [`MeasurementError::Ended`], [`MeasurementError::NumberReused`]; [`MeasurementError::ForeignUserNamespace`].
+    pub fn pin(self) -> Result<Pinned, MeasurementError> {
+        let pid = self.credentials.pid;
+        let (pidfd, started) = match self.hold {
+            Hold::Socket(pidfd) => (pidfd, None),
+            Hold::Started(started) => (open_pidfd(pid).map_err(|_| MeasurementError::Ended)?, Some(started)),
+        };
+        let directory = ProcessDirectory::of(pid).map_err(ended)?;
+        let checked = open_checked(&directory, started);
+        // The number was that process's for as long as it lives: so what was opened by it is that process's.
+        match is_alive(pidfd.as_fd())? {
+            true => Ok(Pinned { pid, pidfd, memory: checked? }),
+            false => Err(MeasurementError::Ended),
+        }
+    }
+}
+
+/// Opens the memory of the process whose directory it is, if it is one that may be measured.
+fn open_checked(directory: &ProcessDirectory, started: Option<u64>) -> Result<File, MeasurementError> {
+    if let Some(started) = started
+        && start::time(directory)? != started
+    {
+        return Err(MeasurementError::NumberReused);
+    }
+    refuse_foreign(directory)?;
+    directory.open("mem")
+}
+
+fn refuse_foreign(directory: &ProcessDirectory) -> Result<(), MeasurementError> {
+    if directory.link("ns/user")? == ProcessDirectory::own()?.link("ns/user")? {
+        Ok(())
+    } else {
+        Err(MeasurementError::ForeignUserNamespace)
+    }
+}
+
+/// What the kernel answers when it is asked for a hold on a process that has ended: not all versions the same.
+fn is_of_no_process(error: &linux_ffi::LinuxError) -> bool {
+    matches!(error, linux_ffi::LinuxError::Call { source, .. }
+        if matches!(rustix::io::Errno::from_io_error(source),
+            Some(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL | rustix::io::Errno::NODATA)))
+}
+
+/// A process that cannot be found has ended.
+fn ended(error: MeasurementError) -> MeasurementError {
+    match error {
+        MeasurementError::Unreadable { source, .. }
+            if matches!(
+                rustix::io::Errno::from_io_error(&source),
+                Some(rustix::io::Errno::NOENT | rustix::io::Errno::SRCH)
+            ) =>
+        {
+            MeasurementError::Ended
+        }
+        other => other,
+    }
+}
+
+/// A process that nobody else can be taken for: a hold on it, and its memory as it was before it was asked for anything.
+///
+/// When the process executes a program, its new memory is another one, and the held one is empty.
+#[derive(Debug)]
+pub struct Pinned {
+    pid: u32,
+    pidfd: OwnedFd,
+    memory: File,
+}
+
+/// What a pinned process is held by, to be handed to another process of the guard's.
+#[derive(Debug)]
+pub struct Parts {
+    /// The process's number.
+    pub pid: u32,
+    /// The hold on it.
+    pub pidfd: OwnedFd,
+    /// Its memory, `/proc/PID/mem`.
+    pub memory: OwnedFd,
+}
+
+impl Pinned {
+    /// The process's number, its own for as long as it lives.
+    pub const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The hold on the process: readable when it has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The process's memory, to be handed on.
+    pub fn memory(&self) -> BorrowedFd<'_> {
+        self.memory.as_fd()
+    }
+
+    /// Whether the process lives.
+    ///
+    /// # Errors
+    /// [`MeasurementError::Linux`].
+    pub fn is_alive(&self) -> Result<bool, MeasurementError> {
+        Ok(is_alive(self.pidfd.as_fd())?)
+    }
+
+    /// What it is held by.
+    pub fn into_parts(self) -> Parts {
+        Parts { pid: self.pid, pidfd: self.pidfd, memory: self.memory.into() }
+    }
+
+    /// Takes over what another process of the guard's has pinned, and believes it that it belongs together.
+    ///
+    /// # Errors
+    /// [`MeasurementError::Ended`].
+    pub fn from_parts(parts: Parts) -> Result<Self, MeasurementError> {
+        let pinned = Self { pid: parts.pid, pidfd: parts.pidfd, memory: parts.memory.into() };
+        if pinned.is_alive()? { Ok(pinned) } else { Err(MeasurementError::Ended) }
+    }
+
+    /// Reads `nonce` back at `address`, where the process says that it has put it.
+    ///
+    /// The nonce must be fresh and told to nobody but through that process's connection.
+    ///
+    /// # Errors
+    /// [`MeasurementError::NonceMissing`] where something else is there, or nothing; [`MeasurementError::Ended`].
+    pub fn confirm(self, address: u64, nonce: [u8; NONCE]) -> Result<Confirmed, MeasurementError> {
+        let confirmed = Confirmed { pinned: self, address, nonce };
+        confirmed.lives_on()?;
+        Ok(confirmed)
+    }
+}
+
+/// The process that has answered the challenge.
+#[derive(Debug)]
+pub struct Confirmed {
+    pinned: Pinned,
+    address: u64,
+    nonce: [u8; NONCE],
+}
+
+/// What a process is, and the state in which it was found to be that.
+#[derive(Clone, Debug)]
+pub struct Measurement {
+    /// What is appraised.
+    pub component: Component,
+    /// To be compared with a later [`Confirmed::look`]: where it is the same, the component is, too. State of this one
+    /// process, and of no meaning for another.
+    pub state: Digest,
+    /// The files named by arguments and declaration, by the paths that [`Confirmed::look`] wants.
+    pub watched: Vec<PathBuf>,
+}
+
+impl Confirmed {
+    /// The pinned process.
+    pub const fn pinned(&self) -> &Pinned {
+        &self.pinned
+    }
+
+    /// Where the nonce is.
+    pub const fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Whether the nonce still is in the process's memory: it is not once it has executed a program. One read of 32 bytes,
+    /// for each message that comes in. That the message is the process's own has to be told by its sender.
+    ///
+    /// A process that shares the memory without being a thread (`vfork`, `CLONE_VM`) keeps it readable after the pinned one
+    /// has executed a program; that shows at the next [`Confirmed::look`].
+    ///
+    /// # Errors
+    /// [`MeasurementError::NonceMissing`], [`MeasurementError::Ended`].
+    pub fn holds(&self) -> Result<(), MeasurementError> {
+        let mut found = [0; NONCE];
+        match self.pinned.memory.read_exact_at(&mut found, self.address) {
+            Ok(()) if found == self.nonce => Ok(()),
+            _ if self.pinned.is_alive()? => Err(MeasurementError::NonceMissing),
+            _ => Err(MeasurementError::Ended),
+        }
+    }
+
+    /// Measures the process as it would measure itself ([`crate::measure_self`]), by what the kernel says and by the very
+    /// files that it has mapped, in whatever mount namespace. Takes `CAP_SYS_PTRACE`, `CAP_CHECKPOINT_RESTORE` and
+    /// `CAP_DAC_READ_SEARCH`.
+    ///
+    /// # Errors
+    /// [`MeasurementError`]: one probe that fails is enough. [`MeasurementError::Untrusted`] where the process's user can
+    /// change a file that counts, [`MeasurementError::MixedCredentials`] where it has more than one user.
+    pub fn measure(
+        &self,
+        request: &Request<'_>,
+        hashing: &Hashing<'_>,
+    ) -> Result<Measurement, MeasurementError> {
+        self.while_it_lives(|subject| {
+            for _ in 0..ATTEMPTS {
+                if let Some(measurement) = measure_once(subject, request, hashing)? {
+                    return Ok(measurement);
+                }
+            }
+            Err(MeasurementError::MappingsUnsettled)
+        })
+    }
+
+    /// The state in which the process is: what is mapped executable and from where, pages of it that were modified, tracer,
+    /// restrictions, user, control group, namespaces, executed file; and which files are at the `watched` paths, and when
+    /// they were changed.
+    ///
+    /// Without reading any file but those of procfs. Arguments are left out: a program may use them as its title.
+    ///
+    /// # Errors
+    /// As [`Confirmed::measure`]; an error counts as another state.
+    pub fn look(&self, watched: &[PathBuf]) -> Result<Digest, MeasurementError> {
+        self.while_it_lives(|subject| state::look(subject, watched))
+    }
+
+    /// What `probe` finds, if the process lives before and after with the memory that it had when it was pinned.
+    fn while_it_lives<T>(
+        &self,
+        probe: impl FnOnce(&Subject) -> Result<T, MeasurementError>,
+    ) -> Result<T, MeasurementError> {
+        self.lives_on()?;
+        let found = Subject::other(self.pinned.pid).and_then(|subject| {
+            // The number is that process's for as long as it lives, and so is the directory.
+            self.lives_on()?;
+            refuse_foreign(subject.process())?;
+            probe(&subject)
+        });
+        // Before its errors: that the process has ended explains all of them.
+        self.lives_on()?;
+        found
+    }
+
+    fn lives_on(&self) -> Result<(), MeasurementError> {
+        self.holds()?;
+        if self.pinned.is_alive()? { Ok(()) } else { Err(MeasurementError::Ended) }
+    }
+}
+
+/// Nothing where the process changes under the measurement.
+fn measure_once(
+    subject: &Subject,
+    request: &Request<'_>,
+    hashing: &Hashing<'_>,
+) -> Result<Option<Measurement>, MeasurementError> {
+    let watched = process::named_files(subject, request)?;
+    let state = state::look(subject, &watched)?;
+    let ids = subject.ids(&Status::read(subject.process())?)?;
+    let hasher = &mut Hasher::among(hashing, subject.places(ids)?);
+    let (component, measured) = process::measure(subject, request, hasher)?;
+    let is_same = measured == watched
+        && (component.principal.uid, component.principal.gid) == (ids.uid, ids.gid)
+        && state::look(subject, &watched)? == state;
+    Ok(is_same.then_some(Measurement { component, state, watched }))
+}
