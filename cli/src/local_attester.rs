@@ -1,4 +1,4 @@
-//! This host as an attester: the shim's configuration, and evidence about this very process.
+//! This host as an attester: the configuration of shim or guard, and evidence about this very process.
 
 use std::env;
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,7 +14,7 @@ use attestation::evidence::{
     SigningInput,
 };
 use clap::Args;
-use configuration::Configuration;
+use configuration::{Configuration, Installation};
 use measurement::{Hashing, Request, measure_file, measure_self};
 use policy_client::{Client, ClientError, Settings};
 use rustix::time::{ClockId, clock_gettime};
@@ -26,22 +26,24 @@ use crate::hsm::{AttestationKey, Pin};
 /// The last part of the type of a problem document that answers refused evidence.
 const EVIDENCE_REFUSED: &str = "evidence-refused";
 
-/// Which configuration of the shim.
+/// Which configuration: of the shim, or of the guard.
 #[derive(Args, Debug)]
 pub struct ConfigurationFile {
-    /// The shim's configuration [env: TRUSTSHIM_CONFIG] [default: /etc/trustshim/trustshim.toml]
+    /// The configuration of the shim, or of the guard [env: TRUSTSHIM_CONFIG] [default: /etc/trustshim/trustshim.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 impl ConfigurationFile {
-    /// Reads it by the rules by which the shim reads it.
+    /// Reads it by the rules by which shim or guard read it.
+    pub fn load_installation(&self) -> Result<Installation, CliError> {
+        // Not made to be installed setuid: it reads its environment, and files that options name.
+        Ok(configuration::load_installation(self.config.as_deref())?)
+    }
+
+    /// As [`load_installation`](Self::load_installation): what shim and guard have in common.
     pub fn load(&self) -> Result<Configuration, CliError> {
-        Ok(match &self.config {
-            Some(path) => configuration::load_from(path)?,
-            // Not made to be installed setuid: it reads its environment, and files that options name.
-            None => configuration::load(false)?,
-        })
+        Ok(self.load_installation()?.into_configuration())
     }
 }
 

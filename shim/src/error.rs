@@ -1,5 +1,7 @@
 //! Why the shim cannot start.
 
+use std::path::PathBuf;
+
 /// `C_Initialize` fails with `CKR_GENERAL_ERROR` for one of these; the log says which.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -15,10 +17,16 @@ pub(crate) enum StartError {
          was in it when this process was forked"
     )]
     InUseAtFork,
+    /// What guarded mode takes.
+    #[error("{path:?}: `mode = \"guarded\"`: the client of the guard is not in this build")]
+    NoGuardClient { path: PathBuf },
     /// The page that tells a child from its parent.
     #[error("no wipe-on-fork page: {0}")]
     Linux(#[from] linux_ffi::LinuxError),
     /// The attester cannot be set up.
     #[error(transparent)]
-    Attester(#[from] crate::attester::AttesterError),
+    Attester(#[from] attester::AttesterError),
+    /// The attestation key's URI.
+    #[error(transparent)]
+    Place(#[from] gated_module::PlaceError),
 }

@@ -1,28 +1,27 @@
 //! The one instance of the shim in a process, from `C_Initialize` to `C_Finalize`, and in a forked child anew.
 
 use std::cell::Cell;
-use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
+use configuration::Loaded;
 use cryptoki_ffi::calls::{self, Call};
-use cryptoki_ffi::{Away, CK_RV, Entered, Entrance, RealModule};
+use cryptoki_ffi::{Away, CK_RV, Entered, Entrance, Layer, RealModule};
 use cryptoki_sys::{
     CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_FUNCTION_FAILED,
     CKR_GENERAL_ERROR, CKR_OK,
 };
 use gate::Limits;
+use gated_module::Log;
 use linux_ffi::OfProcess;
 use locks::Mutex;
 use pkcs11_table::Function;
 
 use crate::error::StartError;
 use crate::exports;
-use crate::inline::Inline;
 use crate::interfaces;
-use crate::layer::Layer;
-use crate::log::Log;
+use crate::provider::Provider;
 
 /// How long `C_Finalize` waits for calls that are under way: longer than an attestation, or generating a large key.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,7 +31,7 @@ static LIFE_CYCLE: OfProcess<LifeCycle> = OfProcess::new();
 
 /// The life cycle in one process.
 struct LifeCycle {
-    entrance: Entrance<Inline>,
+    entrance: Entrance<Provider>,
     /// Two concurrent `C_Initialize` crash some modules: they are let through one by one.
     serial: Mutex<Lasting>,
     /// What a child that is forked now finds of the real module: one of the states below, read without a lock.
@@ -49,9 +48,9 @@ struct Lasting {
 /// Not initialised through the shim.
 const NOTHING: u8 = 0;
 /// Initialised, by this process or by its parent.
-const INITIALISED: u8 = 1;
+pub(crate) const INITIALISED: u8 = 1;
 /// In the middle of a call: nobody can make anything of such a copy, which may be locked as well.
-const IN_USE: u8 = 2;
+pub(crate) const IN_USE: u8 = 2;
 
 impl LifeCycle {
     /// That of a process whose parent, if it was forked, had `parents`.
@@ -70,24 +69,24 @@ impl LifeCycle {
         if self.entrance.is_open() {
             return CKR_CRYPTOKI_ALREADY_INITIALIZED;
         }
-        let inline = match start(linux_ffi::is_secure_execution(), lasting.limits.clone()) {
-            Ok(inline) => inline,
+        let provider = match start(linux_ffi::is_secure_execution(), lasting.limits.clone()) {
+            Ok(provider) => provider,
             Err((log, error)) => {
                 log.failed_to_start(&error);
                 return CKR_GENERAL_ERROR;
             }
         };
         let before = self.module.swap(IN_USE, Ordering::AcqRel);
-        let initializing = Initializing::of(inline.module());
-        let rv = initialize_module(&inline, call, lasting.inherited);
+        let initializing = Initializing::of(provider.module());
+        let rv = provider.initialize(call, lasting.inherited);
         drop(initializing);
         if rv != CKR_OK {
             self.module.store(before, Ordering::Release);
             return rv;
         }
         self.module.store(INITIALISED, Ordering::Release);
-        *lasting = Lasting { limits: inline.limits(), inherited: NOTHING };
-        match self.entrance.open(Arc::new(inline)) {
+        *lasting = Lasting { limits: provider.limits(), inherited: NOTHING };
+        match self.entrance.open(Arc::new(provider)) {
             Ok(()) => CKR_OK,
             // Nobody opens it but who has the lock.
             Err(_) => CKR_GENERAL_ERROR,
@@ -99,41 +98,22 @@ impl LifeCycle {
     fn finalize(&self, call: calls::C_Finalize) -> CK_RV {
         let _serial = self.serial.lock();
         match self.entrance.enter() {
-            Some(inline) => inline.say_farewell(),
+            Some(provider) => provider.say_farewell(),
             None => return CKR_CRYPTOKI_NOT_INITIALIZED,
         }
-        let Some(inline) = self.entrance.close(PATIENCE) else { return CKR_FUNCTION_FAILED };
+        let Some(provider) = self.entrance.close(PATIENCE) else { return CKR_FUNCTION_FAILED };
         self.module.store(IN_USE, Ordering::Release);
-        let rv = inline.finalize_module(call);
+        let rv = provider.finalize(call);
         // Somebody else in this process may have finalised the real module directly.
         if matches!(rv, CKR_OK | CKR_CRYPTOKI_NOT_INITIALIZED) {
             self.module.store(NOTHING, Ordering::Release);
             return rv;
         }
         self.module.store(INITIALISED, Ordering::Release);
-        match self.entrance.open(inline) {
+        match self.entrance.open(provider) {
             Ok(()) => rv,
             Err(_) => CKR_GENERAL_ERROR,
         }
-    }
-}
-
-/// Initialises the real module. In a forked child it may hold on to its copy of what the parent had initialised: then that
-/// goes first.
-fn initialize_module(inline: &Inline, call: calls::C_Initialize, inherited: u8) -> CK_RV {
-    let Ok(reserved) = inline.init_args().map(CString::new).transpose() else {
-        return CKR_ARGUMENTS_BAD;
-    };
-    match (inline.initialize_module(call, reserved.as_deref()), inherited) {
-        (CKR_CRYPTOKI_ALREADY_INITIALIZED, INITIALISED) => match inline.finalize_parents() {
-            CKR_OK | CKR_CRYPTOKI_NOT_INITIALIZED => inline.initialize_module(call, reserved.as_deref()),
-            rv => rv,
-        },
-        (CKR_CRYPTOKI_ALREADY_INITIALIZED, IN_USE) => {
-            inline.failed_to_start(&StartError::InUseAtFork);
-            CKR_GENERAL_ERROR
-        }
-        (rv, _) => rv,
     }
 }
 
@@ -147,9 +127,9 @@ thread_local! {
 struct Initializing;
 
 impl Initializing {
-    fn of(module: RealModule) -> Self {
+    fn of(module: Option<RealModule>) -> Self {
         // Where a thread has no memory of its own any more, the module's own calls are not told from the application's.
-        let _ = INITIALIZING.try_with(|initializing| initializing.set(Some(module)));
+        let _ = INITIALIZING.try_with(|initializing| initializing.set(module));
         Self
     }
 
@@ -172,7 +152,7 @@ pub(crate) fn step_away() -> Option<Away<'static>> {
 
 /// Lets a call in to the instance, if it is initialised and was so by this very process. Until what this gives is dropped,
 /// the library stays initialised.
-fn enter() -> Option<Entered<'static, Inline>> {
+fn enter() -> Option<Entered<'static, Provider>> {
     LIFE_CYCLE.get()?.entrance.enter()
 }
 
@@ -193,16 +173,16 @@ const fn waits(function: Function) -> bool {
 }
 
 /// Has the instance answer, with the call under way meanwhile.
-fn entered(answer: impl FnOnce(&Inline) -> CK_RV) -> CK_RV {
+fn entered(answer: impl FnOnce(&Provider) -> CK_RV) -> CK_RV {
     match enter() {
-        Some(inline) => answer(&inline),
+        Some(provider) => answer(&provider),
         None => CKR_CRYPTOKI_NOT_INITIALIZED,
     }
 }
 
 /// Answers a `C_GetInfo` of the lists of 3.x.
 pub(crate) fn newest_info(call: calls::C_GetInfo) -> CK_RV {
-    entered(|inline| inline.newest_info(call))
+    entered(|provider| provider.newest_info(call))
 }
 
 macro_rules! dispatch {
@@ -211,11 +191,11 @@ macro_rules! dispatch {
         impl Dispatch for calls::$name {
             fn dispatch(self) -> CK_RV {
                 if waits(Self::FUNCTION) {
-                    let share = enter().map(|inline| inline.share());
-                    return share.map_or(CKR_CRYPTOKI_NOT_INITIALIZED, |inline| Layer::call(&*inline, self));
+                    let share = enter().map(|provider| provider.share());
+                    return share.map_or(CKR_CRYPTOKI_NOT_INITIALIZED, |provider| Layer::call(&*provider, self));
                 }
-                entered(|inline| match self.has_possible_lengths() {
-                    true => Layer::call(inline, self),
+                entered(|provider| match self.has_possible_lengths() {
+                    true => Layer::call(provider, self),
                     false => CKR_ARGUMENTS_BAD,
                 })
             }
@@ -261,11 +241,13 @@ impl Dispatch for calls::C_GetInterface {
 }
 
 /// An instance by the configuration, or why there is none, with the log that it belongs into.
-fn start(secure: bool, limits: Limits) -> Result<Inline, (Log, StartError)> {
-    let configuration =
-        configuration::load(secure).map_err(|error| (Log::before_configuration(), error.into()))?;
-    let log = Log::of(&configuration.log.target);
-    Inline::start(configuration, limits).map_err(|error| (log, error))
+fn start(secure: bool, limits: Limits) -> Result<Provider, (Log, StartError)> {
+    let loaded = configuration::load(secure).map_err(|error| (Log::before_configuration(), error.into()))?;
+    let log = Log::of(match &loaded {
+        Loaded::Inline(configuration) => &configuration.log.target,
+        Loaded::Guarded(client) => &client.log.target,
+    });
+    Provider::start(loaded, limits).map_err(|error| (log, error))
 }
 
 impl Dispatch for calls::C_Initialize {

@@ -1,11 +1,11 @@
 //! The interfaces that an application is told of, which it may ask for before `C_Initialize`.
 
 use attestation::digest::Digest;
-use configuration::{Configuration, ConfigurationError};
+use configuration::{Configuration, ConfigurationError, Loaded};
 use cryptoki_ffi::{Interface, ModuleError, Published, RealModule};
 
 use crate::exports;
-use crate::inline::Inline;
+use crate::provider::Provider;
 
 /// What was offered by a configuration, so that the real module is loaded once for any number of questions.
 struct Offer {
@@ -22,15 +22,17 @@ enum NoModule {
     Configuration(#[from] ConfigurationError),
     #[error(transparent)]
     Module(#[from] ModuleError),
+    #[error("the real module is the guard's")]
+    Guarded,
 }
 
 /// What is offered by the instance that is initialised, or else by the configuration.
 ///
 /// Where the real module cannot be asked, that is PKCS#11 2.40 alone, of which every function says that the library is not
 /// initialised; `C_Initialize` fails for the same reason and puts it on record.
-pub(crate) fn offered(inline: Option<&Inline>) -> Vec<&'static Interface> {
-    match inline {
-        Some(inline) => inline.interfaces(),
+pub(crate) fn offered(provider: Option<&Provider>) -> Vec<&'static Interface> {
+    match provider {
+        Some(provider) => provider.interfaces(),
         None => by_configuration().unwrap_or_else(|_| cryptoki_ffi::offered(&exports::INTERFACES, &[], &[])),
     }
 }
@@ -42,7 +44,10 @@ pub(crate) fn in_front_of(module: RealModule, configuration: &Configuration) -> 
 }
 
 fn by_configuration() -> Result<Vec<&'static Interface>, NoModule> {
-    let configuration = configuration::load(linux_ffi::is_secure_execution())?;
+    let configuration = match configuration::load(linux_ffi::is_secure_execution())? {
+        Loaded::Inline(configuration) => configuration,
+        Loaded::Guarded(_) => return Err(NoModule::Guarded),
+    };
     if let Some(offer) = OFFER.get().filter(|offer| offer.configuration == configuration.digest) {
         return Ok(offer.interfaces.clone());
     }

@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use configuration::ConfigurationError;
+use gated_module::Log;
 use linux_ffi::loader::{Library, Opening};
 use once_cell::race::OnceBox;
 use rustix::fs::{Access, access, stat};
 use rustix::path::Arg;
-
-use crate::log::Log;
 
 /// Set by whoever comes first, without a lock.
 static KNOWN: OnceBox<Known> = OnceBox::new();

@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Result<Ended, CliError> {
     })?;
     create(&args.output, &text)?;
     // What the shim would refuse must not be left behind.
-    if let Err(error) = configuration::load_from(&args.output) {
+    if let Err(error) = configuration::load_installation(Some(&args.output)) {
         let _ = fs::remove_file(&args.output);
         return Err(error.into());
     }
@@ -186,7 +186,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new/trustshim.toml");
         create(&path, &configuration_text(&settings("https://policy.example:8443")).unwrap()).unwrap();
-        let configuration = configuration::load_from(&path).unwrap();
+        let configuration = configuration::load_installation(Some(&path)).unwrap().into_configuration();
         assert_eq!(configuration.policy_server.url, "https://policy.example:8443");
         assert_eq!(configuration.attestation.pin_file, None);
     }

@@ -1,6 +1,6 @@
 //! From the text of the file to settings: the layout as TOML, then each value's own rule.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use attestation::digest::Digest;
 use attestation::key_uri::KeyUri;
@@ -8,10 +8,16 @@ use attestation::token::Mode;
 use serde::Deserialize;
 
 use crate::error::ConfigurationError;
+use crate::guard::{Client, Installation};
 use crate::settings::{
-    Attestation, Component, Configuration, DenyCode, Gate, Log, LogTarget, PolicyServer, RealModule, Scope,
+    Attestation, Component, Configuration, DenyCode, Gate, Loaded, Log, LogTarget, PolicyServer, RealModule,
+    Scope,
 };
 use crate::value;
+
+pub(crate) use guard::parse_guard;
+
+mod guard;
 
 const DEFAULT_TIMEOUT_MS: u64 = 5_000;
 const MAX_TIMEOUT_MS: u64 = 60_000;
@@ -19,7 +25,17 @@ const MAX_TIMEOUT_MS: u64 = 60_000;
 const MAX_FILES: usize = 256;
 /// A module has one or two.
 const MAX_INTERFACES: usize = 16;
+/// The component's name where the file does not say it.
+const ANY_COMPONENT: &str = "auto";
+const DEFAULT_SOCKET: &str = "/run/trustshim/guard.sock";
 
+/// What decides how the rest is read.
+#[derive(Deserialize)]
+struct Kind {
+    mode: Mode,
+}
+
+/// An application's file in inline mode.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -33,6 +49,24 @@ struct Document {
     component: ComponentTable,
     #[serde(default)]
     log: LogTable,
+}
+
+/// An application's file in guarded mode. `mode` has been looked at when this is read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientDocument {
+    #[serde(rename = "mode")]
+    _mode: Mode,
+    #[serde(default)]
+    guard: ClientGuardTable,
+    #[serde(default)]
+    log: LogTable,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientGuardTable {
+    socket: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -103,23 +137,55 @@ struct LogTable {
     target: Option<String>,
 }
 
-/// Reads the text of the file `path`.
-pub(crate) fn parse(text: &str, path: PathBuf) -> Result<Configuration, ConfigurationError> {
+/// Reads the text of an application's file `path`.
+pub(crate) fn parse(text: &str, path: PathBuf) -> Result<Loaded, ConfigurationError> {
+    match mode_of(text, &path)? {
+        Mode::Inline => parse_inline(text, path).map(Loaded::Inline),
+        Mode::Guarded => parse_client(text, path).map(Loaded::Guarded),
+    }
+}
+
+/// Reads the text of the file `path` for what gates on this host: of an application in inline mode, or of the guard.
+pub(crate) fn parse_installation(text: &str, path: PathBuf) -> Result<Installation, ConfigurationError> {
+    match mode_of(text, &path)? {
+        Mode::Inline => parse_inline(text, path).map(Installation::Inline),
+        Mode::Guarded if parse_client(text, path.clone()).is_ok() => {
+            Err(ConfigurationError::OfApplication { path })
+        }
+        Mode::Guarded => parse_guard(text, path).map(Installation::Guarded),
+    }
+}
+
+fn mode_of(text: &str, path: &Path) -> Result<Mode, ConfigurationError> {
+    let kind: Kind = toml::from_str(text).map_err(|error| syntax(&error, text, path.to_owned()))?;
+    Ok(kind.mode)
+}
+
+fn parse_inline(text: &str, path: PathBuf) -> Result<Configuration, ConfigurationError> {
     let document: Document = toml::from_str(text).map_err(|error| syntax(&error, text, path.clone()))?;
-    let digest = Digest::of(text.as_bytes());
     let checker = Checker { path };
-    let mode = match document.mode {
-        Mode::Inline => Mode::Inline,
-        Mode::Guarded => return Err(checker.later("mode", "guarded")),
-    };
+    let mode = document.mode;
     let real_module = checker.real_module(document.real_module)?;
     let policy_server = checker.policy_server(document.policy_server)?;
     let attestation = checker.attestation(document.attestation)?;
     let gate = checker.gate(&document.gate, &attestation)?;
     let component = checker.component(document.component)?;
     let log = checker.log(document.log)?;
-    let path = checker.path;
+    let (path, digest) = (checker.path, digest_of(text));
     Ok(Configuration { path, digest, mode, real_module, policy_server, attestation, gate, component, log })
+}
+
+fn parse_client(text: &str, path: PathBuf) -> Result<Client, ConfigurationError> {
+    let document: ClientDocument =
+        toml::from_str(text).map_err(|error| syntax(&error, text, path.clone()))?;
+    let checker = Checker { path };
+    let socket = checker.socket(document.guard.socket)?;
+    let log = checker.log(document.log)?;
+    Ok(Client { path: checker.path, digest: digest_of(text), socket, log })
+}
+
+fn digest_of(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
 }
 
 /// The parser's own text would quote the line, and with it the value: its message and the line's number must do.
@@ -150,7 +216,7 @@ impl Checker {
             "must be up to 16 names of 1 to 64 printable ASCII characters, none of them `PKCS 11`",
         )?;
         self.require(
-            !vendor_interfaces.windows(2).any(|pair| matches!(pair, [one, other] if one == other)),
+            is_without_doubles(&vendor_interfaces),
             "real_module.vendor_interfaces",
             "must not name an interface twice",
         )?;
@@ -221,25 +287,33 @@ impl Checker {
     }
 
     fn component(&self, table: ComponentTable) -> Result<Component, ConfigurationError> {
-        let name = table.name.unwrap_or_else(|| "auto".to_owned());
+        let name = table.name.unwrap_or_else(|| ANY_COMPONENT.to_owned());
         self.require(
             value::is_component_name(&name),
             "component.name",
             "must be 1 to 64 letters, digits, `.`, `_` or `-`",
         )?;
         self.require(table.files.len() <= MAX_FILES, "component.files", "must not hold more than 256 files")?;
-        let mut files = table
-            .files
-            .into_iter()
-            .map(|file| self.absolute("component.files", file))
-            .collect::<Result<Vec<_>, _>>()?;
-        files.sort();
-        self.require(
-            !files.windows(2).any(|pair| matches!(pair, [one, other] if one == other)),
-            "component.files",
-            "must not name a file twice",
-        )?;
+        let files = self.files("component.files", table.files)?;
         Ok(Component { name, files })
+    }
+
+    fn files(&self, key: &'static str, files: Vec<PathBuf>) -> Result<Vec<PathBuf>, ConfigurationError> {
+        let mut files =
+            files.into_iter().map(|file| self.absolute(key, file)).collect::<Result<Vec<_>, _>>()?;
+        files.sort();
+        self.require(is_without_doubles(&files), key, "must not name a file twice")?;
+        Ok(files)
+    }
+
+    fn socket(&self, path: Option<PathBuf>) -> Result<PathBuf, ConfigurationError> {
+        let path = self.absolute("guard.socket", path.unwrap_or_else(|| DEFAULT_SOCKET.into()))?;
+        self.require(
+            value::is_socket_path(&path),
+            "guard.socket",
+            "must not be longer than 107 bytes, which is what a socket's address holds",
+        )?;
+        Ok(path)
     }
 
     fn log(&self, table: LogTable) -> Result<Log, ConfigurationError> {
@@ -266,8 +340,9 @@ impl Checker {
     fn refuse(&self, key: &'static str, rule: &'static str) -> ConfigurationError {
         ConfigurationError::Value { path: self.path.clone(), key, rule }
     }
+}
 
-    fn later(&self, key: &'static str, value: &'static str) -> ConfigurationError {
-        ConfigurationError::NotInThisVersion { path: self.path.clone(), key, value }
-    }
+/// Of a list that is sorted.
+fn is_without_doubles<T: PartialEq>(sorted: &[T]) -> bool {
+    !sorted.windows(2).any(|pair| matches!(pair, [one, other] if one == other))
 }

@@ -13,12 +13,15 @@ pub enum ConfigurationError {
     Key { path: PathBuf, key: &'static str, source: KeyUriError },
     #[error("{}: there is no such file; write one with `trustshim init`", path.display())]
     Missing { path: PathBuf },
-    #[error("{}: `{key} = \"{value}\"` is not part of this version", path.display())]
-    NotInThisVersion { path: PathBuf, key: &'static str, value: &'static str },
     #[error("{}: not a regular file", path.display())]
     NotRegular { path: PathBuf },
     #[error("{}: not UTF-8, from byte {offset} on", path.display())]
     NotUtf8 { path: PathBuf, offset: usize },
+    #[error(
+        "{}: is the file of applications in guarded mode, which says nothing but where the guard listens; name the \
+         guard's own file, such as {}", path.display(), crate::DEFAULT_GUARD_PATH
+    )]
+    OfApplication { path: PathBuf },
     #[error("{}: belongs to user {owner}; it must belong to root or to the user of this process", path.display())]
     Owner { path: PathBuf, owner: u32 },
     #[error("{}: line {line}: {reason}", path.display())]

@@ -1,4 +1,5 @@
-//! The configuration of the shim: one TOML file, read by the shim and by the operator's tool by the same rules.
+//! The configuration of the shim and of the guard: one TOML file each, read by them and by the operator's tool by the same
+//! rules.
 //!
 //! Whatever is not understood is refused, and so is a file that somebody else may write: the file says which
 //! policy server and which real module to believe.
@@ -8,6 +9,7 @@
 mod document;
 mod error;
 mod file;
+mod guard;
 mod named_module;
 mod settings;
 mod value;
@@ -16,26 +18,68 @@ use std::ffi::{CStr, OsString};
 use std::path::{Path, PathBuf};
 
 pub use error::ConfigurationError;
+pub use guard::{Account, Client, Declared, Guard, GuardLimits, Installation, Login, Need};
 pub use named_module::named_module;
 pub use settings::{
-    Attestation, Component, Configuration, DenyCode, Gate, Log, LogTarget, PolicyServer, RealModule, Scope,
+    Attestation, Component, Configuration, DenyCode, Gate, Loaded, Log, LogTarget, PolicyServer, RealModule,
+    Scope,
 };
 
 /// Where the configuration is looked for unless [`VARIABLE`] says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/trustshim/trustshim.toml";
+/// Where the guard's configuration is, unless it is told otherwise.
+pub const DEFAULT_GUARD_PATH: &str = "/etc/trustshim/guard.toml";
 /// The environment variable that names another configuration file, by its absolute path.
 pub const VARIABLE: &str = "TRUSTSHIM_CONFIG";
 /// [`VARIABLE`], for those who may not allocate.
 pub const C_VARIABLE: &CStr = c"TRUSTSHIM_CONFIG";
 
-/// Reads the configuration of this process: from [`VARIABLE`] unless `secure`, else from [`DEFAULT_PATH`].
+/// Reads the configuration of this application: from [`VARIABLE`] unless `secure`, else from [`DEFAULT_PATH`].
 ///
 /// `secure` says that the process was started with more rights than its caller has (`AT_SECURE`).
 ///
 /// # Errors
 /// [`ConfigurationError`]; there is no configuration to fall back to.
-pub fn load(secure: bool) -> Result<Configuration, ConfigurationError> {
+pub fn load(secure: bool) -> Result<Loaded, ConfigurationError> {
     load_from(&path_by(variable(secure))?)
+}
+
+/// Reads an application's configuration in `path`; a relative path is taken from the current directory.
+///
+/// # Errors
+/// [`ConfigurationError`].
+pub fn load_from(path: &Path) -> Result<Loaded, ConfigurationError> {
+    read(path, document::parse)
+}
+
+/// Reads the guard's configuration in `path`; a relative path is taken from the current directory.
+///
+/// # Errors
+/// [`ConfigurationError`].
+pub fn load_guard(path: &Path) -> Result<Guard, ConfigurationError> {
+    read(path, document::parse_guard)
+}
+
+/// Reads the configuration of what gates on this host, in the given file or else where an application of this process'
+/// environment finds it: that of applications in inline mode, or the guard's.
+///
+/// # Errors
+/// [`ConfigurationError`], among others where the file is that of applications in guarded mode.
+pub fn load_installation(path: Option<&Path>) -> Result<Installation, ConfigurationError> {
+    match path {
+        Some(path) => read(path, document::parse_installation),
+        None => read(&path_by(variable(false))?, document::parse_installation),
+    }
+}
+
+fn read<T>(
+    path: &Path,
+    parse: impl FnOnce(&str, PathBuf) -> Result<T, ConfigurationError>,
+) -> Result<T, ConfigurationError> {
+    let path = std::path::absolute(path)
+        .map_err(|source| ConfigurationError::Unreadable { path: path.to_owned(), source })?;
+    let text = file::read(&path)?;
+    parse(&text, path)
 }
 
 fn variable(secure: bool) -> Option<OsString> {
@@ -48,17 +92,6 @@ fn path_by(variable: Option<OsString>) -> Result<PathBuf, ConfigurationError> {
         Some(path) if path.is_absolute() => Ok(path),
         Some(path) => Err(ConfigurationError::VariableNotAbsolute { path }),
     }
-}
-
-/// Reads the configuration in `path`; a relative path is taken from the current directory.
-///
-/// # Errors
-/// [`ConfigurationError`].
-pub fn load_from(path: &Path) -> Result<Configuration, ConfigurationError> {
-    let path = std::path::absolute(path)
-        .map_err(|source| ConfigurationError::Unreadable { path: path.to_owned(), source })?;
-    let text = file::read(&path)?;
-    document::parse(&text, path)
 }
 
 #[cfg(test)]

@@ -5,14 +5,27 @@ use std::path::PathBuf;
 use attestation::digest::Digest;
 use attestation::token::Mode;
 
-/// A whole configuration.
+use crate::guard::Client;
+
+/// What an application's configuration says, by its mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+// There is one at a time.
+#[allow(clippy::large_enum_variant)]
+pub enum Loaded {
+    /// The gate is in the application's own process.
+    Inline(Configuration),
+    /// A guard answers, and knows the rest.
+    Guarded(Client),
+}
+
+/// The configuration of what gates: of the shim in inline mode, or of the guard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configuration {
     /// The file it was read from, as an absolute path.
     pub path: PathBuf,
     /// SHA-256 of exactly the bytes that it was read from.
     pub digest: Digest,
-    /// Where the gate stands; [`Mode::Inline`] in this version.
+    /// Where the gate stands.
     pub mode: Mode,
     /// `[real_module]`.
     pub real_module: RealModule,

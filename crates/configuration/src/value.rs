@@ -3,14 +3,44 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use crate::guard::Account;
+
 /// DNS names end at 253 characters (RFC 1035 section 2.3.4, without the final dot).
 const MAX_HOST: usize = 253;
 const MAX_COMPONENT: usize = 64;
 const MAX_INTERFACE: usize = 64;
+/// Names from directories can be those of e-mail addresses; useradd(8) makes none that is longer than 32.
+const MAX_ACCOUNT: usize = 64;
+/// `sockaddr_un.sun_path` without the NUL behind it (unix(7)).
+const MAX_SOCKET: usize = 107;
 
 /// Absolute, and something that the kernel could take for a path.
 pub(crate) fn is_absolute_path(path: &Path) -> bool {
     path.is_absolute() && !path.as_os_str().as_bytes().contains(&0)
+}
+
+/// Fits into a socket's address.
+pub(crate) fn is_socket_path(path: &Path) -> bool {
+    path.as_os_str().len() <= MAX_SOCKET
+}
+
+/// A user or group by its name, or by its number in digits.
+pub(crate) fn account(text: &str) -> Option<Account> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number {
+        return account_number(text.parse().ok()?);
+    }
+    let is_name = (1..=MAX_ACCOUNT).contains(&text.len())
+        && !text.starts_with(['-', '.'])
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'@' | b'$'));
+    is_name.then(|| Account::Name(text.to_owned()))
+}
+
+/// A user or group by its number. The greatest of 32 bits means "no change" to the kernel (setresuid(2)).
+pub(crate) fn account_number(number: i64) -> Option<Account> {
+    u32::try_from(number).ok().filter(|number| *number != u32::MAX).map(Account::Number)
 }
 
 /// A host name or the text of an IPv4 address: letters, digits, `-`, `_` and single dots.
@@ -120,6 +150,39 @@ mod tests {
         assert!(is_vendors_interface("Vendor NSS Module Interface"));
         for bad in ["", "PKCS 11", "Vendor\0", "Vendor\n", &"a".repeat(MAX_INTERFACE + 1)] {
             assert!(!is_vendors_interface(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn users_and_groups_have_names_or_numbers() {
+        for (text, account_of) in [
+            ("trustshim-token", Account::Name("trustshim-token".into())),
+            ("_apt", Account::Name("_apt".into())),
+            ("4711a", Account::Name("4711a".into())),
+            ("svc@example.org", Account::Name("svc@example.org".into())),
+            ("0", Account::Number(0)),
+            ("4294967294", Account::Number(u32::MAX - 1)),
+        ] {
+            assert_eq!(account(text), Some(account_of), "{text}");
+        }
+        let long = "a".repeat(MAX_ACCOUNT + 1);
+        for bad in [
+            "",
+            "-1",
+            "+1",
+            "4294967295",
+            "4294967296",
+            "99999999999999999999",
+            "a b",
+            "a:b",
+            "a\0",
+            ".a",
+            &long,
+        ] {
+            assert_eq!(account(bad), None, "{bad}");
+        }
+        for bad in [-1, i64::MIN, i64::from(u32::MAX), i64::MAX] {
+            assert_eq!(account_number(bad), None, "{bad}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Whole files: what is read from a good one, and that each defect is refused by its own name.
 
-#![allow(clippy::expect_used, clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use attestation::digest::Digest;
 use attestation::token::Mode;
-use configuration::{Configuration, ConfigurationError, DenyCode, LogTarget, Scope, load_from};
+use configuration::{Configuration, ConfigurationError, DenyCode, Loaded, LogTarget, Scope};
 use tempfile::TempDir;
 
 const SMALLEST: &str = r#"
@@ -54,6 +54,14 @@ fn written(text: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
     (directory, path)
+}
+
+/// Loads a file of an application in inline mode.
+fn load_from(path: &Path) -> Result<Configuration, ConfigurationError> {
+    match configuration::load_from(path)? {
+        Loaded::Inline(configuration) => Ok(configuration),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn loaded(text: &str) -> Result<Configuration, ConfigurationError> {
@@ -286,9 +294,11 @@ fn values_against_their_rule_are_refused() {
 }
 
 #[test]
-fn what_this_version_does_not_have_is_refused_by_name() {
-    let error = refused("mode = \"inline\"", "mode = \"guarded\"");
-    assert!(matches!(error, ConfigurationError::NotInThisVersion { key: "mode", .. }), "{error}");
+fn a_mode_that_is_not_known_is_refused() {
+    for mode in ["\"observe\"", "\"Inline\"", "1"] {
+        let error = refused("mode = \"inline\"", &format!("mode = {mode}"));
+        assert!(matches!(error, ConfigurationError::Syntax { line: 2, .. }), "{error}");
+    }
 }
 
 #[test]

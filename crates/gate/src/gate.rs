@@ -216,15 +216,22 @@ impl Gate {
     /// # Errors
     /// Why it does not count, on record.
     pub fn hand_in(&self, place: &Place, function: Function, jwt: &str) -> Result<(), Denial> {
+        let ends = self.holder.ends();
         let taken = match self.now(None) {
             Ok(now_ms) => self
                 .attester
                 .examine(jwt)
-                .map(|token| self.holder.take_in(token, now_ms))
+                .and_then(|token| self.holder.take_in(token, now_ms, ends))
                 .map_err(Refusal::HandedIn),
             Err(refusal) => Err(refusal),
         };
         taken.map_err(|refusal| self.refuse(Some(place), function, None, refusal))
+    }
+
+    /// Ends the trust token in hand: what it was issued for is no more as it was. What rests on it is judged anew, operations
+    /// that run at their next continuation, and an attestation that is under way gives nothing.
+    pub fn end_token(&self) {
+        self.holder.end();
     }
 
     /// Delivers what was refused since the last attestation, before the process ends; within half a second or not at all.

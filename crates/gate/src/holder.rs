@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use attestation::decision::DecisionId;
 use attestation::token::VerifiedToken;
 use locks::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
 
 use crate::report::{Report, Reports};
 
@@ -17,9 +18,12 @@ const FAREWELL_BUDGET_MS: u64 = 500;
 const FAILURE_STANDS_MS: u64 = 1_000;
 const BACKOFF_FIRST_MS: u64 = 1_000;
 const BACKOFF_MOST_MS: u64 = 30_000;
+/// The code of an attestation that [`Holder::end`] has overtaken.
+const ENDED_MEANWHILE: &str = "ended-meanwhile";
 
 /// Who failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum FailureKind {
     /// The policy server appraised the evidence and refused: a token in hand ends at once.
     Refused,
@@ -28,7 +32,8 @@ pub enum FailureKind {
 }
 
 /// An attestation that gave no trust token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AttestationFailure {
     /// Who failed.
     pub kind: FailureKind,
@@ -41,7 +46,8 @@ pub struct AttestationFailure {
 }
 
 /// What is asked of an attester.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AttestationRequest {
     /// Goes along to the policy server.
     pub report: Report,
@@ -94,6 +100,8 @@ pub(crate) struct Holder {
     epoch: AtomicU64,
     /// When a renewal falls due, `CLOCK_BOOTTIME` in milliseconds.
     due_ms: AtomicU64,
+    /// How often the token was ended from outside: what an attestation gives that was under way then counts no more.
+    ends: AtomicU64,
     // Locked for the time of an attestation: whoever has it, attests.
     attempts: Mutex<Attempts>,
 }
@@ -102,6 +110,19 @@ impl Holder {
     /// The epoch of the token in hand.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
+    }
+
+    /// How often the token was ended from outside, to be asked before an attestation begins.
+    pub(crate) fn ends(&self) -> u64 {
+        self.ends.load(Ordering::Acquire)
+    }
+
+    /// Ends the token in hand, and what attestations give that are under way.
+    pub(crate) fn end(&self) {
+        let mut held = self.held.write();
+        self.ends.fetch_add(1, Ordering::AcqRel);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        *held = None;
     }
 
     /// Whether nothing has to be done about the token at `now_ms`, if it counts.
@@ -145,8 +166,14 @@ impl Holder {
         {
             return Err(failure.clone());
         }
-        let request = AttestationRequest { beyond_ms: now_ms, ..AttestationRequest::default() };
-        self.attempt(attempts, now_ms, request, attester, reports)
+        let request = || AttestationRequest { beyond_ms: now_ms, ..AttestationRequest::default() };
+        match self.attempt(attempts, now_ms, request(), attester, reports) {
+            // By what ended it, the process may be as good as before: programs load their libraries while they start.
+            Err(failure) if failure.code == ENDED_MEANWHILE => {
+                self.attempt(attempts, now_ms, request(), attester, reports)
+            }
+            result => result,
+        }
     }
 
     /// Tries to renew, if nobody else does and the last failure is long enough ago.
@@ -173,16 +200,23 @@ impl Holder {
             report: Report::default(),
         };
         match self.attempt(&mut attempts, now_ms, request, attester, reports) {
-            Err(failure) if failure.kind == FailureKind::Unavailable => Ok(held),
+            // It may have been ended while the renewal was under way.
+            Err(failure) if failure.kind == FailureKind::Unavailable => self.current(now_ms).ok_or(failure),
             result => result,
         }
     }
 
-    /// Takes in a token that was handed in.
-    pub(crate) fn take_in(&self, token: VerifiedToken, now_ms: u64) {
+    /// Takes in a token that was handed in, and examined since [`ends`](Self::ends) was `ends`.
+    pub(crate) fn take_in(
+        &self,
+        token: VerifiedToken,
+        now_ms: u64,
+        ends: u64,
+    ) -> Result<(), AttestationFailure> {
         let mut attempts = self.attempts.lock();
+        self.hold(token, now_ms, ends)?;
         *attempts = Attempts::default();
-        self.hold(token, now_ms);
+        Ok(())
     }
 
     /// Gives the policy server what was refused since the last attestation, before the process ends.
@@ -209,15 +243,18 @@ impl Holder {
         attester: &dyn Attester,
         reports: &Reports,
     ) -> Result<Held, AttestationFailure> {
+        let ends = self.ends();
         let outcome = attester.attest(AttestationRequest { report: reports.take(), ..request });
         if let Some(report) = outcome.undelivered {
             reports.put_back(report);
         }
-        match outcome.result {
-            Ok(token) => {
+        match outcome.result.map(|token| self.hold(token, now_ms, ends)) {
+            Ok(Ok(held)) => {
                 *attempts = Attempts::default();
-                Ok(self.hold(token, now_ms))
+                Ok(held)
             }
+            // No failure that would stand for a while: there was a token, but of what is over.
+            Ok(Err(ended)) => Err(ended),
             Err(failure) => {
                 if failure.kind == FailureKind::Refused {
                     self.drop_token();
@@ -232,15 +269,23 @@ impl Holder {
         }
     }
 
-    fn hold(&self, token: VerifiedToken, now_ms: u64) -> Held {
+    fn hold(&self, token: VerifiedToken, now_ms: u64, ends: u64) -> Result<Held, AttestationFailure> {
         let left_ms = token.deadline_boottime_ms().saturating_sub(now_ms);
         let due_ms = token.deadline_boottime_ms().saturating_sub(left_ms / 3);
         let mut held = self.held.write();
+        if self.ends() != ends {
+            return Err(AttestationFailure {
+                kind: FailureKind::Unavailable,
+                code: ENDED_MEANWHILE.to_owned(),
+                detail: "the process changed while it was being attested".to_owned(),
+                decision: None,
+            });
+        }
         let epoch = self.epoch.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
         self.due_ms.store(due_ms, Ordering::Relaxed);
         let new = Held { token: Arc::new(token), epoch };
         *held = Some(new.clone());
-        new
+        Ok(new)
     }
 
     fn drop_token(&self) {

@@ -77,7 +77,7 @@ fn token() -> VerifiedToken {
 /// A holder with a token that is due, as one thread has seen it, and what another thread made of it meanwhile.
 fn overtaken(by: Result<VerifiedToken, AttestationFailure>) -> (Holder, Held) {
     let holder = Holder::default();
-    holder.take_in(token(), 0);
+    holder.take_in(token(), 0, holder.ends()).unwrap();
     let seen = holder.current(DUE_MS).unwrap();
     assert!(!holder.is_fresh(DUE_MS));
     drop(holder.obtain(DUE_MS, &Script::of([by]), &Reports::default()));
@@ -118,7 +118,7 @@ fn after_an_outage_in_between_the_token_in_hand_is_used_without_another_attempt(
 #[test]
 fn who_finds_another_attesting_uses_the_token_in_hand() {
     let holder = Holder::default();
-    holder.take_in(token(), 0);
+    holder.take_in(token(), 0, holder.ends()).unwrap();
     let attesting = holder.attempts.lock();
     let held = holder.obtain(DUE_MS, &Script::of([]), &Reports::default()).unwrap();
     assert_eq!(held.epoch, holder.epoch());
@@ -150,7 +150,7 @@ fn an_epoch_belongs_to_one_token_or_to_none() {
     let holder = Holder::default();
     let mut epochs = vec![holder.epoch()];
     for _ in 0..3 {
-        holder.take_in(token(), 0);
+        holder.take_in(token(), 0, holder.ends()).unwrap();
         epochs.push(holder.epoch());
         assert_eq!(holder.current(0).unwrap().epoch, holder.epoch());
         holder.drop_token();

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use attestation::decision::LocalDecision;
 use locks::Mutex;
+use serde::{Deserialize, Serialize};
 
 /// How many refusals wait for the next request; the server takes as many at once.
 const CAPACITY: usize = 64;
@@ -15,7 +16,8 @@ pub trait Recorder: Send + Sync {
 }
 
 /// What goes along with the next request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Report {
     /// The refusals, oldest first.
     pub decisions: Vec<LocalDecision>,

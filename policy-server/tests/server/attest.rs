@@ -1,10 +1,12 @@
 //! `POST /v1/challenge` and `POST /v1/attest`: what earns a token, and that every refusal is on record.
 
-use attestation::api::{AttestRequest, AttestResponse, DecidedBy, DecisionRecord, DecisionSummary, Outcome};
+use attestation::api::{
+    AttestRequest, AttestResponse, DecidedBy, DecisionRecord, DecisionSummary, HsmState, Outcome,
+};
 use attestation::decision::{DecisionId, LocalDecision, Reason};
 use attestation::digest::Digest;
 use attestation::grant::Operation;
-use attestation::token::{Anchors, Expected, Mode, Presented, verify_token};
+use attestation::token::{Anchors, Expected, Mode, Presented, TokenError, VerifiedToken, verify_token};
 use serde_json::json;
 
 use crate::host::{BOOT_ID, BOOTTIME_MS, Host};
@@ -212,6 +214,65 @@ async fn host_and_mode_come_from_the_approved_record() {
     let answer = installation.attest(&host, |_| {}).await;
     let summary = assert_refused(&installation, &answer, "no-grant").await;
     assert_eq!(summary.component.as_deref(), Some("signer"));
+}
+
+/// What the gate makes of a token for this host and its approved program, in a mode.
+async fn verified_in(
+    installation: &Installation,
+    host: &Host,
+    mode: Mode,
+) -> Result<VerifiedToken, TokenError> {
+    let nonce = installation.challenge(&host.fingerprint(), &host.cnf.thumbprint()).await;
+    let claims = host.claims(&nonce);
+    let answer = installation.present(&host.evidence(&claims)).await;
+    let AttestResponse { token, .. } = answer.json();
+    let anchors = std::fs::read_to_string(installation.path().join("anchors.jwks")).unwrap();
+    let expected = Expected {
+        hsm: &host.fingerprint(),
+        host: &host.name,
+        mode,
+        boot_id: BOOT_ID,
+        measurement: claims.submods.component.measurement_digest(),
+        presented: Presented::Answer { cnf: &host.cnf.thumbprint(), nonce: &nonce },
+    };
+    verify_token(&token, &Anchors::parse(&anchors).unwrap(), &expected, BOOTTIME_MS + 1)
+}
+
+#[tokio::test]
+async fn a_key_that_is_approved_for_guarded_mode_and_no_other_gets_tokens_of_that_mode() {
+    let installation = Installation::new().await;
+    let inline = installation.approved_program().await;
+    let mut guarded = Host::new("build-1");
+    guarded.mode = Mode::Guarded;
+    let record = installation.enroll(&guarded).await;
+    assert_eq!((record.mode, record.state), (Mode::Guarded, HsmState::Pending));
+    installation.approve_key(&guarded).await;
+    for (host, mode, other) in
+        [(&inline, Mode::Inline, Mode::Guarded), (&guarded, Mode::Guarded, Mode::Inline)]
+    {
+        assert_eq!(verified_in(&installation, host, mode).await.unwrap().claims().mode, mode);
+        let refused = verified_in(&installation, host, other).await.unwrap_err();
+        assert!(matches!(refused, TokenError::OtherMode { found } if found == mode), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_grant_for_guarded_mode_counts_for_no_inline_key() {
+    let installation = Installation::new().await;
+    let host = installation.approved_host("build-1").await;
+    let refused = installation.attest(&host, |_| {}).await;
+    let only_guarded = |request: &mut attestation::api::ApproveRequest| {
+        request.grant.as_mut().unwrap().mode = Some(Mode::Guarded);
+    };
+    assert!(installation.approve(&refused, only_guarded).await.status.is_success());
+    let answer = installation.attest(&host, |_| {}).await;
+    assert_refused(&installation, &answer, "no-grant").await;
+    let mut guarded = Host::new("build-1");
+    guarded.mode = Mode::Guarded;
+    installation.enroll(&guarded).await;
+    installation.approve_key(&guarded).await;
+    let verified = verified_in(&installation, &guarded, Mode::Guarded).await.unwrap();
+    assert_eq!(verified.claims().grants[0].key, KEY);
 }
 
 fn local(id: u64, detail: &str) -> LocalDecision {

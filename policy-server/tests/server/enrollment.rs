@@ -2,6 +2,7 @@
 
 use attestation::api::{EnrollRequest, HsmRecord, HsmState};
 use attestation::evidence::EnrollmentClaims;
+use attestation::token::Mode;
 
 use crate::host::Host;
 use crate::installation::{Answer, Installation};
@@ -35,6 +36,8 @@ async fn a_new_key_is_pending_until_its_fingerprint_is_approved() {
     assert_eq!(enroll(&installation, &host, |_| {}).await.json::<HsmRecord>(), record);
     let elsewhere = enroll(&installation, &host, |claims| claims.host = "build-2".to_owned()).await;
     elsewhere.assert_problem(409, "conflict");
+    let otherwise = enroll(&installation, &host, |claims| claims.mode = Mode::Guarded).await;
+    otherwise.assert_problem(409, "conflict");
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ impl Attester for Slow {
     }
 
     fn examine(&self, _: &str) -> Answer {
+        self.entered.lock().send(()).expect("the test listens");
         self.answers.lock().recv_timeout(FAR).expect("the test answers")
     }
 }
@@ -214,6 +215,78 @@ fn a_renewal_that_is_refused_ends_what_the_others_began_meanwhile() {
         assert_eq!(crowd.sign(session).unwrap_err().refusal().code(), "library-unknown");
     }
     assert_eq!(crowd.asked(), 2);
+}
+
+#[test]
+fn a_token_that_is_ended_while_it_is_renewed_is_used_no_more_though_no_other_comes() {
+    let (crowd, renewed) = while_one_renews(|crowd| crowd.gate.end_token(), || Err(unavailable()));
+    assert_eq!(renewed.unwrap_err().refusal().code(), "policy-server-unavailable");
+    for session in [1, 2] {
+        assert!(!crowd.resume(session));
+    }
+}
+
+#[test]
+fn a_renewal_that_was_under_way_gives_nothing_once_the_token_is_ended() {
+    let ended = |crowd: &Crowd| crowd.gate.end_token();
+    let (crowd, renewed) = while_one_renews(ended, || Ok(token(&[Operation::Sign])));
+    assert_eq!(renewed.unwrap_err().refusal().code(), "ended-meanwhile");
+    assert!(!crowd.resume(2));
+    crowd.answer(Ok(token(&[Operation::Sign])));
+    crowd.sign(3).expect("the next attestation counts, and at once");
+    assert_eq!(crowd.asked(), 3);
+}
+
+/// What comes of signing where the token is ended during each of the first `times` attestations.
+fn while_one_attests(times: usize) -> (Crowd, Result<(), Denial>) {
+    let crowd = Crowd::new(1);
+    let now = clock();
+    let signed = thread::scope(|scope| {
+        let signing = scope.spawn(|| {
+            at(now);
+            crowd.sign(1)
+        });
+        for round in 0..2 {
+            crowd.wait_for_attester();
+            if round < times {
+                crowd.gate.end_token();
+            }
+            crowd.answer(Ok(token(&[Operation::Sign])));
+        }
+        signing.join().unwrap()
+    });
+    (crowd, signed)
+}
+
+#[test]
+fn what_ends_during_the_first_attestation_is_attested_once_more() {
+    let (crowd, signed) = while_one_attests(1);
+    signed.unwrap();
+    assert!(crowd.resume(1));
+    assert_eq!(crowd.asked(), 2);
+    let (crowd, signed) = while_one_attests(2);
+    assert_eq!(signed.unwrap_err().refusal().code(), "ended-meanwhile");
+    assert_eq!(crowd.asked(), 2);
+}
+
+#[test]
+fn a_token_that_is_handed_in_counts_no_more_if_ended_while_it_is_examined() {
+    let crowd = Crowd::new(1);
+    let now = clock();
+    let taken = thread::scope(|scope| {
+        let handing_in = scope.spawn(|| {
+            at(now);
+            let place = crowd.sessions.get(1).unwrap();
+            crowd.gate.hand_in(place, Function::C_CreateObject, "jwt")
+        });
+        crowd.wait_for_attester();
+        crowd.gate.end_token();
+        crowd.answer(Ok(token(&[Operation::Sign])));
+        handing_in.join().unwrap()
+    });
+    assert_eq!(taken.unwrap_err().refusal().code(), "ended-meanwhile");
+    crowd.answer(Err(unavailable()));
+    assert_eq!(crowd.sign(1).unwrap_err().refusal().code(), "policy-server-unavailable");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod clock;
 mod concurrency;
+mod ending;
 mod farewell;
 mod grants;
 mod handed_in;

@@ -1,7 +1,7 @@
 //! The queue of refusals: bounded, in order, its losses counted.
 
 use attestation::decision::{DecisionId, LocalDecision, Reason};
-use gate::{Report, Reports};
+use gate::{AttestationFailure, AttestationRequest, FailureKind, Report, Reports};
 
 const CAPACITY: u64 = 64;
 
@@ -80,4 +80,21 @@ fn what_has_no_room_any_more_is_lost_from_its_oldest_end() {
     let report = reports.take();
     let expected: Vec<_> = (2..CAPACITY).chain([100, 101]).collect();
     assert_eq!((numbers(&report), report.lost), (expected, 7));
+}
+
+#[test]
+fn what_is_asked_and_what_fails_can_cross_to_another_process() {
+    let report = Report { decisions: vec![decision(1), decision(2)], lost: 7 };
+    let request = AttestationRequest { report, within_ms: Some(500), beyond_ms: 3 };
+    let text = serde_json::to_string(&request).unwrap();
+    assert_eq!(serde_json::from_str::<AttestationRequest>(&text).unwrap(), request);
+    for (kind, decision) in
+        [(FailureKind::Refused, Some(DecisionId::from_random(0x70))), (FailureKind::Unavailable, None)]
+    {
+        let failure = AttestationFailure { kind, code: "code".into(), detail: "detail".into(), decision };
+        let text = serde_json::to_string(&failure).unwrap();
+        assert_eq!(serde_json::from_str::<AttestationFailure>(&text).unwrap(), failure);
+        let more = text.replace("\"code\":", "\"more\":1,\"code\":");
+        assert!(serde_json::from_str::<AttestationFailure>(&more).is_err(), "{more}");
+    }
 }

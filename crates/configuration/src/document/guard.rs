@@ -1,0 +1,246 @@
+//! The guard's file.
+
+use std::path::PathBuf;
+
+use attestation::token::Mode;
+use serde::Deserialize;
+
+use super::{
+    AttestationTable, Checker, GateTable, LogTable, MAX_FILES, PolicyServerTable, RealModuleTable, digest_of,
+    is_without_doubles, syntax,
+};
+use crate::error::ConfigurationError;
+use crate::guard::{Account, Declared, Guard, GuardLimits, Login, Need};
+use crate::settings::{Component, Configuration};
+use crate::value;
+
+/// Each is looked through at every measurement.
+const MAX_DECLARED: usize = 256;
+const DEFAULT_PROCESSES: u32 = 512;
+const DEFAULT_PROCESSES_PER_USER: u32 = 256;
+const DEFAULT_CONNECTIONS: u32 = 64;
+const DEFAULT_SESSIONS: u32 = 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GuardDocument {
+    mode: Mode,
+    real_module: GuardedModuleTable,
+    policy_server: PolicyServerTable,
+    attestation: GuardedAttestationTable,
+    #[serde(default)]
+    gate: GateTable,
+    #[serde(default)]
+    log: LogTable,
+    #[serde(default)]
+    guard: GuardTable,
+    #[serde(default)]
+    declared: Vec<DeclaredTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GuardedModuleTable {
+    path: PathBuf,
+    #[serde(default)]
+    init_args: String,
+    #[serde(default)]
+    needs: Vec<NeedName>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum NeedName {
+    Network,
+}
+
+/// Without a file of trust tokens: a token counts for one measurement, and a guard has many processes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GuardedAttestationTable {
+    key: String,
+    pin_file: PathBuf,
+    host: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GuardTable {
+    socket: Option<PathBuf>,
+    group: Option<AccountName>,
+    #[serde(default)]
+    login: LoginName,
+    pin_file: Option<PathBuf>,
+    worker_user: Option<AccountName>,
+    attester_user: Option<AccountName>,
+    max_processes: Option<u32>,
+    max_processes_per_user: Option<u32>,
+    max_connections: Option<u32>,
+    max_sessions: Option<u32>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum LoginName {
+    #[default]
+    PassThrough,
+    Guard,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AccountName {
+    Number(i64),
+    Text(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeclaredTable {
+    executable: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+/// Reads the text of the guard's file `path`.
+pub(crate) fn parse_guard(text: &str, path: PathBuf) -> Result<Guard, ConfigurationError> {
+    let checker = Checker { path };
+    // First, since what else is wrong with another kind of file is beside the point.
+    let mode = super::mode_of(text, &checker.path)?;
+    checker.require(mode == Mode::Guarded, "mode", "must be `guarded` in the guard's file")?;
+    let document: GuardDocument =
+        toml::from_str(text).map_err(|error| syntax(&error, text, checker.path.clone()))?;
+    let attestation = checker.attestation(AttestationTable {
+        key: document.attestation.key,
+        pin_file: Some(document.attestation.pin_file),
+        host: document.attestation.host,
+        trust_token_file: None,
+    })?;
+    let real_module = checker.real_module(RealModuleTable {
+        path: document.real_module.path,
+        init_args: document.real_module.init_args,
+        vendor_interfaces: Vec::new(),
+    })?;
+    let needs = checker.needs(&document.real_module.needs)?;
+    let policy_server = checker.policy_server(document.policy_server)?;
+    let gate = checker.gate(&document.gate, &attestation)?;
+    let log = checker.log(document.log)?;
+    let declared = checker.declared(document.declared)?;
+    let table = document.guard;
+    let login = checker.login(table.login, table.pin_file)?;
+    let limits = checker.limits(
+        table.max_processes,
+        table.max_processes_per_user,
+        table.max_connections,
+        table.max_sessions,
+    )?;
+    let socket = checker.socket(table.socket)?;
+    let group = checker.account("guard.group", table.group)?;
+    let worker_user = checker.account("guard.worker_user", table.worker_user)?;
+    let attester_user = checker.account("guard.attester_user", table.attester_user)?;
+    let configuration = Configuration {
+        path: checker.path,
+        digest: digest_of(text),
+        mode: document.mode,
+        real_module,
+        policy_server,
+        attestation,
+        gate,
+        component: Component { name: super::ANY_COMPONENT.to_owned(), files: Vec::new() },
+        log,
+    };
+    Ok(Guard { configuration, needs, declared, socket, group, login, worker_user, attester_user, limits })
+}
+
+impl Checker {
+    fn needs(&self, names: &[NeedName]) -> Result<Vec<Need>, ConfigurationError> {
+        let mut needs: Vec<_> = names.iter().map(|NeedName::Network| Need::Network).collect();
+        needs.sort();
+        self.require(is_without_doubles(&needs), "real_module.needs", "must not name anything twice")?;
+        Ok(needs)
+    }
+
+    fn declared(&self, tables: Vec<DeclaredTable>) -> Result<Vec<Declared>, ConfigurationError> {
+        self.require(tables.len() <= MAX_DECLARED, "declared", "must not be there more than 256 times")?;
+        let mut declared = tables
+            .into_iter()
+            .map(|table| {
+                let executable = self.absolute("declared.executable", table.executable)?;
+                let count = table.files.len();
+                self.require((1..=MAX_FILES).contains(&count), "declared.files", "must hold 1 to 256 files")?;
+                let files = self.files("declared.files", table.files)?;
+                Ok(Declared { executable, files })
+            })
+            .collect::<Result<Vec<_>, ConfigurationError>>()?;
+        declared.sort_by(|one, other| one.executable.cmp(&other.executable));
+        let executables: Vec<_> = declared.iter().map(|declared| &declared.executable).collect();
+        self.require(is_without_doubles(&executables), "declared.executable", "must not be there twice")?;
+        Ok(declared)
+    }
+
+    fn login(&self, name: LoginName, pin_file: Option<PathBuf>) -> Result<Login, ConfigurationError> {
+        match (name, pin_file) {
+            (LoginName::PassThrough, None) => Ok(Login::PassThrough),
+            (LoginName::Guard, Some(file)) => {
+                Ok(Login::Guard { pin_file: self.absolute("guard.pin_file", file)? })
+            }
+            (LoginName::PassThrough, Some(_)) => Err(self.refuse(
+                "guard.pin_file",
+                "is used only where `guard.login` is `guard`: otherwise applications have their own PIN",
+            )),
+            (LoginName::Guard, None) => {
+                Err(self.refuse("guard.pin_file", "must name the PIN's file where `guard.login` is `guard`"))
+            }
+        }
+    }
+
+    fn limits(
+        &self,
+        processes: Option<u32>,
+        of_a_user: Option<u32>,
+        connections: Option<u32>,
+        sessions: Option<u32>,
+    ) -> Result<GuardLimits, ConfigurationError> {
+        let processes = processes.unwrap_or(DEFAULT_PROCESSES);
+        let limits = GuardLimits {
+            processes,
+            processes_per_user: of_a_user.unwrap_or(DEFAULT_PROCESSES_PER_USER.min(processes)),
+            connections: connections.unwrap_or(DEFAULT_CONNECTIONS),
+            sessions: sessions.unwrap_or(DEFAULT_SESSIONS),
+        };
+        self.require(
+            (1..=65_536).contains(&processes),
+            "guard.max_processes",
+            "must be between 1 and 65536",
+        )?;
+        self.require(
+            (1..=processes).contains(&limits.processes_per_user),
+            "guard.max_processes_per_user",
+            "must be between 1 and `guard.max_processes`",
+        )?;
+        self.require(
+            (1..=4_096).contains(&limits.connections),
+            "guard.max_connections",
+            "must be between 1 and 4096",
+        )?;
+        self.require(
+            (1..=1_048_576).contains(&limits.sessions),
+            "guard.max_sessions",
+            "must be between 1 and 1048576",
+        )?;
+        Ok(limits)
+    }
+
+    fn account(
+        &self,
+        key: &'static str,
+        name: Option<AccountName>,
+    ) -> Result<Option<Account>, ConfigurationError> {
+        let Some(name) = name else { return Ok(None) };
+        let account = match name {
+            AccountName::Number(number) => value::account_number(number),
+            AccountName::Text(text) => value::account(&text),
+        };
+        let rule = "must be the name of a user or group, or a number from 0 to 4294967294";
+        account.map(Some).ok_or_else(|| self.refuse(key, rule))
+    }
+}

@@ -1,0 +1,138 @@
+//! The settings of guarded mode, checked: those of the guard, and what is left for an application to know.
+
+use std::path::{Path, PathBuf};
+
+use attestation::digest::Digest;
+
+use crate::settings::{Configuration, Log};
+
+/// The configuration of an application whose calls a guard answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The file it was read from, as an absolute path.
+    pub path: PathBuf,
+    /// SHA-256 of exactly the bytes that it was read from.
+    pub digest: Digest,
+    /// The guard's socket.
+    pub socket: PathBuf,
+    /// `[log]`.
+    pub log: Log,
+}
+
+/// The guard's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// What it has in common with an application's in inline mode. The attester has a PIN of its own, no trust token is
+    /// handed in by a file, there are no vendors' interfaces, and the component is `auto`: its files are those of
+    /// `declared`.
+    pub configuration: Configuration,
+    /// What the real module needs beyond files; sorted, no duplicates.
+    pub needs: Vec<Need>,
+    /// `[[declared]]`; sorted by executable, one entry for each.
+    pub declared: Vec<Declared>,
+    /// Where applications connect; fits into a socket's address.
+    pub socket: PathBuf,
+    /// Who may connect, by the socket's group; absent where that is the guard's own.
+    pub group: Option<Account>,
+    /// Who logs in to the application's token.
+    pub login: Login,
+    /// Whom the processes run as that answer calls; absent where that is the guard's own user.
+    pub worker_user: Option<Account>,
+    /// Whom the process runs as that attests; absent where that is the guard's own user.
+    pub attester_user: Option<Account>,
+    /// How much it serves at once.
+    pub limits: GuardLimits,
+}
+
+/// What gates on this host, for those who look after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Installation {
+    /// The shim, in each application's process.
+    Inline(Configuration),
+    /// The guard.
+    Guarded(Guard),
+}
+
+impl Installation {
+    /// What both have in common.
+    pub const fn configuration(&self) -> &Configuration {
+        match self {
+            Self::Inline(configuration) => configuration,
+            Self::Guarded(guard) => &guard.configuration,
+        }
+    }
+
+    /// As [`configuration`](Self::configuration), by value.
+    pub fn into_configuration(self) -> Configuration {
+        match self {
+            Self::Inline(configuration) => configuration,
+            Self::Guarded(guard) => guard.configuration,
+        }
+    }
+
+    /// The configuration files that are measured with the program `executable`.
+    pub fn declared(&self, executable: &Path) -> &[PathBuf] {
+        match self {
+            Self::Inline(configuration) => &configuration.component.files,
+            Self::Guarded(guard) => guard.declared(executable),
+        }
+    }
+}
+
+impl Guard {
+    /// The configuration files that are measured with the program `executable`.
+    pub fn declared(&self, executable: &Path) -> &[PathBuf] {
+        let declared = self.declared.iter().find(|declared| declared.executable == executable);
+        declared.map_or(&[], |declared| &declared.files)
+    }
+}
+
+/// What the real module needs to reach its token, beyond files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// The network.
+    Network,
+}
+
+/// The configuration files of a program, which are measured with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declared {
+    /// The program.
+    pub executable: PathBuf,
+    /// The files; sorted, no duplicates, at least one.
+    pub files: Vec<PathBuf>,
+}
+
+/// Who logs in to the application's token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// The application, with its own PIN.
+    PassThrough,
+    /// The guard, for an application that has passed.
+    Guard {
+        /// The PIN.
+        pin_file: PathBuf,
+    },
+}
+
+/// A user or group of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// By its name.
+    Name(String),
+    /// By its number; never that which means "no change" to the kernel.
+    Number(u32),
+}
+
+/// How much the guard serves at once; none is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuardLimits {
+    /// Processes.
+    pub processes: u32,
+    /// Processes of one user; not more than `processes`.
+    pub processes_per_user: u32,
+    /// Connections of one process.
+    pub connections: u32,
+    /// Sessions of one process.
+    pub sessions: u32,
+}

@@ -1,0 +1,444 @@
+//! Guarded mode: what an application's file may say there, and the guard's own file, rule by rule.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use attestation::digest::Digest;
+use attestation::token::Mode;
+use configuration::{
+    Account, Client, ConfigurationError, Declared, DenyCode, Guard, GuardLimits, Installation, Loaded,
+    LogTarget, Login, Need, Scope, load_from, load_guard, load_installation,
+};
+use tempfile::TempDir;
+
+const SMALLEST: &str = r#"
+mode = "guarded"
+[real_module]
+path = "/usr/lib/softhsm/libsofthsm2.so"
+[policy_server]
+url = "https://127.0.0.1:8443"
+ca = "/etc/trustshim/ca.pem"
+anchors = "/etc/trustshim/anchors.jwks"
+[attestation]
+key = "pkcs11:token=trustshim;object=attestation"
+pin_file = "/etc/trustshim/attestation.pin"
+"#;
+
+const FULL: &str = r#"
+mode = "guarded"
+[real_module]
+path = "/usr/lib/vendor/libhsm.so"
+init_args = "slots=2"
+needs = ["network"]
+[policy_server]
+url = "https://policy.example:8443"
+ca = "/etc/trustshim/ca.pem"
+anchors = "/etc/trustshim/anchors.jwks"
+timeout_ms = 1500
+[attestation]
+key = "pkcs11:token=trustshim;object=attestation"
+pin_file = "/etc/trustshim/attestation.pin"
+host = "build-7.example"
+[gate]
+scope = "everything"
+deny_code = "vendor"
+[log]
+target = "syslog"
+[guard]
+socket = "/run/other/guard.sock"
+group = "trustshim-clients"
+login = "guard"
+pin_file = "/etc/trustshim/token.pin"
+worker_user = "trustshim-token"
+attester_user = 4711
+max_processes = 20
+max_processes_per_user = 10
+max_connections = 5
+max_sessions = 40
+[[declared]]
+executable = "/usr/sbin/nginx"
+files = ["/etc/nginx/nginx.conf", "/etc/nginx/mime.types"]
+[[declared]]
+executable = "/usr/bin/jarsigner"
+files = ["/etc/java/java.security"]
+"#;
+
+const CLIENT: &str = "mode = \"guarded\"\n";
+
+fn written(text: &str) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("trustshim.toml");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    (directory, path)
+}
+
+fn guard(text: &str) -> Result<Guard, ConfigurationError> {
+    let (_directory, path) = written(text);
+    load_guard(&path)
+}
+
+fn client(text: &str) -> Result<Client, ConfigurationError> {
+    let (_directory, path) = written(text);
+    match load_from(&path)? {
+        Loaded::Guarded(client) => Ok(client),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The smallest file of the guard with a table `[guard]`.
+fn with_guard(table: &str) -> Result<Guard, ConfigurationError> {
+    guard(&format!("{SMALLEST}[guard]\n{table}\n"))
+}
+
+/// The smallest file of the guard with one line replaced.
+fn refused(line: &str, by: &str) -> ConfigurationError {
+    assert!(SMALLEST.contains(line), "{line}");
+    guard(&SMALLEST.replace(line, by)).expect_err(by)
+}
+
+fn is_about(error: &ConfigurationError, name: &str) -> bool {
+    matches!(error, ConfigurationError::Value { key, .. } if *key == name)
+}
+
+#[test]
+fn an_application_knows_the_guards_socket_and_its_own_log() {
+    let text =
+        format!("{CLIENT}[guard]\nsocket = \"/run/other.sock\"\n[log]\ntarget = \"file:/var/log/t.log\"\n");
+    let (_directory, path) = written(&text);
+    let Loaded::Guarded(client) = load_from(&path).unwrap() else { panic!("not guarded") };
+    assert_eq!(client.path, path);
+    assert_eq!(client.digest, Digest::of(text.as_bytes()));
+    assert_eq!(client.socket, Path::new("/run/other.sock"));
+    assert_eq!(client.log.target, LogTarget::File("/var/log/t.log".into()));
+    let client = self::client(CLIENT).unwrap();
+    assert_eq!(client.socket, Path::new("/run/trustshim/guard.sock"));
+    assert_eq!(client.log.target, LogTarget::Journal);
+}
+
+#[test]
+fn nothing_else_may_stand_in_an_applications_file() {
+    for more in [
+        "insecure = true",
+        "[guard]\ngroup = \"trustshim\"",
+        "[guard]\nworker_user = 0",
+        "[log]\nlevel = \"debug\"",
+        "[gate]\nscope = \"keys\"",
+        "[component]\nname = \"nginx\"",
+        "[real_module]\npath = \"/usr/lib/softhsm/libsofthsm2.so\"",
+        "[attestation]\nkey = \"pkcs11:token=a;object=b\"",
+        "[policy_server]\nurl = \"https://127.0.0.1\"",
+        "[[declared]]\nexecutable = \"/a\"\nfiles = [\"/b\"]",
+    ] {
+        let error = client(&format!("{CLIENT}{more}\n")).unwrap_err();
+        assert!(matches!(error, ConfigurationError::Syntax { .. }), "{more}: {error}");
+    }
+    let error = client(&format!("{CLIENT}[guard]\nsocket = \"guard.sock\"\n")).unwrap_err();
+    assert!(is_about(&error, "guard.socket"), "{error}");
+    let error = client(&format!("{CLIENT}[log]\ntarget = \"stderr\"\n")).unwrap_err();
+    assert!(is_about(&error, "log.target"), "{error}");
+}
+
+#[test]
+fn a_full_file_of_the_guard_is_read_value_by_value() {
+    let (_directory, path) = written(FULL);
+    let guard = load_guard(&path).unwrap();
+    let configuration = &guard.configuration;
+    assert_eq!(configuration.path, path);
+    assert_eq!(configuration.digest, Digest::of(FULL.as_bytes()));
+    assert_eq!(configuration.mode, Mode::Guarded);
+    assert_eq!(configuration.real_module.path, Path::new("/usr/lib/vendor/libhsm.so"));
+    assert_eq!(configuration.real_module.init_args, "slots=2");
+    assert_eq!(configuration.policy_server.url, "https://policy.example:8443");
+    assert_eq!(configuration.policy_server.timeout_ms, 1500);
+    assert_eq!(configuration.attestation.key, "pkcs11:token=trustshim;object=attestation");
+    assert_eq!(
+        configuration.attestation.pin_file.as_deref(),
+        Some(Path::new("/etc/trustshim/attestation.pin"))
+    );
+    assert_eq!(configuration.attestation.host.as_deref(), Some("build-7.example"));
+    assert_eq!(configuration.gate.scope, Scope::Everything);
+    assert_eq!(configuration.gate.deny_code, DenyCode::Vendor);
+    assert_eq!(configuration.component.name, "auto");
+    assert_eq!(configuration.log.target, LogTarget::Syslog);
+    assert_eq!(guard.needs, [Need::Network]);
+    assert_eq!(guard.socket, Path::new("/run/other/guard.sock"));
+    assert_eq!(guard.group, Some(Account::Name("trustshim-clients".into())));
+    assert_eq!(guard.login, Login::Guard { pin_file: "/etc/trustshim/token.pin".into() });
+    assert_eq!(guard.worker_user, Some(Account::Name("trustshim-token".into())));
+    assert_eq!(guard.attester_user, Some(Account::Number(4711)));
+    let limits = GuardLimits { processes: 20, processes_per_user: 10, connections: 5, sessions: 40 };
+    assert_eq!(guard.limits, limits);
+    let declared = [
+        Declared { executable: "/usr/bin/jarsigner".into(), files: vec!["/etc/java/java.security".into()] },
+        Declared {
+            executable: "/usr/sbin/nginx".into(),
+            files: vec!["/etc/nginx/mime.types".into(), "/etc/nginx/nginx.conf".into()],
+        },
+    ];
+    assert_eq!(guard.declared, declared);
+}
+
+#[test]
+fn files_are_declared_for_one_program() {
+    let guard = guard(FULL).unwrap();
+    let declared = guard.declared(Path::new("/usr/sbin/nginx"));
+    assert_eq!(declared, ["/etc/nginx/mime.types", "/etc/nginx/nginx.conf"].map(PathBuf::from));
+    let none: [PathBuf; 0] = [];
+    assert_eq!(guard.declared(Path::new("/usr/sbin/nginx2")), none);
+    let configuration = guard.configuration.clone();
+    let installation = Installation::Guarded(guard);
+    assert_eq!(installation.declared(Path::new("/usr/bin/jarsigner")).len(), 1);
+    assert_eq!(*installation.configuration(), configuration);
+    assert_eq!(installation.into_configuration(), configuration);
+    let inline = SMALLEST.replace("guarded", "inline") + "[component]\nfiles = [\"/etc/a.conf\"]\n";
+    let (_directory, path) = written(&inline);
+    let installation = load_installation(Some(&path)).unwrap();
+    assert_eq!(installation.declared(Path::new("/usr/bin/any")), [PathBuf::from("/etc/a.conf")]);
+}
+
+#[test]
+fn what_the_guards_file_may_leave_out_has_the_documented_values() {
+    let guard = guard(SMALLEST).unwrap();
+    assert_eq!(guard.configuration.gate.scope, Scope::Keys);
+    assert_eq!(guard.configuration.gate.deny_code, DenyCode::FunctionRejected);
+    assert_eq!(guard.configuration.log.target, LogTarget::Journal);
+    assert_eq!(guard.configuration.attestation.trust_token_file, None);
+    assert!(guard.configuration.real_module.vendor_interfaces.is_empty());
+    assert!(guard.configuration.component.files.is_empty());
+    assert!(guard.needs.is_empty() && guard.declared.is_empty());
+    assert_eq!(guard.socket, Path::new("/run/trustshim/guard.sock"));
+    assert_eq!((guard.group, guard.worker_user, guard.attester_user), (None, None, None));
+    assert_eq!(guard.login, Login::PassThrough);
+    let limits = GuardLimits { processes: 512, processes_per_user: 256, connections: 64, sessions: 1024 };
+    assert_eq!(guard.limits, limits);
+}
+
+#[test]
+fn keys_that_the_guard_does_not_know_are_refused() {
+    for (after, key) in [
+        ("mode = \"guarded\"", "insecure = true"),
+        ("[real_module]", "vendor_interfaces = [\"Vendor A\"]"),
+        ("[real_module]", "needs = [\"usb\"]"),
+        ("[policy_server]", "insecure = true"),
+        ("[attestation]", "pin = \"1234\""),
+        ("[attestation]", "trust_token_file = \"/run/token.jwt\""),
+    ] {
+        let error = refused(after, &format!("{after}\n{key}"));
+        assert!(matches!(error, ConfigurationError::Syntax { .. }), "{key}: {error}");
+    }
+    for table in [
+        "[gate]\nfail_open = true",
+        "[component]\nname = \"nginx\"",
+        "[log]\nlevel = \"debug\"",
+        "[guard]\nmax_session = 1",
+        "[guard]\nlogin = \"nobody\"",
+        "[guard]\nlogin = \"guard\"\npin = \"1234\"",
+        "[guard]\nmax_processes = -1",
+        "[guard]\nmax_processes = \"many\"",
+        "[guard]\ngroup = [\"a\"]",
+        "[[declared]]\nexecutable = \"/a\"",
+        "[[declared]]\nfiles = [\"/a\"]",
+        "[[declared]]\nexecutable = \"/a\"\nfiles = [\"/a\"]\nuser = \"root\"",
+        "[declared]\nexecutable = \"/a\"\nfiles = [\"/a\"]",
+    ] {
+        let error = guard(&format!("{SMALLEST}{table}\n")).unwrap_err();
+        assert!(matches!(error, ConfigurationError::Syntax { .. }), "{table}: {error}");
+    }
+}
+
+#[test]
+fn every_line_of_the_guards_smallest_file_is_needed() {
+    for line in SMALLEST.lines().filter(|line| !line.is_empty()) {
+        let error = refused(line, "");
+        assert!(matches!(error, ConfigurationError::Syntax { .. }), "{line}: {error}");
+    }
+}
+
+#[test]
+fn the_guards_paths_are_absolute() {
+    for (line, by, name) in [
+        ("path = \"/usr/lib/softhsm/libsofthsm2.so\"", "path = \"libsofthsm2.so\"", "real_module.path"),
+        ("ca = \"/etc/trustshim/ca.pem\"", "ca = \"ca.pem\"", "policy_server.ca"),
+        ("anchors = \"/etc/trustshim/anchors.jwks\"", "anchors = \"\"", "policy_server.anchors"),
+        ("pin_file = \"/etc/trustshim/attestation.pin\"", "pin_file = \"./pin\"", "attestation.pin_file"),
+    ] {
+        let error = refused(line, by);
+        assert!(is_about(&error, name), "{by}: {error}");
+    }
+    for (table, name) in [
+        ("[log]\ntarget = \"file:log\"", "log.target"),
+        ("[guard]\nsocket = \"guard.sock\"", "guard.socket"),
+        ("[guard]\nsocket = \"/run/\\u0000\"", "guard.socket"),
+        ("[guard]\nlogin = \"guard\"\npin_file = \"pin\"", "guard.pin_file"),
+        ("[[declared]]\nexecutable = \"nginx\"\nfiles = [\"/a\"]", "declared.executable"),
+        ("[[declared]]\nexecutable = \"/a\"\nfiles = [\"/b\", \"c\"]", "declared.files"),
+    ] {
+        let error = guard(&format!("{SMALLEST}{table}\n")).unwrap_err();
+        assert!(is_about(&error, name), "{table}: {error}");
+    }
+}
+
+#[test]
+fn the_guards_values_have_their_rules() {
+    let declared = |executable: &str, files: &[&str]| {
+        format!("[[declared]]\nexecutable = {executable:?}\nfiles = {files:?}\n")
+    };
+    let a_few = |count| (0..count).map(|number| declared(&format!("/{number}"), &["/a"])).collect::<String>();
+    guard(&format!("{SMALLEST}{}", a_few(256))).unwrap();
+    for (tables, name) in [
+        (declared("/a", &[]), "declared.files"),
+        (declared("/a", &["/b", "/b"]), "declared.files"),
+        (declared("/a", &["/b"; 257]), "declared.files"),
+        (declared("/a", &["/b"]) + &declared("/a", &["/c"]), "declared.executable"),
+        (a_few(257), "declared"),
+    ] {
+        let error = guard(&format!("{SMALLEST}{tables}")).unwrap_err();
+        assert!(is_about(&error, name), "{tables}: {error}");
+    }
+    for (line, by, name) in [
+        ("[real_module]", "[real_module]\nneeds = [\"network\", \"network\"]", "real_module.needs"),
+        ("[real_module]", "[real_module]\ninit_args = \"a\\u0000b\"", "real_module.init_args"),
+        ("[attestation]", "[attestation]\nhost = \"\"", "attestation.host"),
+        ("url = \"https://127.0.0.1:8443\"", "url = \"http://127.0.0.1:8443\"", "policy_server.url"),
+    ] {
+        let error = refused(line, by);
+        assert!(is_about(&error, name), "{by}: {error}");
+    }
+}
+
+#[test]
+fn a_socket_fits_into_its_address() {
+    let of = |length: usize| format!("/{}", "s".repeat(length - 1));
+    assert_eq!(with_guard(&format!("socket = {:?}", of(107))).unwrap().socket, Path::new(&of(107)));
+    let error = with_guard(&format!("socket = {:?}", of(108))).unwrap_err();
+    assert!(is_about(&error, "guard.socket"), "{error}");
+    let error = client(&format!("{CLIENT}[guard]\nsocket = {:?}\n", of(108))).unwrap_err();
+    assert!(is_about(&error, "guard.socket"), "{error}");
+}
+
+#[test]
+fn the_guard_has_a_pin_where_it_logs_in_and_only_there() {
+    for (table, word) in [
+        ("login = \"guard\"", "must name"),
+        ("pin_file = \"/etc/pin\"", "only where"),
+        ("login = \"pass-through\"\npin_file = \"/etc/pin\"", "only where"),
+    ] {
+        let error = with_guard(table).unwrap_err();
+        assert!(is_about(&error, "guard.pin_file") && error.to_string().contains(word), "{table}: {error}");
+    }
+    assert_eq!(with_guard("login = \"pass-through\"").unwrap().login, Login::PassThrough);
+}
+
+#[test]
+fn users_and_groups_are_named_or_numbered() {
+    for (key, of) in [
+        ("group", (|guard| guard.group) as fn(Guard) -> Option<Account>),
+        ("worker_user", |guard| guard.worker_user),
+        ("attester_user", |guard| guard.attester_user),
+    ] {
+        for (value, account) in [
+            ("\"trustshim-token\"", Account::Name("trustshim-token".into())),
+            ("\"1001\"", Account::Number(1001)),
+            ("1001", Account::Number(1001)),
+            ("0", Account::Number(0)),
+        ] {
+            assert_eq!(
+                of(with_guard(&format!("{key} = {value}")).unwrap()),
+                Some(account),
+                "{key} = {value}"
+            );
+        }
+        // The greatest number of 32 bits would leave the user as it is.
+        for bad in ["\"\"", "\"a b\"", "\"-1\"", "-1", "4294967295", "\"4294967295\"", "4294967296"] {
+            let error = with_guard(&format!("{key} = {bad}")).unwrap_err();
+            assert!(is_about(&error, &format!("guard.{key}")), "{key} = {bad}: {error}");
+        }
+        let error = with_guard(&format!("{key} = 1.5")).unwrap_err();
+        assert!(matches!(error, ConfigurationError::Syntax { .. }), "{error}");
+    }
+}
+
+#[test]
+fn the_limits_have_limits() {
+    for (key, most) in [
+        ("max_processes", 65_536_u64),
+        ("max_processes_per_user", 512),
+        ("max_connections", 4_096),
+        ("max_sessions", 1_048_576),
+    ] {
+        for good in [1, most] {
+            with_guard(&format!("{key} = {good}")).unwrap();
+        }
+        for bad in [0, most + 1] {
+            let error = with_guard(&format!("{key} = {bad}")).unwrap_err();
+            assert!(is_about(&error, &format!("guard.{key}")), "{key} = {bad}: {error}");
+        }
+    }
+    let error = with_guard("max_processes = 5\nmax_processes_per_user = 6").unwrap_err();
+    assert!(is_about(&error, "guard.max_processes_per_user"), "{error}");
+    let limits = with_guard("max_processes = 5").unwrap().limits;
+    assert_eq!((limits.processes, limits.processes_per_user), (5, 5), "no more than there are");
+}
+
+#[test]
+fn a_file_is_taken_only_for_what_it_is() {
+    let inline = SMALLEST.replace("guarded", "inline");
+    let (_directory, path) = written(&inline);
+    let error = load_guard(&path).unwrap_err();
+    assert!(is_about(&error, "mode"), "{error}");
+    let installation = load_installation(Some(&path)).unwrap();
+    assert_eq!(installation.configuration().mode, Mode::Inline);
+    assert!(matches!(installation, Installation::Inline(_)));
+
+    let (_directory, path) = written(SMALLEST);
+    let error = load_from(&path).unwrap_err();
+    assert!(matches!(error, ConfigurationError::Syntax { .. }), "the guard's is no application's: {error}");
+    let guard = load_guard(&path).unwrap();
+    assert_eq!(load_installation(Some(&path)).unwrap(), Installation::Guarded(guard));
+
+    let (_directory, path) = written(CLIENT);
+    let error = load_guard(&path).unwrap_err();
+    assert!(matches!(error, ConfigurationError::Syntax { .. }), "{error}");
+    let error = load_installation(Some(&path)).unwrap_err();
+    assert!(matches!(error, ConfigurationError::OfApplication { .. }), "{error}");
+    assert!(error.to_string().contains("/etc/trustshim/guard.toml"), "{error}");
+
+    let (_directory, path) = written(&SMALLEST.replace("url = \"https", "url = \"http"));
+    let error = load_installation(Some(&path)).unwrap_err();
+    assert!(is_about(&error, "policy_server.url"), "by the guard's own rules: {error}");
+}
+
+#[test]
+fn a_file_that_others_may_write_counts_for_nobody() {
+    for text in [SMALLEST, CLIENT] {
+        let (_directory, path) = written(text);
+        for mode in [0o664, 0o646, 0o666] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            for error in [
+                load_from(&path).unwrap_err(),
+                load_guard(&path).unwrap_err(),
+                load_installation(Some(&path)).unwrap_err(),
+            ] {
+                let is_it =
+                    matches!(error, ConfigurationError::Writable { mode: shown, .. } if shown == mode);
+                assert!(is_it, "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_error_in_the_guards_file_names_the_line_and_no_pin() {
+    let error = refused("[attestation]", "[attestation]\npin = secret-98765");
+    assert!(matches!(error, ConfigurationError::Syntax { line: 10, .. }), "{error}");
+    let uri = "key = \"pkcs11:token=trustshim;object=attestation\"";
+    let with_pin = refused(uri, "key = \"pkcs11:token=a?pin-value=98765\"");
+    assert!(is_about(&with_pin, "attestation.key"), "{with_pin}");
+    for error in [error, with_pin] {
+        assert!(!format!("{error} {error:?}").contains("98765"), "{error:?}");
+    }
+}

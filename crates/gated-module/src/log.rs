@@ -1,0 +1,158 @@
+//! The log of what was refused: one datagram or one line per event, written without threads and never to stdout or stderr.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+
+use attestation::decision::LocalDecision;
+use attestation::digest::escape;
+use configuration::LogTarget;
+use gate::Recorder;
+
+const JOURNAL: &str = "/run/systemd/journal/socket";
+const SYSLOG: &str = "/dev/log";
+/// syslog's `err` in the facility `authpriv` (RFC 5424 section 6.2.1).
+const SYSLOG_PRIORITY: u8 = 10 * 8 + 3;
+/// The journal's `PRIORITY`, as syslog's severity.
+const JOURNAL_PRIORITY: u8 = 3;
+
+/// "trustshim is preloaded …" as datagrams that are there beforehand.
+const WITHOUT_CONFIGURATION: [&str; 2] = [
+    "MESSAGE=trustshim is preloaded, but guards no module: there is no configuration\nPRIORITY=3\n\
+     SYSLOG_IDENTIFIER=trustshim\nTRUSTSHIM_EVENT=preload-inactive\n",
+    "<83>trustshim: trustshim is preloaded, but guards no module: there is no configuration",
+];
+
+/// Where events go.
+#[allow(missing_docs)]
+pub enum Log {
+    File(PathBuf),
+    Journal,
+    Syslog,
+}
+
+impl Log {
+    /// The log that the configuration names.
+    pub fn of(target: &LogTarget) -> Self {
+        match target {
+            LogTarget::File(path) => Self::File(path.clone()),
+            LogTarget::Journal => Self::Journal,
+            LogTarget::Syslog => Self::Syslog,
+        }
+    }
+
+    /// The log while there is no configuration to go by.
+    pub const fn before_configuration() -> Self {
+        Self::Journal
+    }
+
+    /// `C_Initialize` fails, and this is why.
+    pub fn failed_to_start(&self, error: &dyn core::error::Error) {
+        let message = format!("trustshim cannot start, no call is forwarded: {}", causes(error));
+        self.write("start-failed", &message, &[]);
+    }
+
+    /// The library was preloaded, and cannot tell which module is the real one.
+    pub fn preloaded_in_vain(&self, error: &dyn core::error::Error) {
+        let message = format!("trustshim is preloaded, but guards no module: {}", causes(error));
+        self.write("preload-inactive", &message, &[]);
+    }
+
+    /// The library was preloaded where there is no configuration. Written without allocating.
+    pub fn preloaded_without_configuration() {
+        // An event that cannot be written is lost, as in `write`.
+        let [journal, syslog] = WITHOUT_CONFIGURATION;
+        let _ = send(JOURNAL, journal.as_bytes()).or_else(|_| send(SYSLOG, syslog.as_bytes()));
+    }
+
+    /// An event that cannot be written is lost: there is nobody to tell, and the refusal stands without it.
+    fn write(&self, event: &str, message: &str, fields: &[(&str, &str)]) {
+        let message = escape(message.as_bytes());
+        let _: std::io::Result<()> = match self {
+            Self::Journal => {
+                let mut datagram = format!(
+                    "MESSAGE={message}\nPRIORITY={JOURNAL_PRIORITY}\nSYSLOG_IDENTIFIER=trustshim\nTRUSTSHIM_EVENT={event}\n"
+                );
+                for (name, value) in fields {
+                    let _ = writeln!(
+                        datagram,
+                        "TRUSTSHIM_{}={}",
+                        name.to_ascii_uppercase(),
+                        escape(value.as_bytes())
+                    );
+                }
+                send(JOURNAL, datagram.as_bytes()).or_else(|_| send(SYSLOG, syslog(&message).as_bytes()))
+            }
+            Self::Syslog => send(SYSLOG, syslog(&message).as_bytes()),
+            Self::File(path) => {
+                let mut line = serde_json::Map::new();
+                line.insert("event".into(), event.into());
+                line.insert("pid".into(), std::process::id().into());
+                for (name, value) in fields {
+                    line.insert((*name).into(), (*value).into());
+                }
+                line.insert("message".into(), message.into());
+                let line = format!("{}\n", serde_json::Value::Object(line));
+                OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .mode(0o640)
+                    .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+                    .open(path)
+                    // One write, so that lines of several processes do not mix.
+                    .and_then(|mut file| file.write_all(line.as_bytes()))
+            }
+        };
+    }
+}
+
+impl Recorder for Log {
+    fn denied(&self, decision: &LocalDecision, component: Option<&str>) {
+        let id = decision.id.to_string();
+        let at = decision.at.to_string();
+        let key = decision.key.as_deref().unwrap_or("-");
+        let component = component.unwrap_or("-");
+        let message = format!(
+            "{id} denied: {} on {key} by component {component}: {} ({}); see `trustshim explain {id}`",
+            decision.function, decision.reason.detail, decision.reason.code
+        );
+        let fields = [
+            ("decision", id.as_str()),
+            ("time", at.as_str()),
+            ("component", component),
+            ("key", key),
+            ("function", decision.function.as_str()),
+            ("operation", decision.operation.as_str()),
+            ("reason", decision.reason.code.as_str()),
+        ];
+        self.write("denied", &message, &fields);
+    }
+}
+
+fn syslog(message: &str) -> String {
+    format!("<{SYSLOG_PRIORITY}>trustshim[{}]: {message}", std::process::id())
+}
+
+fn send(path: &str, datagram: &[u8]) -> std::io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    // A full socket must not hold up the application.
+    socket.set_nonblocking(true)?;
+    socket.send_to(datagram, path).map(drop)
+}
+
+fn causes(error: &dyn core::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let more = source.to_string();
+        // Transparent errors repeat their source.
+        if !text.ends_with(&more) {
+            let _ = write!(text, ": {more}");
+        }
+        cause = source.source();
+    }
+    text
+}

@@ -1,0 +1,174 @@
+//! The layer: the gate, and the real module in the same process behind it.
+
+mod administration;
+mod asynchronous;
+mod attributes;
+mod cancelling;
+mod creation;
+mod digests;
+mod encapsulation;
+mod lookup;
+mod messages;
+mod objects;
+mod open;
+mod operations;
+mod sessions;
+mod slots;
+mod state;
+mod trust_token;
+mod wrapping;
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use attestation::key_uri::TokenIdentity;
+use cryptoki_ffi::calls;
+use cryptoki_ffi::{CK_RV, DenyCode, ModuleError, RealModule, denial_rv};
+use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_HANDLE_INVALID};
+use gate::{Attester, Denial, Gate, Held, Limits, Open, Place, Recorder, Scope, Sessions, Settings, rules};
+
+use crate::place::AttestationPlace;
+
+/// The real module, of which only what the gate permits is reached. Of one application, in one process, from
+/// `C_Initialize` to `C_Finalize`.
+pub struct GatedModule {
+    module: RealModule,
+    gate: Gate,
+    sessions: Arc<Sessions>,
+    place: Arc<AttestationPlace>,
+    deny_code: DenyCode,
+}
+
+impl GatedModule {
+    /// Sets up the gate in front of the real module of `place`; nothing is forwarded yet.
+    pub fn new(
+        place: Arc<AttestationPlace>,
+        settings: configuration::Gate,
+        attester: Box<dyn Attester>,
+        recorder: Box<dyn Recorder>,
+    ) -> Self {
+        let scope = match settings.scope {
+            configuration::Scope::Everything => Scope::Everything,
+            configuration::Scope::Keys => Scope::Keys,
+        };
+        let deny_code = match settings.deny_code {
+            configuration::DenyCode::FunctionRejected => DenyCode::FunctionRejected,
+            configuration::DenyCode::KeyFunctionNotPermitted => DenyCode::KeyFunctionNotPermitted,
+            configuration::DenyCode::Vendor => DenyCode::Vendor,
+        };
+        Self {
+            module: place.module(),
+            gate: Gate::new(Settings { clock, random, scope }, attester, recorder),
+            sessions: Arc::clone(place.sessions()),
+            place,
+            deny_code,
+        }
+    }
+
+    /// Goes on from what this process has counted so far.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { gate: self.gate.with_limits(limits), ..self }
+    }
+
+    /// The real module.
+    pub const fn module(&self) -> RealModule {
+        self.module
+    }
+
+    /// Answers a `C_GetInfo` of the lists of 3.x.
+    pub fn newest_info(&self, call: calls::C_GetInfo) -> CK_RV {
+        self.module.newest_info(call)
+    }
+
+    /// Initialises the real module, with `reserved` for it where that is configured.
+    pub fn initialize(&self, call: calls::C_Initialize, reserved: Option<&CStr>) -> CK_RV {
+        self.module.initialize(call, reserved)
+    }
+
+    /// Ends, in a forked child, what the real module has copied from the parent.
+    pub fn finalize_parents(&self) -> CK_RV {
+        self.module.finalize_parents()
+    }
+
+    /// Ends the trust token in hand, since what it was issued for is no more as it was: what rests on it is judged anew.
+    pub fn end_token(&self) {
+        self.gate.end_token();
+    }
+
+    /// Has a trust token at hand for what comes, so that operations that run can go on: a continuation asks for none.
+    pub fn prepare(&self) {
+        self.gate.prepare();
+    }
+
+    /// Delivers refusals that the policy server has not heard of, while the attestation key can still sign.
+    pub fn say_farewell(&self) {
+        self.gate.say_farewell();
+    }
+
+    /// `C_Finalize`, once no call is under way any more: the real module's answer.
+    pub fn finalize(&self, call: calls::C_Finalize) -> CK_RV {
+        self.forward_open(call)
+    }
+
+    /// What the gate has counted, for the next instance.
+    pub fn limits(&self) -> Limits {
+        self.gate.limits()
+    }
+
+    /// Forwards a call whose row in the table is open.
+    fn forward_open<C: calls::Call<Permit = Open>>(&self, call: C) -> CK_RV {
+        match Open::of(C::FUNCTION) {
+            Some(permit) => self.module.invoke(permit, call),
+            None => CKR_GENERAL_ERROR,
+        }
+    }
+
+    /// Forwards a call that has the HSM do something without a key.
+    fn forward_keyless<C: calls::Call<Permit = Open>>(&self, call: C, place: &Place) -> CK_RV {
+        match self.gate.keyless(place, &rules::harmless(C::FUNCTION)) {
+            Ok(permit) => self.module.invoke(permit, call),
+            Err(denial) => self.deny(&denial),
+        }
+    }
+
+    /// The application's session of that handle, to be held until the real module has answered: no other thread's call on it
+    /// slips in, and it is not closed, after which the handle could be another session's.
+    fn hold(&self, handle: u64) -> Result<Held<'_>, CK_RV> {
+        self.sessions.hold(handle).ok_or(CKR_SESSION_HANDLE_INVALID)
+    }
+
+    fn deny(&self, denial: &Denial) -> CK_RV {
+        denial_rv(denial.refusal(), self.deny_code)
+    }
+
+    /// The names of the token in a slot.
+    fn token(&self, slot: u64) -> Result<TokenIdentity, CK_RV> {
+        self.module.token(slot).map(|token| token.identity).map_err(|error| match error {
+            ModuleError::Failed { rv, .. } => rv,
+            _ => CKR_GENERAL_ERROR,
+        })
+    }
+}
+
+/// Gives what a call has made to the caller.
+fn delivered<T>(made: Result<T, CK_RV>, deliver: impl FnOnce(T)) -> CK_RV {
+    match made {
+        Ok(made) => {
+            deliver(made);
+            CKR_OK
+        }
+        Err(rv) => rv,
+    }
+}
+
+fn clock() -> Option<u64> {
+    linux_ffi::boottime_ms().ok()
+}
+
+fn random() -> Option<u64> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .is_ok_and(|count| count == bytes.len())
+        .then(|| u64::from_ne_bytes(bytes))
+}

@@ -1,0 +1,127 @@
+//! Administering the token: initialisation, PINs, and logging in.
+
+use std::sync::Arc;
+
+use attestation::key_uri::TokenIdentity;
+use cryptoki_ffi::calls::{self, Call};
+use cryptoki_ffi::{CK_RV, Layer};
+use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_OK, CKR_SLOT_ID_INVALID};
+use gate::{Ends, Named, Permit, Place, Subject, rules};
+use pkcs11_table::Function;
+
+use super::GatedModule;
+
+impl GatedModule {
+    /// The token of a session as something that grants name.
+    pub(super) fn token_subject(&self, place: &Place) -> Result<Arc<Subject>, CK_RV> {
+        self.token(place.slot()).map(subject)
+    }
+
+    fn administer<C: Call<Permit = Permit>>(&self, call: C, session: u64) -> CK_RV {
+        let (place, _held) = match self.hold(session) {
+            Ok(held) => held,
+            Err(rv) => return rv,
+        };
+        let judged = self.token_subject(place).and_then(|token| {
+            let demands = rules::administer(C::FUNCTION, [&token]);
+            self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))
+        });
+        match judged {
+            Ok((permit, spending)) => {
+                let rv = self.module.invoke(permit, call);
+                if rv == CKR_OK {
+                    spending.complete();
+                }
+                rv
+            }
+            Err(rv) => rv,
+        }
+    }
+}
+
+fn subject(token: TokenIdentity) -> Arc<Subject> {
+    Arc::new(Subject::of(Named::Token(token)))
+}
+
+impl Layer<calls::C_InitPIN> for GatedModule {
+    fn call(&self, call: calls::C_InitPIN) -> CK_RV {
+        self.administer(call, call.session())
+    }
+}
+
+impl Layer<calls::C_SetPIN> for GatedModule {
+    fn call(&self, call: calls::C_SetPIN) -> CK_RV {
+        self.administer(call, call.session())
+    }
+}
+
+impl Layer<calls::C_InitToken> for GatedModule {
+    fn call(&self, call: calls::C_InitToken) -> CK_RV {
+        if self.place.hides_slot(call.slot()) {
+            return CKR_SLOT_ID_INVALID;
+        }
+        call.pinned(|label, pinned| {
+            let function = Function::C_InitToken;
+            let judged = self.token(call.slot()).and_then(|before| {
+                // Under its new name it could pass for a token that others have grants on.
+                let after = subject(TokenIdentity { label, ..before.clone() });
+                let demands = rules::administer(function, [&subject(before), &after]);
+                self.gate.permit(None, &demands).map_err(|denial| self.deny(&denial))
+            });
+            match judged {
+                Ok((permit, spending)) => {
+                    let withdrawn = self.gate.withdraw(Ends::Slot(call.slot()));
+                    let rv = self.module.invoke(permit, pinned);
+                    self.gate.objects_changed();
+                    if rv == CKR_OK {
+                        spending.complete();
+                    } else {
+                        self.gate.put_back(withdrawn);
+                    }
+                    rv
+                }
+                Err(rv) => rv,
+            }
+        })
+        .unwrap_or(CKR_ARGUMENTS_BAD)
+    }
+}
+
+macro_rules! login {
+    ($($call:ident),*) => {$(
+        impl Layer<calls::$call> for GatedModule {
+            fn call(&self, call: calls::$call) -> CK_RV {
+                let (place, _held) = match self.hold(call.session()) {
+                    Ok(held) => held,
+                    Err(rv) => return rv,
+                };
+                let judged = self.token_subject(place).and_then(|token| {
+                    let function = Function::$call;
+                    self.gate.login(place, function, call.user(), &token).map_err(|denial| self.deny(&denial))
+                });
+                match judged {
+                    Ok(permit) => self.module.invoke(permit, call),
+                    Err(rv) => rv,
+                }
+            }
+        }
+    )*};
+}
+
+login!(C_Login, C_LoginUser);
+
+impl Layer<calls::C_Logout> for GatedModule {
+    fn call(&self, call: calls::C_Logout) -> CK_RV {
+        let (place, _held) = match self.hold(call.session()) {
+            Ok(held) => held,
+            Err(rv) => return rv,
+        };
+        let withdrawn = self.gate.withdraw(Ends::Private { slot: place.slot() });
+        let rv = self.forward_open(call);
+        self.gate.objects_changed();
+        if rv != CKR_OK {
+            self.gate.put_back(withdrawn);
+        }
+        rv
+    }
+}
