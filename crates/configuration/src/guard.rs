@@ -1,5 +1,6 @@
 //! The settings of guarded mode, checked: those of the guard, and what is left for an application to know.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use attestation::digest::Digest;
@@ -40,12 +41,19 @@ pub struct Guard {
     pub worker_user: Option<Account>,
     /// Whom the process runs as that attests; absent where that is the guard's own user.
     pub attester_user: Option<Account>,
+    /// Variables of those processes that answer calls, which the real module looks at: at most 32, and none that steers
+    /// the loading of code.
+    pub worker_environment: BTreeMap<String, String>,
+    /// The same of the process that attests.
+    pub attester_environment: BTreeMap<String, String>,
     /// How much it serves at once.
     pub limits: GuardLimits,
 }
 
 /// What gates on this host, for those who look after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+// There is one, and it is read once.
+#[allow(clippy::large_enum_variant)]
 pub enum Installation {
     /// The shim, in each application's process.
     Inline(Configuration),

@@ -11,6 +11,10 @@ const MAX_COMPONENT: usize = 64;
 const MAX_INTERFACE: usize = 64;
 /// Names from directories can be those of e-mail addresses; useradd(8) makes none that is longer than 32.
 const MAX_ACCOUNT: usize = 64;
+const MAX_VARIABLE: usize = 64;
+const MAX_VALUE: usize = 4096;
+/// What the dynamic loader and the C library load code by (ld.so(8), iconv(1)).
+const LOADERS_VARIABLES: [&str; 2] = ["GCONV_PATH", "GLIBC_TUNABLES"];
 /// `sockaddr_un.sun_path` without the NUL behind it (unix(7)).
 const MAX_SOCKET: usize = 107;
 
@@ -41,6 +45,21 @@ pub(crate) fn account(text: &str) -> Option<Account> {
 /// A user or group by its number. The greatest of 32 bits means "no change" to the kernel (setresuid(2)).
 pub(crate) fn account_number(number: i64) -> Option<Account> {
     u32::try_from(number).ok().filter(|number| *number != u32::MAX).map(Account::Number)
+}
+
+/// The name of an environment variable that somebody else than the loader and ourselves goes by.
+pub(crate) fn is_variable(text: &str) -> bool {
+    (1..=MAX_VARIABLE).contains(&text.len())
+        && !text.starts_with(|first: char| first.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !text.starts_with("LD_")
+        && !text.starts_with("TRUSTSHIM_")
+        && !LOADERS_VARIABLES.contains(&text)
+}
+
+/// The value of an environment variable.
+pub(crate) fn is_value_of_variable(text: &str) -> bool {
+    text.len() <= MAX_VALUE && !text.contains('\0')
 }
 
 /// A host name or the text of an IPv4 address: letters, digits, `-`, `_` and single dots.

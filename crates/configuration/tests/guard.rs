@@ -54,10 +54,13 @@ login = "guard"
 pin_file = "/etc/trustshim/token.pin"
 worker_user = "trustshim-token"
 attester_user = 4711
+worker_environment = { SOFTHSM2_CONF = "/etc/trustshim/token.conf", VENDOR_LOG = "" }
 max_processes = 20
 max_processes_per_user = 10
 max_connections = 5
 max_sessions = 40
+[guard.attester_environment]
+SOFTHSM2_CONF = "/etc/trustshim/attestation.conf"
 [[declared]]
 executable = "/usr/sbin/nginx"
 files = ["/etc/nginx/nginx.conf", "/etc/nginx/mime.types"]
@@ -122,6 +125,17 @@ fn a_full_file_of_the_guard_is_read_value_by_value() {
     assert_eq!(guard.login, Login::Guard { pin_file: "/etc/trustshim/token.pin".into() });
     assert_eq!(guard.worker_user, Some(Account::Name("trustshim-token".into())));
     assert_eq!(guard.attester_user, Some(Account::Number(4711)));
+    let variables = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    assert_eq!(
+        guard.worker_environment,
+        variables(&[("SOFTHSM2_CONF", "/etc/trustshim/token.conf"), ("VENDOR_LOG", "")])
+    );
+    assert_eq!(
+        guard.attester_environment,
+        variables(&[("SOFTHSM2_CONF", "/etc/trustshim/attestation.conf")])
+    );
     let limits = GuardLimits { processes: 20, processes_per_user: 10, connections: 5, sessions: 40 };
     assert_eq!(guard.limits, limits);
     let declared = [
@@ -164,6 +178,7 @@ fn what_the_guards_file_may_leave_out_has_the_documented_values() {
     assert!(guard.needs.is_empty() && guard.declared.is_empty());
     assert_eq!(guard.socket, Path::new("/run/trustshim/guard.sock"));
     assert_eq!((guard.group, guard.worker_user, guard.attester_user), (None, None, None));
+    assert!(guard.worker_environment.is_empty() && guard.attester_environment.is_empty());
     assert_eq!(guard.login, Login::PassThrough);
     let limits = GuardLimits { processes: 512, processes_per_user: 256, connections: 64, sessions: 1024 };
     assert_eq!(guard.limits, limits);
@@ -192,6 +207,9 @@ fn keys_that_the_guard_does_not_know_are_refused() {
         "[guard]\nmax_processes = -1",
         "[guard]\nmax_processes = \"many\"",
         "[guard]\ngroup = [\"a\"]",
+        "[guard]\nworker_environment = \"A=b\"",
+        "[guard]\nworker_environment = { A = 1 }",
+        "[guard]\nworker_environment = { A = \"b\", A = \"c\" }",
         "[[declared]]\nexecutable = \"/a\"",
         "[[declared]]\nfiles = [\"/a\"]",
         "[[declared]]\nexecutable = \"/a\"\nfiles = [\"/a\"]\nuser = \"root\"",
@@ -309,6 +327,39 @@ fn users_and_groups_are_named_or_numbered() {
         }
         let error = with_guard(&format!("{key} = 1.5")).unwrap_err();
         assert!(matches!(error, ConfigurationError::Syntax { .. }), "{error}");
+    }
+}
+
+#[test]
+fn variables_do_not_steer_the_loading_of_code() {
+    let long_name = "A".repeat(65);
+    let long_value = "a".repeat(4097);
+    let many: String = (0..33).map(|number| format!("A{number} = \"\", ")).collect();
+    for key in ["worker_environment", "attester_environment"] {
+        let with = |pairs: &str| with_guard(&format!("{key} = {{ {pairs} }}"));
+        let (longest_name, longest_value) = (&long_name[1..], &long_value[1..]);
+        with(&format!("{longest_name} = \"{longest_value}\", _a1 = \"=\", LDX = \"\"")).unwrap();
+        with(&many["A0 = \"\", ".len()..many.len() - 2]).unwrap();
+        for bad in [
+            "LD_PRELOAD = \"/a.so\"",
+            "LD_AUDIT = \"/a.so\"",
+            "GLIBC_TUNABLES = \"a\"",
+            "GCONV_PATH = \"/a\"",
+            "TRUSTSHIM_CONFIG = \"/a\"",
+            "\"\" = \"a\"",
+            "\"A=B\" = \"c\"",
+            "\"A B\" = \"c\"",
+            "1A = \"b\"",
+            "\"Ä\" = \"b\"",
+            "A = \"b\\u0000c\"",
+            &format!("{long_name} = \"\""),
+            &format!("A = \"{long_value}\""),
+            &many[..many.len() - 2],
+        ] {
+            let error = with(bad).unwrap_err();
+            assert!(is_about(&error, &format!("guard.{key}")), "{bad}: {error}");
+            assert!(!error.to_string().contains("/a"), "{error}");
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The guard's file.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use attestation::token::Mode;
@@ -16,6 +17,8 @@ use crate::value;
 
 /// Each is looked through at every measurement.
 const MAX_DECLARED: usize = 256;
+/// A vendor's module looks at a few.
+const MAX_VARIABLES: usize = 32;
 const DEFAULT_PROCESSES: u32 = 512;
 const DEFAULT_PROCESSES_PER_USER: u32 = 256;
 const DEFAULT_CONNECTIONS: u32 = 64;
@@ -73,6 +76,10 @@ struct GuardTable {
     pin_file: Option<PathBuf>,
     worker_user: Option<AccountName>,
     attester_user: Option<AccountName>,
+    #[serde(default)]
+    worker_environment: BTreeMap<String, String>,
+    #[serde(default)]
+    attester_environment: BTreeMap<String, String>,
     max_processes: Option<u32>,
     max_processes_per_user: Option<u32>,
     max_connections: Option<u32>,
@@ -137,6 +144,9 @@ pub(crate) fn parse_guard(text: &str, path: PathBuf) -> Result<Guard, Configurat
     let group = checker.account("guard.group", table.group)?;
     let worker_user = checker.account("guard.worker_user", table.worker_user)?;
     let attester_user = checker.account("guard.attester_user", table.attester_user)?;
+    let worker_environment = checker.environment("guard.worker_environment", table.worker_environment)?;
+    let attester_environment =
+        checker.environment("guard.attester_environment", table.attester_environment)?;
     let configuration = Configuration {
         path: checker.path,
         digest: digest_of(text),
@@ -148,7 +158,19 @@ pub(crate) fn parse_guard(text: &str, path: PathBuf) -> Result<Guard, Configurat
         component: Component { name: super::ANY_COMPONENT.to_owned(), files: Vec::new() },
         log,
     };
-    Ok(Guard { configuration, needs, declared, socket, group, login, worker_user, attester_user, limits })
+    Ok(Guard {
+        configuration,
+        needs,
+        declared,
+        socket,
+        group,
+        login,
+        worker_user,
+        attester_user,
+        worker_environment,
+        attester_environment,
+        limits,
+    })
 }
 
 impl Checker {
@@ -228,6 +250,26 @@ impl Checker {
             "must be between 1 and 1048576",
         )?;
         Ok(limits)
+    }
+
+    fn environment(
+        &self,
+        key: &'static str,
+        variables: BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, ConfigurationError> {
+        self.require(variables.len() <= MAX_VARIABLES, key, "must not hold more than 32 variables")?;
+        self.require(
+            variables.keys().all(|name| value::is_variable(name)),
+            key,
+            "must have names of 1 to 64 letters, digits and `_`, none of them `LD_…`, `GLIBC_TUNABLES`, `GCONV_PATH` \
+             or `TRUSTSHIM_…`",
+        )?;
+        self.require(
+            variables.values().all(|value| value::is_value_of_variable(value)),
+            key,
+            "must have values of up to 4096 bytes without a NUL character",
+        )?;
+        Ok(variables)
     }
 
     fn account(
