@@ -171,6 +171,12 @@ pub fn offered(
     standard.chain(real.iter().filter(is_named)).collect()
 }
 
+/// Of `ours`, what an application is told of where the real module is in another process and has these versions of the
+/// standard's interface.
+pub fn offered_by_version(ours: &'static [Interface], real: &[(u8, u8)]) -> Vec<&'static Interface> {
+    ours.iter().filter(|ours| ours.version().0 == 2 || real.contains(&ours.version())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,7 +30,7 @@ pub use cancel::{Cancelled, named_by};
 pub use entrance::{Away, Entered, Entrance};
 pub use entry::entry;
 pub use error::ModuleError;
-pub use interfaces::{Interface, STANDARD, offered};
+pub use interfaces::{Interface, STANDARD, offered, offered_by_version};
 pub use layer::{Answers, Layer};
 pub use object::{ObjectFacts, TokenName, kind_of};
 pub use published::Published;

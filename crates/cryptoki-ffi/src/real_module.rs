@@ -8,7 +8,7 @@ use std::ptr;
 use cryptoki_sys::*;
 
 use crate::calls::{self, Call, Covers as _};
-use crate::error::ModuleError;
+use crate::error::{ModuleError, check};
 use crate::interfaces::{self, Interface};
 use crate::lists::Lists;
 use crate::own_functions::own_functions;
@@ -69,6 +69,11 @@ impl RealModule {
         self.interfaces
     }
 
+    /// The versions of the standard's interfaces that it offers, as major and minor number.
+    pub fn versions(&self) -> Vec<(u8, u8)> {
+        self.interfaces.iter().filter(|interface| interface.is_standard()).map(Interface::version).collect()
+    }
+
     /// Forwards a call that was permitted.
     #[inline]
     pub fn invoke<C: Call>(&self, permit: C::Permit, call: C) -> CK_RV {
@@ -115,6 +120,25 @@ impl RealModule {
         args.pReserved = reserved.as_ptr().cast_mut().cast();
         // SAFETY: `args` outlives the call, and `reserved` is NUL-terminated as modules that take it expect.
         unsafe { function((&raw mut args).cast()) }
+    }
+
+    /// Initialises it in a process that is not an application's, whose threads the system's locks keep apart, with `reserved` in
+    /// `CK_C_INITIALIZE_ARGS.pReserved` where it is configured.
+    ///
+    /// # Errors
+    /// [`ModuleError::Failed`].
+    pub fn initialize_for_threads(&self, reserved: Option<&CStr>) -> Result<(), ModuleError> {
+        const NAME: &str = "C_Initialize";
+        let function = self.lists.v2_40.C_Initialize;
+        let function =
+            function.ok_or(ModuleError::Failed { function: NAME, rv: CKR_FUNCTION_NOT_SUPPORTED })?;
+        let mut args = CK_C_INITIALIZE_ARGS {
+            flags: CKF_OS_LOCKING_OK,
+            pReserved: reserved.map_or(ptr::null_mut(), |reserved| reserved.as_ptr().cast_mut().cast()),
+            ..CK_C_INITIALIZE_ARGS::default()
+        };
+        // SAFETY: `args` outlives the call, and `reserved` is NUL-terminated as modules that take it expect.
+        check(NAME, unsafe { function((&raw mut args).cast()) })
     }
 
     /// Ends, in a forked child, what the module has copied from the parent; or what the module itself wants ended.

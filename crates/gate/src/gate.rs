@@ -211,6 +211,27 @@ impl Gate {
         Ok(permit)
     }
 
+    /// Judges a user's login where that is for those alone who have a trust token: what an application gives for a PIN could
+    /// lock the token.
+    ///
+    /// # Errors
+    /// The refusal, on record.
+    pub fn login_by_token(
+        &self,
+        place: &Place,
+        function: Function,
+        token: &Arc<Subject>,
+    ) -> Result<Permit, Denial> {
+        let judged = match function {
+            Function::C_Login | Function::C_LoginUser => self.token(),
+            _ => Err(Refusal::WrongClass),
+        };
+        match judged {
+            Ok(_) => Ok(Permit::new(function)),
+            Err(refusal) => Err(self.refuse(Some(place), function, Some(token), refusal)),
+        }
+    }
+
     /// Takes in a trust token that the application hands over.
     ///
     /// # Errors

@@ -127,6 +127,11 @@ impl Sessions {
         place.is(handle).then_some((place, session))
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.places().filter(|place| place.handle.load(Ordering::Acquire) != 0).count()
+    }
+
     /// The handles of the sessions on a slot.
     pub fn on_slot(&self, slot: u64) -> Vec<u64> {
         let handles = self.places().filter(|place| place.slot() == slot);

@@ -6,9 +6,11 @@
 mod error;
 mod log;
 mod module;
+mod pin_file;
 mod place;
 
 pub use error::PlaceError;
 pub use log::Log;
-pub use module::GatedModule;
+pub use module::{GatedModule, Logins};
+pub use pin_file::PinFile;
 pub use place::AttestationPlace;

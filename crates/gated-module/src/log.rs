@@ -27,8 +27,13 @@ const WITHOUT_CONFIGURATION: [&str; 2] = [
 ];
 
 /// Where events go.
-#[allow(missing_docs)]
-pub enum Log {
+pub struct Log {
+    target: Target,
+    /// The application's process, where it is not this one.
+    application: Option<u32>,
+}
+
+enum Target {
     File(PathBuf),
     Journal,
     Syslog,
@@ -37,22 +42,36 @@ pub enum Log {
 impl Log {
     /// The log that the configuration names.
     pub fn of(target: &LogTarget) -> Self {
-        match target {
-            LogTarget::File(path) => Self::File(path.clone()),
-            LogTarget::Journal => Self::Journal,
-            LogTarget::Syslog => Self::Syslog,
-        }
+        let target = match target {
+            LogTarget::File(path) => Target::File(path.clone()),
+            LogTarget::Journal => Target::Journal,
+            LogTarget::Syslog => Target::Syslog,
+        };
+        Self { target, application: None }
+    }
+
+    /// Of another process than this one, by its number.
+    #[must_use]
+    pub fn on_behalf_of(self, application: u32) -> Self {
+        Self { application: Some(application), ..self }
     }
 
     /// The log while there is no configuration to go by.
     pub const fn before_configuration() -> Self {
-        Self::Journal
+        Self { target: Target::Journal, application: None }
     }
 
     /// `C_Initialize` fails, and this is why.
     pub fn failed_to_start(&self, error: &dyn core::error::Error) {
         let message = format!("trustshim cannot start, no call is forwarded: {}", causes(error));
         self.write("start-failed", &message, &[]);
+    }
+
+    /// The guard has served this process, and does not any more.
+    pub fn guard_is_gone(&self, error: &dyn core::error::Error) {
+        let message =
+            format!("the guard does not answer any more, C_Initialize begins anew: {}", causes(error));
+        self.write("guard-gone", &message, &[]);
     }
 
     /// The library was preloaded, and cannot tell which module is the real one.
@@ -71,10 +90,12 @@ impl Log {
     /// An event that cannot be written is lost: there is nobody to tell, and the refusal stands without it.
     fn write(&self, event: &str, message: &str, fields: &[(&str, &str)]) {
         let message = escape(message.as_bytes());
-        let _: std::io::Result<()> = match self {
-            Self::Journal => {
+        let pid = self.application.unwrap_or_else(std::process::id);
+        let _: std::io::Result<()> = match &self.target {
+            Target::Journal => {
                 let mut datagram = format!(
-                    "MESSAGE={message}\nPRIORITY={JOURNAL_PRIORITY}\nSYSLOG_IDENTIFIER=trustshim\nTRUSTSHIM_EVENT={event}\n"
+                    "MESSAGE={message}\nPRIORITY={JOURNAL_PRIORITY}\nSYSLOG_IDENTIFIER=trustshim\n\
+                     TRUSTSHIM_EVENT={event}\nTRUSTSHIM_PID={pid}\n"
                 );
                 for (name, value) in fields {
                     let _ = writeln!(
@@ -84,13 +105,13 @@ impl Log {
                         escape(value.as_bytes())
                     );
                 }
-                send(JOURNAL, datagram.as_bytes()).or_else(|_| send(SYSLOG, syslog(&message).as_bytes()))
+                send(JOURNAL, datagram.as_bytes()).or_else(|_| send(SYSLOG, syslog(pid, &message).as_bytes()))
             }
-            Self::Syslog => send(SYSLOG, syslog(&message).as_bytes()),
-            Self::File(path) => {
+            Target::Syslog => send(SYSLOG, syslog(pid, &message).as_bytes()),
+            Target::File(path) => {
                 let mut line = serde_json::Map::new();
                 line.insert("event".into(), event.into());
-                line.insert("pid".into(), std::process::id().into());
+                line.insert("pid".into(), pid.into());
                 for (name, value) in fields {
                     line.insert((*name).into(), (*value).into());
                 }
@@ -132,8 +153,8 @@ impl Recorder for Log {
     }
 }
 
-fn syslog(message: &str) -> String {
-    format!("<{SYSLOG_PRIORITY}>trustshim[{}]: {message}", std::process::id())
+fn syslog(pid: u32, message: &str) -> String {
+    format!("<{SYSLOG_PRIORITY}>trustshim[{pid}]: {message}")
 }
 
 fn send(path: &str, datagram: &[u8]) -> std::io::Result<()> {

@@ -27,6 +27,7 @@ use cryptoki_ffi::{CK_RV, DenyCode, ModuleError, RealModule, denial_rv};
 use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_HANDLE_INVALID};
 use gate::{Attester, Denial, Gate, Held, Limits, Open, Place, Recorder, Scope, Sessions, Settings, rules};
 
+use crate::pin_file::PinFile;
 use crate::place::AttestationPlace;
 
 /// The real module, of which only what the gate permits is reached. Of one application, in one process, from
@@ -37,6 +38,19 @@ pub struct GatedModule {
     sessions: Arc<Sessions>,
     place: Arc<AttestationPlace>,
     deny_code: DenyCode,
+    logins: Logins,
+    most_sessions: usize,
+}
+
+/// Who may log in as the token's user, and with which PIN.
+#[derive(Debug)]
+pub enum Logins {
+    /// Who has it, with the application's PIN.
+    AsAsked,
+    /// Who has a trust token, with the application's PIN.
+    Attested,
+    /// Who has a trust token, with this PIN.
+    With(PinFile),
 }
 
 impl GatedModule {
@@ -62,6 +76,8 @@ impl GatedModule {
             sessions: Arc::clone(place.sessions()),
             place,
             deny_code,
+            logins: Logins::AsAsked,
+            most_sessions: usize::MAX,
         }
     }
 
@@ -69,6 +85,12 @@ impl GatedModule {
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { gate: self.gate.with_limits(limits), ..self }
+    }
+
+    /// Takes a login for what `logins` says, and opens no more than so many sessions at once.
+    #[must_use]
+    pub fn with_bounds(self, logins: Logins, most_sessions: usize) -> Self {
+        Self { logins, most_sessions, ..self }
     }
 
     /// The real module.

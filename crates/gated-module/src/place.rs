@@ -1,6 +1,5 @@
 //! Where the attestation key lives, and what the application must therefore not see.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use attestation::key_uri::KeyUri;
@@ -11,6 +10,7 @@ use locks::{Mutex, RwLock, RwLockReadGuard};
 use zeroize::Zeroizing;
 
 use crate::error::PlaceError;
+use crate::pin_file::PinFile;
 
 /// Token and names of the attestation key.
 pub struct AttestationPlace {
@@ -18,7 +18,7 @@ pub struct AttestationPlace {
     uri: KeyUri,
     name: String,
     /// The attester's own PIN: then the token is its own too, and the slot is hidden.
-    pin_file: Option<PathBuf>,
+    pin_file: Option<PinFile>,
     slot: RwLock<Option<u64>>,
     /// Held to look at a token. An application that asks for its slots with several threads, though it has promised one
     /// (PKCS#11 2.40 section 5.4, `C_Initialize`), gets away with it by itself; that we look meanwhile must not change that.
@@ -41,7 +41,7 @@ impl AttestationPlace {
             return Err(PlaceError::KeyVague);
         }
         let slot = RwLock::new(None);
-        let (name, pin_file) = (settings.key.clone(), settings.pin_file.clone());
+        let (name, pin_file) = (settings.key.clone(), settings.pin_file.clone().map(PinFile::new));
         let (looking, at_work) = (Mutex::new(()), RwLock::new(()));
         let sessions = Arc::new(Sessions::default());
         Ok(Self { module, uri, name, pin_file, slot, looking, at_work, sessions })
@@ -96,14 +96,9 @@ impl AttestationPlace {
     /// # Errors
     /// Its file cannot be read.
     pub fn pin(&self) -> Result<Option<Zeroizing<Vec<u8>>>, PlaceError> {
-        let Some(path) = &self.pin_file else { return Ok(None) };
-        let mut pin = Zeroizing::new(
-            std::fs::read(path).map_err(|source| PlaceError::Unreadable { path: path.clone(), source })?,
-        );
-        while pin.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
-            pin.pop();
-        }
-        Ok(Some(pin))
+        let Some(file) = &self.pin_file else { return Ok(None) };
+        let unreadable = |source| PlaceError::Unreadable { path: file.path().to_owned(), source };
+        file.read().map(Some).map_err(unreadable)
     }
 
     /// The slot of the one token that the URI names.

@@ -3,6 +3,7 @@
 use core::ffi::c_int;
 use core::mem::{MaybeUninit, size_of, zeroed};
 use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
@@ -39,6 +40,29 @@ pub struct Received {
 pub fn pair() -> Result<(OwnedFd, OwnedFd), LinuxError> {
     rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(LinuxError::of("socketpair"))
+}
+
+/// The listening socket that the service manager has passed on (sd_listen_fds(3)), if it has. To be asked once: it is taken.
+///
+/// # Errors
+/// [`LinuxError::Range`] where there is another number of them than one; [`LinuxError::Call`] where it is none.
+pub fn activated() -> Result<Option<OwnedFd>, LinuxError> {
+    const CALL: &str = "LISTEN_FDS";
+    const FIRST: c_int = 3;
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let stated = |name| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
+    if stated("LISTEN_PID") != Some(std::process::id()) {
+        return Ok(None);
+    }
+    if stated("LISTEN_FDS") != Some(1) || TAKEN.swap(true, Ordering::AcqRel) {
+        return Err(LinuxError::Range { call: CALL });
+    }
+    // SAFETY: takes a number; it is an error where there is no such descriptor.
+    if unsafe { libc::fcntl(FIRST, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return Err(LinuxError::last(CALL));
+    }
+    // SAFETY: open, as just shown, and given to this process for nobody else; taken once.
+    Ok(Some(unsafe { OwnedFd::from_raw_fd(FIRST) }))
 }
 
 /// Everything that is received on `socket` from now on says who has sent it (`SO_PASSCRED`). What was sent before may
@@ -127,7 +151,10 @@ pub fn receive(
     if message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0 || received.descriptors.len() > limit {
         return Err(LinuxError::Truncated);
     }
-    received.sender = sender.map(Credentials::from_kernel).transpose()?;
+    // At the end of the stream nobody has sent anything.
+    if bytes > 0 {
+        received.sender = sender.map(Credentials::from_kernel).transpose()?;
+    }
     Ok(received)
 }
 

@@ -11,8 +11,10 @@
 mod start;
 mod state;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
@@ -260,6 +262,15 @@ impl Confirmed {
             _ if self.pinned.is_alive()? => Err(MeasurementError::NonceMissing),
             _ => Err(MeasurementError::Ended),
         }
+    }
+
+    /// The file that it executes, by the path that the kernel has for it.
+    ///
+    /// # Errors
+    /// As [`Confirmed::look`].
+    pub fn executable(&self) -> Result<PathBuf, MeasurementError> {
+        self.while_it_lives(|subject| subject.process().link("exe"))
+            .map(|path| PathBuf::from(OsString::from_vec(path)))
     }
 
     /// Measures the process as it would measure itself ([`crate::measure_self`]), by what the kernel says and by the very

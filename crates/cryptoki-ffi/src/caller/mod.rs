@@ -149,6 +149,47 @@ impl calls::C_CreateObject {
     }
 }
 
+impl calls::C_Initialize {
+    /// Answers where no module in this process is initialised: whether the arguments are such as the standard knows (PKCS#11
+    /// 2.40 section 5.4). The functions for mutexes are of no use: nothing here takes one.
+    pub fn check(&self) -> CK_RV {
+        if self.init_args.is_null() {
+            return CKR_OK;
+        }
+        // SAFETY: not NULL, hence this structure, by the caller's promise; it may be unaligned.
+        let args = unsafe { self.init_args.cast::<CK_C_INITIALIZE_ARGS>().read_unaligned() };
+        let functions = [
+            args.CreateMutex.is_some(),
+            args.DestroyMutex.is_some(),
+            args.LockMutex.is_some(),
+            args.UnlockMutex.is_some(),
+        ];
+        let all_or_none = functions.iter().all(|given| *given) || functions.iter().all(|given| !given);
+        if args.pReserved.is_null() && all_or_none { CKR_OK } else { CKR_ARGUMENTS_BAD }
+    }
+}
+
+impl calls::C_Finalize {
+    /// Answers where no module in this process is finalised.
+    pub const fn check(&self) -> CK_RV {
+        if self.reserved.is_null() { CKR_OK } else { CKR_ARGUMENTS_BAD }
+    }
+}
+
+macro_rules! with_pin {
+    ($($call:ident),*) => {$(
+        impl calls::$call {
+            /// Forwards this call with a PIN other than the caller's.
+            pub fn with_pin(self, pin: &[u8], forward: impl FnOnce(Self) -> CK_RV) -> CK_RV {
+                // Modules only read it; the standard's types know no constant.
+                forward(Self { pin: pin.as_ptr().cast_mut(), pin_len: pin.len() as CK_ULONG, ..self })
+            }
+        }
+    )*};
+}
+
+with_pin!(C_Login, C_LoginUser);
+
 impl calls::C_InitToken {
     /// Gives `judge` the new label of the token, without its padding, and this call with a label that the caller can no
     /// longer change; `None` where there is none.

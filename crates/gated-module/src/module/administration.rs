@@ -5,16 +5,37 @@ use std::sync::Arc;
 use attestation::key_uri::TokenIdentity;
 use cryptoki_ffi::calls::{self, Call};
 use cryptoki_ffi::{CK_RV, Layer};
-use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_OK, CKR_SLOT_ID_INVALID};
+use cryptoki_sys::{
+    CK_USER_TYPE, CKR_ARGUMENTS_BAD, CKR_GENERAL_ERROR, CKR_OK, CKR_SLOT_ID_INVALID, CKU_CONTEXT_SPECIFIC,
+    CKU_USER,
+};
 use gate::{Ends, Named, Permit, Place, Subject, rules};
 use pkcs11_table::Function;
 
-use super::GatedModule;
+use super::{GatedModule, Logins};
 
 impl GatedModule {
     /// The token of a session as something that grants name.
     pub(super) fn token_subject(&self, place: &Place) -> Result<Arc<Subject>, CK_RV> {
         self.token(place.slot()).map(subject)
+    }
+
+    fn judge_login(
+        &self,
+        place: &Place,
+        function: Function,
+        user: CK_USER_TYPE,
+        token: &Arc<Subject>,
+    ) -> Result<Permit, CK_RV> {
+        let is_users = matches!(user, CKU_USER | CKU_CONTEXT_SPECIFIC);
+        let judged = match self.logins {
+            Logins::AsAsked => self.gate.login(place, function, user, token),
+            Logins::Attested | Logins::With(_) if is_users => {
+                self.gate.login_by_token(place, function, token)
+            }
+            Logins::Attested | Logins::With(_) => self.gate.login(place, function, user, token),
+        };
+        judged.map_err(|denial| self.deny(&denial))
     }
 
     fn administer<C: Call<Permit = Permit>>(&self, call: C, session: u64) -> CK_RV {
@@ -95,13 +116,16 @@ macro_rules! login {
                     Ok(held) => held,
                     Err(rv) => return rv,
                 };
-                let judged = self.token_subject(place).and_then(|token| {
-                    let function = Function::$call;
-                    self.gate.login(place, function, call.user(), &token).map_err(|denial| self.deny(&denial))
-                });
-                match judged {
-                    Ok(permit) => self.module.invoke(permit, call),
-                    Err(rv) => rv,
+                let judged = self
+                    .token_subject(place)
+                    .and_then(|token| self.judge_login(place, Function::$call, call.user(), &token));
+                match (judged, &self.logins) {
+                    (Ok(permit), Logins::With(pin)) if call.user() == CKU_USER => match pin.read() {
+                        Ok(pin) => call.with_pin(&pin, |call| self.module.invoke(permit, call)),
+                        Err(_) => CKR_GENERAL_ERROR,
+                    },
+                    (Ok(permit), _) => self.module.invoke(permit, call),
+                    (Err(rv), _) => rv,
                 }
             }
         }

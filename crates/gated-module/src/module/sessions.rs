@@ -19,6 +19,9 @@ impl Layer<calls::C_OpenSession> for GatedModule {
         if self.module.is_of_3() && call.flags() & CKF_ASYNC_SESSION != 0 {
             return CKR_SESSION_ASYNC_NOT_SUPPORTED;
         }
+        if self.most_sessions != usize::MAX && self.sessions.count() >= self.most_sessions {
+            return CKR_SESSION_COUNT;
+        }
         let _at_work = self.place.at_work();
         match call.with_own_place(|call| self.forward_open(call)) {
             (CKR_OK, Some(handle)) => {
