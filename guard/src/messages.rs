@@ -1,0 +1,139 @@
+//! What the guard's own processes say to each other.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use attestation::component::Component;
+use attestation::digest::Digest;
+use attester::{Issued, Outcome};
+use gate::{AttestationFailure, Report};
+use measurement::MeasurementError;
+use measurement::peer::{Confirmed, Parts, Pinned};
+use serde::{Deserialize, Serialize};
+
+/// To a worker, on its control channel.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToWorker {
+    /// Whom it serves. With the process's memory, and the channels on which the worker asks for looks and for tokens.
+    Serve(Served),
+    /// A connection of that process, which comes along.
+    Connection,
+    /// The process is gone, or done.
+    End,
+}
+
+/// The process that a worker serves.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Served {
+    /// As the kernel names it to the guard.
+    pub(crate) pid: u32,
+    /// What the process holds in its memory.
+    pub(crate) nonce: [u8; 32],
+    /// And where.
+    pub(crate) address: u64,
+}
+
+impl Served {
+    /// The process that came along.
+    pub(crate) fn process(self, pidfd: OwnedFd, memory: OwnedFd) -> Result<Confirmed, MeasurementError> {
+        Pinned::from_parts(Parts { pid: self.pid, pidfd, memory })?.confirm(self.address, self.nonce)
+    }
+}
+
+/// From a worker, on its control channel.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromWorker {
+    /// The real module is initialised, and offers the standard's interfaces of these versions.
+    Ready { interfaces: Vec<(u8, u8)> },
+    /// It cannot be.
+    Failed { reason: String },
+}
+
+/// From a worker, on the channel for looks: answered with [`Looked`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Look;
+
+/// What the process has become since it was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Looked {
+    /// What it was.
+    Same,
+    /// Something else, or its token counts no more: a token in hand ends.
+    Changed,
+}
+
+/// From a worker, on the channel for tokens: answered with [`Attested`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Attest {
+    /// Goes along to the policy server.
+    pub(crate) report: Report,
+    /// Bounds the whole attestation, in milliseconds.
+    pub(crate) within_ms: Option<u64>,
+    /// A token that counts beyond this `CLOCK_BOOTTIME`, in milliseconds, will do.
+    pub(crate) beyond_ms: u64,
+    /// The process hands in a token of its own: only the measurement is asked for.
+    pub(crate) only_measure: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Attested {
+    /// The token, not yet verified, or why there is none.
+    pub(crate) result: Result<Given, AttestationFailure>,
+    /// The report, where it did not reach the policy server.
+    pub(crate) undelivered: Option<Report>,
+}
+
+/// What a worker asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Given {
+    /// A token of the policy server.
+    Token(Issued),
+    /// The measurement, and the thumbprint of the attestation key.
+    Measurement { measurement: Digest, hsm_id: String },
+}
+
+/// To a measurer, with the process. What is measured with it, the configuration says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToMeasurer {
+    /// Answered with [`FromMeasurer::Measured`].
+    Measure { served: Served, within_ms: Option<u64> },
+    /// Answered with [`FromMeasurer::State`].
+    Look { served: Served, files: Vec<PathBuf> },
+}
+
+/// From a measurer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromMeasurer {
+    /// The measurement, the files that were measured with the process, and the state that later looks are compared with.
+    Measured { component: Box<Component>, files: Vec<PathBuf>, state: Digest },
+    /// The state.
+    State(Digest),
+    /// It cannot be measured.
+    Failed { detail: String },
+}
+
+/// To the attester: answered with [`FromAttester`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToAttester {
+    /// Have this appraised.
+    Attest {
+        /// The process.
+        component: Box<Component>,
+        /// Goes along to the policy server.
+        report: Report,
+        /// Bounds the attestation, in milliseconds.
+        within_ms: Option<u64>,
+    },
+    /// Say which key signs.
+    Key,
+}
+
+/// From the attester.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromAttester {
+    /// What came of an attestation.
+    Attested(Outcome),
+    /// Thumbprint of the attestation key.
+    Key(Result<String, AttestationFailure>),
+}

@@ -1,0 +1,111 @@
+//! Trust tokens by measurement digest: however many processes measure alike, the policy server is asked once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use attestation::component::Component;
+use attestation::digest::Digest;
+use attester::{Issued, Outcome, Verifier};
+use gate::FailureKind;
+use locks::Mutex;
+
+use super::attester::Attesting;
+use crate::messages::{Attest, Attested, Given};
+
+/// Beyond so many, those that nobody uses are forgotten.
+const KEPT: usize = 1024;
+
+/// The tokens, and who obtains them.
+pub(super) struct Tokens {
+    attester: Attesting,
+    verifier: Verifier,
+    by_digest: Mutex<BTreeMap<Digest, Arc<Token>>>,
+}
+
+/// The token of one measurement digest.
+#[derive(Debug, Default)]
+pub(super) struct Token {
+    // Locked for the time of an attestation: whoever has it, attests.
+    held: Mutex<Option<Held>>,
+    /// Raised whenever the policy server refuses what it had given a token before.
+    withdrawn: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Held {
+    issued: Issued,
+    deadline_boottime_ms: u64,
+}
+
+/// Which token a process was given: it stands for as long as nothing was withdrawn since.
+#[derive(Debug)]
+pub(super) struct Standing {
+    token: Arc<Token>,
+    withdrawn: u64,
+}
+
+impl Standing {
+    /// Whether the token has not been withdrawn.
+    pub(super) fn is_good(&self) -> bool {
+        self.token.withdrawn.load(Ordering::Acquire) == self.withdrawn
+    }
+}
+
+impl Tokens {
+    /// Nobody has one yet.
+    pub(super) fn new(attester: Attesting, verifier: Verifier) -> Self {
+        Self { attester, verifier, by_digest: Mutex::default() }
+    }
+
+    /// A token for a process that was measured as `component`.
+    pub(super) fn obtain(&self, component: Component, asked: Attest) -> (Attested, Option<Standing>) {
+        let digest = component.measurement_digest();
+        if asked.only_measure {
+            let given = |hsm_id| Given::Measurement { measurement: digest, hsm_id };
+            let result = self.attester.key().map(given);
+            return (Attested { result, undelivered: Some(asked.report) }, None);
+        }
+        let token = self.of(digest);
+        let mut held = token.held.lock();
+        let standing =
+            Standing { withdrawn: token.withdrawn.load(Ordering::Acquire), token: Arc::clone(&token) };
+        // What there is to report goes with a request of its own. Whoever was refused something may be granted it next, and
+        // shall not have to wait for the end of this token then: it is not kept.
+        let is_reporting = !asked.report.is_empty();
+        if let Some(held) = held.as_ref().filter(|held| held.deadline_boottime_ms > asked.beyond_ms)
+            && !is_reporting
+        {
+            let given = Given::Token(held.issued.clone());
+            return (Attested { result: Ok(given), undelivered: None }, Some(standing));
+        }
+        let Outcome { result, undelivered } = self.attester.attest(component, asked.report, asked.within_ms);
+        let result = result.and_then(|issued| {
+            let deadline_boottime_ms = self.verifier.verify(&issued)?.deadline_boottime_ms();
+            Ok(Held { issued, deadline_boottime_ms })
+        });
+        match result {
+            Ok(new) => {
+                let given = Given::Token(new.issued.clone());
+                *held = Some(new).filter(|_| !is_reporting);
+                (Attested { result: Ok(given), undelivered }, Some(standing))
+            }
+            Err(failure) => {
+                if failure.kind == FailureKind::Refused {
+                    *held = None;
+                    token.withdrawn.fetch_add(1, Ordering::AcqRel);
+                }
+                (Attested { result: Err(failure), undelivered }, None)
+            }
+        }
+    }
+
+    fn of(&self, digest: Digest) -> Arc<Token> {
+        let mut tokens = self.by_digest.lock();
+        if tokens.len() >= KEPT {
+            // Those that a client was given are shared with it.
+            tokens.retain(|_, token| Arc::strong_count(token) > 1);
+        }
+        Arc::clone(tokens.entry(digest).or_default())
+    }
+}

@@ -1,0 +1,69 @@
+//! The attester of a worker: the monitor measures the client and has the evidence signed; here the token is verified.
+
+use attestation::token::VerifiedToken;
+use attester::Verifier;
+use gate::{AttestationFailure, AttestationOutcome, AttestationRequest, Attester, FailureKind, Report};
+use locks::Mutex;
+
+use crate::channel::Channel;
+use crate::error::GuardError;
+use crate::messages::{Attest, Attested, Given};
+
+/// Asks the monitor for tokens.
+pub(super) struct Asking {
+    channel: Mutex<Channel>,
+    verifier: Verifier,
+}
+
+impl Asking {
+    /// Over this channel.
+    pub(super) const fn new(channel: Channel, verifier: Verifier) -> Self {
+        Self { channel: Mutex::new(channel), verifier }
+    }
+
+    fn ask(&self, asked: &Attest) -> Result<Attested, AttestationFailure> {
+        let answer = self.channel.lock().ask(asked);
+        answer.map_err(|error: GuardError| unavailable("monitor-unavailable", &error))
+    }
+}
+
+impl Attester for Asking {
+    fn attest(&self, request: AttestationRequest) -> AttestationOutcome {
+        let AttestationRequest { report, within_ms, beyond_ms } = request;
+        let kept = (!report.is_empty()).then(|| report.clone());
+        match self.ask(&Attest { report, within_ms, beyond_ms, only_measure: false }) {
+            Ok(Attested { result, undelivered }) => {
+                let result = result.and_then(|given| match given {
+                    Given::Token(issued) => self.verifier.verify(&issued),
+                    Given::Measurement { .. } => Err(out_of_place()),
+                });
+                AttestationOutcome { result, undelivered }
+            }
+            Err(failure) => AttestationOutcome { result: Err(failure), undelivered: kept },
+        }
+    }
+
+    fn examine(&self, jwt: &str) -> Result<VerifiedToken, AttestationFailure> {
+        let asked = Attest { report: Report::default(), within_ms: None, beyond_ms: 0, only_measure: true };
+        match self.ask(&asked)?.result? {
+            Given::Measurement { measurement, hsm_id } => {
+                self.verifier.verify_handed_in(jwt, &hsm_id, measurement)
+            }
+            Given::Token(_) => Err(out_of_place()),
+        }
+    }
+}
+
+fn out_of_place() -> AttestationFailure {
+    unavailable("monitor-unavailable", &GuardError::OutOfPlace)
+}
+
+/// A failure on this side: no answer of the policy server is to blame.
+fn unavailable(code: &str, error: &GuardError) -> AttestationFailure {
+    AttestationFailure {
+        kind: FailureKind::Unavailable,
+        code: code.to_owned(),
+        detail: error.to_string(),
+        decision: None,
+    }
+}

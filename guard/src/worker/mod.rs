@@ -1,0 +1,96 @@
+//! A worker: the gate in front of the real module, for one client process. It has the module and its PIN, and nothing else.
+
+mod asking;
+mod connection;
+mod watch;
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use attester::Verifier;
+use configuration::Login;
+use gated_module::{AttestationPlace, GatedModule, Log, Logins, PinFile};
+use measurement::peer::Confirmed;
+
+use crate::channel::{Channel, Message};
+use crate::error::GuardError;
+use crate::messages::{FromWorker, Served, ToWorker};
+use crate::{confinement, module};
+use asking::Asking;
+use watch::Watch;
+
+/// Calls go down into the real module, whose needs are not known.
+const STACK: usize = 2 << 20;
+
+/// What the threads of a worker share.
+struct Worker {
+    served: Served,
+    /// With its memory, as it was when it was pinned: empty once it runs another program.
+    process: Confirmed,
+    watch: Watch,
+    module: GatedModule,
+}
+
+/// Gets the real module ready, and serves the process that the monitor names.
+pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
+    let guard = configuration::load_guard(config)?;
+    let control = Channel::of_standard_input()?;
+    confinement::leave_network(&guard)?;
+    confinement::become_user(guard.worker_user.as_ref(), "worker_user")?;
+    let module = match module::initialized(&guard.configuration) {
+        Ok(module) => module,
+        Err(error) => return control.send(&FromWorker::Failed { reason: error.to_string() }),
+    };
+    control.send(&FromWorker::Ready { interfaces: module.versions() })?;
+    let Some(Message { content: ToWorker::Serve(served), descriptors }) = control.receive()? else {
+        return Ok(());
+    };
+    let [pidfd, memory, looks, tokens] =
+        <[OwnedFd; 4]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
+    let settings = &guard.configuration;
+    let logins = logins(&guard.login);
+    let asking = Asking::new(Channel::of(tokens), Verifier::new(settings)?);
+    let place = Arc::new(AttestationPlace::new(&settings.attestation, module)?);
+    let log = Log::of(&settings.log.target).on_behalf_of(served.pid);
+    let worker = Arc::new(Worker {
+        served,
+        process: served.process(pidfd, memory)?,
+        watch: Watch::new(Channel::of(looks)),
+        module: GatedModule::new(place, settings.gate, Box::new(asking), Box::new(log))
+            .with_bounds(logins, usize::try_from(guard.limits.sessions).unwrap_or(usize::MAX)),
+    });
+    serve(&worker, &control)?;
+    // Calls that are under way belong to nobody any more: what they leave behind ends with this process.
+    worker.module.say_farewell();
+    Ok(())
+}
+
+/// Whoever may not use a key gets no PIN tried: it could lock the token.
+fn logins(login: &Login) -> Logins {
+    match login {
+        Login::PassThrough => Logins::Attested,
+        Login::Guard { pin_file } => Logins::With(PinFile::new(pin_file.clone())),
+    }
+}
+
+/// Takes in connections until the client is gone.
+fn serve(worker: &Arc<Worker>, control: &Channel) -> Result<(), GuardError> {
+    while let Some(Message { content, descriptors }) = control.receive()? {
+        match content {
+            ToWorker::Connection => {
+                let [stream] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
+                let worker = Arc::clone(worker);
+                thread::Builder::new()
+                    .name("connection".to_owned())
+                    .stack_size(STACK)
+                    .spawn(move || connection::serve(&worker, &stream))
+                    .map_err(GuardError::Thread)?;
+            }
+            ToWorker::End => break,
+            ToWorker::Serve(_) => return Err(GuardError::OutOfPlace),
+        }
+    }
+    Ok(())
+}
