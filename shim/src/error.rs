@@ -1,8 +1,11 @@
 //! Why the shim cannot start.
 
-use std::path::PathBuf;
+use cryptoki_ffi::CK_RV;
+use cryptoki_sys::CKR_GENERAL_ERROR;
 
-/// `C_Initialize` fails with `CKR_GENERAL_ERROR` for one of these; the log says which.
+use crate::guarded::Unreachable;
+
+/// `C_Initialize` fails for one of these; the log says which.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     /// The configuration file.
@@ -17,9 +20,9 @@ pub(crate) enum StartError {
          was in it when this process was forked"
     )]
     InUseAtFork,
-    /// What guarded mode takes.
-    #[error("{path:?}: `mode = \"guarded\"`: the client of the guard is not in this build")]
-    NoGuardClient { path: PathBuf },
+    /// The guard, which there is nothing to fall back from.
+    #[error(transparent)]
+    Guard(#[from] Unreachable),
     /// The page that tells a child from its parent.
     #[error("no wipe-on-fork page: {0}")]
     Linux(#[from] linux_ffi::LinuxError),
@@ -29,4 +32,15 @@ pub(crate) enum StartError {
     /// The attestation key's URI.
     #[error(transparent)]
     Place(#[from] gated_module::PlaceError),
+}
+
+impl StartError {
+    /// What `C_Initialize` answers.
+    pub(crate) const fn rv(&self) -> CK_RV {
+        match self {
+            // The guard is there, and has its reasons.
+            Self::Guard(Unreachable::Turned { code, .. }) if *code != 0 => *code,
+            _ => CKR_GENERAL_ERROR,
+        }
+    }
 }

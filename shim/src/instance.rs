@@ -66,14 +66,14 @@ impl LifeCycle {
 
     fn initialize(&self, call: calls::C_Initialize) -> CK_RV {
         let mut lasting = self.serial.lock();
-        if self.entrance.is_open() {
+        if self.entrance.is_open() && !self.has_left() {
             return CKR_CRYPTOKI_ALREADY_INITIALIZED;
         }
         let provider = match start(linux_ffi::is_secure_execution(), lasting.limits.clone()) {
             Ok(provider) => provider,
             Err((log, error)) => {
                 log.failed_to_start(&error);
-                return CKR_GENERAL_ERROR;
+                return error.rv();
             }
         };
         let before = self.module.swap(IN_USE, Ordering::AcqRel);
@@ -91,6 +91,13 @@ impl LifeCycle {
             // Nobody opens it but who has the lock.
             Err(_) => CKR_GENERAL_ERROR,
         }
+    }
+
+    /// Whether the instance that there was is none any more, because what answered its calls has ended by itself. An
+    /// application that gets nothing but errors may begin anew without an end.
+    fn has_left(&self) -> bool {
+        let is_gone = self.entrance.enter().is_some_and(|provider| provider.is_gone());
+        is_gone && self.entrance.close(PATIENCE).is_some()
     }
 
     /// The real module is asked once no call is under way. The standard has the application see to that (PKCS#11 2.40 section

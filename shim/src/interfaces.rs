@@ -5,6 +5,7 @@ use configuration::{Configuration, ConfigurationError, Loaded};
 use cryptoki_ffi::{Interface, ModuleError, Published, RealModule};
 
 use crate::exports;
+use crate::guarded::{Guarded, Unreachable};
 use crate::provider::Provider;
 
 /// What was offered by a configuration, so that the real module is loaded once for any number of questions.
@@ -22,8 +23,8 @@ enum NoModule {
     Configuration(#[from] ConfigurationError),
     #[error(transparent)]
     Module(#[from] ModuleError),
-    #[error("the real module is the guard's")]
-    Guarded,
+    #[error(transparent)]
+    Guard(#[from] Unreachable),
 }
 
 /// What is offered by the instance that is initialised, or else by the configuration.
@@ -46,7 +47,10 @@ pub(crate) fn in_front_of(module: RealModule, configuration: &Configuration) -> 
 fn by_configuration() -> Result<Vec<&'static Interface>, NoModule> {
     let configuration = match configuration::load(linux_ffi::is_secure_execution())? {
         Loaded::Inline(configuration) => configuration,
-        Loaded::Guarded(_) => return Err(NoModule::Guarded),
+        Loaded::Guarded(client) => {
+            let versions = Guarded::versions(&client)?;
+            return Ok(cryptoki_ffi::offered_by_version(&exports::INTERFACES, &versions));
+        }
     };
     if let Some(offer) = OFFER.get().filter(|offer| offer.configuration == configuration.digest) {
         return Ok(offer.interfaces.clone());

@@ -8,6 +8,7 @@
 
 mod error;
 mod exports;
+mod guarded;
 mod inline;
 mod instance;
 mod interfaces;

@@ -1,18 +1,23 @@
 //! What answers the calls of an instance, by the mode that the configuration says.
 
 use configuration::Loaded;
-use cryptoki_ffi::calls::{self, Call};
-use cryptoki_ffi::{CK_RV, Interface, Layer, RealModule};
+use cryptoki_ffi::Remote;
+use cryptoki_ffi::{CK_RV, Interface, Layer, RealModule, calls};
+use cryptoki_sys::CKR_OK;
 use gate::Limits;
 use gated_module::GatedModule;
 
 use crate::error::StartError;
+use crate::guarded::Guarded;
 use crate::inline::Inline;
 
 /// One for each mode.
+#[expect(clippy::large_enum_variant, reason = "there is one in a process, and every call goes through it")]
 pub(crate) enum Provider {
     /// Gate and real module in this process.
     Inline(Inline),
+    /// Both in the guard's.
+    Guarded(Guarded),
 }
 
 impl Provider {
@@ -20,7 +25,7 @@ impl Provider {
     pub(crate) fn start(loaded: Loaded, limits: Limits) -> Result<Self, StartError> {
         match loaded {
             Loaded::Inline(configuration) => Inline::start(configuration, limits).map(Self::Inline),
-            Loaded::Guarded(client) => Err(StartError::NoGuardClient { path: client.path }),
+            Loaded::Guarded(client) => Ok(Self::Guarded(Guarded::start(client)?)),
         }
     }
 
@@ -28,6 +33,7 @@ impl Provider {
     pub(crate) const fn module(&self) -> Option<RealModule> {
         match self {
             Self::Inline(inline) => Some(inline.gated().module()),
+            Self::Guarded(_) => None,
         }
     }
 
@@ -35,6 +41,7 @@ impl Provider {
     pub(crate) fn interfaces(&self) -> Vec<&'static Interface> {
         match self {
             Self::Inline(inline) => inline.interfaces(),
+            Self::Guarded(guarded) => guarded.interfaces(),
         }
     }
 
@@ -42,6 +49,7 @@ impl Provider {
     pub(crate) fn newest_info(&self, call: calls::C_GetInfo) -> CK_RV {
         match self {
             Self::Inline(inline) => inline.gated().newest_info(call),
+            Self::Guarded(guarded) => guarded.newest_info(call),
         }
     }
 
@@ -49,6 +57,8 @@ impl Provider {
     pub(crate) fn initialize(&self, call: calls::C_Initialize, inherited: u8) -> CK_RV {
         match self {
             Self::Inline(inline) => inline.initialize(call, inherited),
+            // In the guard's process it has been, for threads.
+            Self::Guarded(_) => call.check(),
         }
     }
 
@@ -56,6 +66,8 @@ impl Provider {
     pub(crate) fn say_farewell(&self) {
         match self {
             Self::Inline(inline) => inline.gated().say_farewell(),
+            // It does when it is left.
+            Self::Guarded(_) => {}
         }
     }
 
@@ -63,6 +75,18 @@ impl Provider {
     pub(crate) fn finalize(&self, call: calls::C_Finalize) -> CK_RV {
         match self {
             Self::Inline(inline) => inline.gated().finalize(call),
+            Self::Guarded(guarded) => match call.check() {
+                CKR_OK => guarded.finalize(),
+                rv => rv,
+            },
+        }
+    }
+
+    /// Whether what answered has ended by itself, so that nothing is left to finalise.
+    pub(crate) fn is_gone(&self) -> bool {
+        match self {
+            Self::Inline(_) => false,
+            Self::Guarded(guarded) => guarded.is_gone(),
         }
     }
 
@@ -70,11 +94,13 @@ impl Provider {
     pub(crate) fn limits(&self) -> Limits {
         match self {
             Self::Inline(inline) => inline.gated().limits(),
+            // The guard counts.
+            Self::Guarded(_) => Limits::default(),
         }
     }
 }
 
-impl<C: Call> Layer<C> for Provider
+impl<C: Remote> Layer<C> for Provider
 where
     GatedModule: Layer<C>,
 {
@@ -82,6 +108,7 @@ where
     fn call(&self, call: C) -> CK_RV {
         match self {
             Self::Inline(inline) => inline.gated().call(call),
+            Self::Guarded(guarded) => guarded.call(call),
         }
     }
 }
