@@ -1,19 +1,26 @@
-//! A complete installation in a temporary directory, made by `scripts/sandbox`; stopped and removed when dropped.
+//! A complete installation in a temporary directory, in either mode, made by `scripts/sandbox`; stopped and removed when
+//! dropped.
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use cryptoki_sys::{
-    CKA_ID, CKA_LABEL, CKA_PRIVATE, CKA_SENSITIVE, CKA_SIGN, CKA_TOKEN, CKA_VALUE_LEN, CKA_VERIFY,
-    CKM_GENERIC_SECRET_KEY_GEN,
+    CKA_ID, CKA_LABEL, CKA_PRIVATE, CKA_SENSITIVE, CKA_SIGN, CKA_TOKEN, CKA_VALUE_LEN, CKA_VERIFY, CKM_ECDSA,
+    CKM_GENERIC_SECRET_KEY_GEN, CKO_PRIVATE_KEY, CKR_FUNCTION_REJECTED,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::client::{Finished, run};
+use crate::guarded::Guarded;
+use crate::mode::Mode;
 use crate::probe::{Probe, TRUE, hex, ulong};
 
 /// What the real module and its tokens are.
@@ -35,11 +42,16 @@ impl Token {
     }
 }
 
+/// For so long a failed attestation is the answer to further calls of the process.
+pub const FAILURE_STANDS: Duration = Duration::from_millis(1_200);
+
 /// An installation.
 pub struct Stack {
     scratch: TempDir,
     variables: BTreeMap<String, String>,
     token: Token,
+    /// In guarded mode.
+    guarded: Option<Guarded>,
 }
 
 /// What an operator says when approving the newest refusal.
@@ -68,22 +80,51 @@ impl<'a> Approval<'a> {
 
 impl Stack {
     /// Makes an installation on SoftHSM with the policy server running, and no component approved.
-    pub fn up() -> Self {
-        Self::on(Token::SoftHsm)
+    pub fn up(mode: Mode) -> Self {
+        Self::on(Token::SoftHsm, mode)
     }
 
     /// The same on any token.
-    pub fn on(token: Token) -> Self {
-        let scratch =
-            tempfile::Builder::new().prefix("trustshim-e2e-").tempdir().expect("a temporary directory");
-        let mut stack = Self { scratch, variables: BTreeMap::new(), token };
-        stack.sandbox("up").must_succeed();
+    pub fn on(token: Token, mode: Mode) -> Self {
+        let mut directory = tempfile::Builder::new();
+        directory.prefix("trustshim-e2e-");
+        let scratch = match mode {
+            Mode::Inline => directory.tempdir(),
+            // On a file system whose files a guard may trust: a temporary one in memory is none.
+            Mode::Guarded => directory.tempdir_in("/var/tmp"),
+        };
+        let scratch = scratch.expect("a temporary directory");
+        if mode == Mode::Guarded {
+            open_to_clients(scratch.path());
+        }
+        let mut stack = Self { scratch, variables: BTreeMap::new(), token, guarded: None };
+        stack.make(mode);
         let env = fs::read_to_string(stack.directory().join("env")).expect("DIR/env");
         stack.variables = env.lines().filter_map(variable).collect();
+        if mode == Mode::Guarded {
+            stack.guarded = Some(Guarded::new());
+        }
         if token == Token::Kryoptic {
             stack.make_demo_hmac();
         }
         stack
+    }
+
+    fn make(&self, mode: Mode) {
+        let mut script = sandbox_script();
+        script.arg("up").arg(self.directory());
+        if mode == Mode::Guarded {
+            script.args(["--mode", "guarded"]);
+        }
+        if self.token == Token::Kryoptic {
+            script.args(["--token", "kryoptic"]);
+        }
+        run(&mut script).must_succeed();
+    }
+
+    /// Where the gate is.
+    pub fn mode(&self) -> Mode {
+        if self.guarded.is_some() { Mode::Guarded } else { Mode::Inline }
     }
 
     /// `demo-hmac`, where the sandbox cannot make it.
@@ -107,12 +148,36 @@ impl Stack {
 
     /// Runs `scripts/sandbox up` or `down` on this installation.
     pub fn sandbox(&self, command: &str) -> Finished {
+        run(sandbox_script().arg(command).arg(self.directory()))
+    }
+
+    /// Stops the policy server; a guard goes on.
+    #[track_caller]
+    pub fn stop_server(&self) {
+        self.only("policy-server", "down");
+    }
+
+    /// Starts the policy server again.
+    #[track_caller]
+    pub fn start_server(&self) {
+        self.only("policy-server", "up");
+    }
+
+    #[track_caller]
+    fn only(&self, process: &str, command: &str) {
         let mut script = sandbox_script();
-        script.arg(command).arg(self.directory());
-        if self.token == Token::Kryoptic && command == "up" {
-            script.args(["--token", "kryoptic"]);
+        run(script.arg(command).arg(self.directory()).args(["--only", process])).must_succeed();
+    }
+
+    /// From now on every new process of an application has to be attested. In inline mode that is always so; a guard holds a
+    /// trust token for all that measure the same until its deadline, and is started anew here.
+    #[track_caller]
+    pub fn forget_tokens(&self) {
+        if let Some(guarded) = &self.guarded {
+            self.only("guard", "down");
+            self.only("guard", "up");
+            guarded.restart();
         }
-        run(&mut script)
     }
 
     /// What the real module and its tokens are.
@@ -137,6 +202,16 @@ impl Stack {
         path
     }
 
+    /// Makes a directory in which clients may leave files.
+    pub fn make_directory(&self, name: &str) -> PathBuf {
+        let path = self.file(name);
+        fs::create_dir(&path).expect("a directory of the test");
+        if self.guarded.is_some() {
+            open_to_clients(&path);
+        }
+        path
+    }
+
     /// A variable of `DIR/env`.
     pub fn variable(&self, name: &str) -> &str {
         self.variables.get(name).unwrap_or_else(|| panic!("{name} is not in DIR/env"))
@@ -152,13 +227,54 @@ impl Stack {
         Path::new(self.variable("REAL_MODULE"))
     }
 
-    /// A command in the environment of an application: nothing of the test's own, and no operator's credential.
-    pub fn application(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    /// A program or library of this build, where every user reaches it and none can change it.
+    pub fn built(&self, name: &str) -> PathBuf {
+        if self.guarded.is_none() {
+            return build().join(name);
+        }
+        let copy = self.directory().join("lib").join(name);
+        if !copy.exists() {
+            fs::copy(build().join(name), &copy).expect("a program of this build");
+        }
+        copy
+    }
+
+    /// A command in the environment of an application: nothing of the test's own, and no operator's credential. In guarded
+    /// mode its user is none of the installation's.
+    pub fn application(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.command(program);
+        command.env("TRUSTSHIM_CONFIG", self.variable("TRUSTSHIM_CONFIG"));
+        match &self.guarded {
+            None => drop(command.env(self.token.settings(), self.variable(self.token.settings()))),
+            Some(guarded) => guarded.become_client(&mut command),
+        }
+        command
+    }
+
+    /// A command that reaches the real module's tokens by itself.
+    pub fn owner(&self, program: impl AsRef<OsStr>) -> Command {
+        let Some(guarded) = &self.guarded else { return self.application(program) };
+        let mut command = self.command(program);
+        guarded.become_owner(&mut command);
+        command.env(self.token.settings(), self.variable(self.token.settings()));
+        command
+    }
+
+    /// Has a directory and all in it belong to whoever owns the tokens.
+    pub fn give_to_owner(&self, directory: &Path) {
+        if let Some(guarded) = &self.guarded {
+            guarded.give_to_owner(directory);
+        }
+    }
+
+    /// The command of whoever may open this module: of the keys' owner for the vendor's, else of an application.
+    pub fn user_of(&self, module: &Path, program: impl AsRef<OsStr>) -> Command {
+        if module == self.real_module() { self.owner(program) } else { self.application(program) }
+    }
+
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.scratch.path());
-        for name in [self.token.settings(), "TRUSTSHIM_CONFIG"] {
-            command.env(name, self.variable(name));
-        }
         // Of scripts/asan.
         if let Some(options) = env::var_os("ASAN_OPTIONS") {
             command.env("ASAN_OPTIONS", options);
@@ -167,7 +283,7 @@ impl Stack {
     }
 
     /// The same with the shim preloaded.
-    pub fn preloaded(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub fn preloaded(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.application(program);
         command.env("LD_PRELOAD", self.shim());
         command
@@ -185,7 +301,9 @@ impl Stack {
 
     /// A `trustshim` command in the environment of the operator.
     pub fn operator(&self, arguments: &[&str]) -> Command {
-        let mut command = self.application(build().join("trustshim"));
+        let mut command = self.command(build().join("trustshim"));
+        command.env("TRUSTSHIM_CONFIG", self.gates_configuration());
+        command.env(self.token.settings(), self.variable(self.token.settings()));
         for name in ["TRUSTSHIM_SERVER", "TRUSTSHIM_CA", "TRUSTSHIM_ADMIN_TOKEN"] {
             command.env(name, self.variable(name));
         }
@@ -223,6 +341,29 @@ impl Stack {
         run(&mut command).must_succeed();
     }
 
+    /// Has a probe refused, and approved then: by signing with `demo-ec` or, since a guard lets no unapproved program log in,
+    /// by that. Gives a session on the token `sandbox` with the user logged in.
+    #[track_caller]
+    pub fn approve_probe(&self, probe: &mut Probe, approval: &Approval<'_>) -> u64 {
+        probe.initialize();
+        let slot = probe.slot("sandbox").expect("the token sandbox");
+        let session = probe.open(slot);
+        if self.mode() == Mode::Inline {
+            probe.login(session);
+            let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
+            let init = json!({ "session": session, "mechanism": CKM_ECDSA, "key": key });
+            assert_eq!(probe.call("C_SignInit", init).rv, CKR_FUNCTION_REJECTED);
+        } else {
+            assert_eq!(probe.try_login(session), CKR_FUNCTION_REJECTED);
+        }
+        self.approve_last(approval);
+        sleep(FAILURE_STANDS);
+        if self.mode() == Mode::Guarded {
+            probe.login(session);
+        }
+        session
+    }
+
     /// Grants a component the use of every key that a URI matches.
     #[track_caller]
     pub fn grant(&self, component: &str, key: &str, operations: &str) {
@@ -246,22 +387,53 @@ impl Stack {
 
     /// Stops the policy server and starts it again with another setting in its configuration.
     pub fn restart_server(&self, setting: &str) {
-        self.sandbox("down").must_succeed();
+        self.stop_server();
         let path = self.directory().join("policy-server/policy-server.toml");
         let key = setting.split(' ').next().expect("a setting");
         let text = fs::read_to_string(&path).expect("policy-server.toml");
         let kept: String =
             text.lines().filter(|line| !line.starts_with(key)).map(|line| format!("{line}\n")).collect();
         fs::write(&path, format!("{setting}\n{kept}")).expect("policy-server.toml");
-        self.sandbox("up").must_succeed();
+        self.start_server();
     }
 
-    /// A copy of the shim's configuration under another name, changed by `change`.
+    /// The file that says what the gate does: the application's own or, in guarded mode, the guard's.
+    pub fn gates_configuration(&self) -> PathBuf {
+        match self.guarded {
+            None => self.variable("TRUSTSHIM_CONFIG").into(),
+            Some(_) => self.directory().join("guard.toml"),
+        }
+    }
+
+    /// What an application's `TRUSTSHIM_CONFIG` has to be for the gate to have its configuration changed by `change`.
     pub fn configuration(&self, name: &str, change: impl FnOnce(String) -> String) -> PathBuf {
-        let text = fs::read_to_string(self.variable("TRUSTSHIM_CONFIG")).expect("trustshim.toml");
+        self.gate(name, &[], change).remove("TRUSTSHIM_CONFIG").expect("a configuration")
+    }
+
+    /// A gate with its configuration changed by `change`, and these variables in the environment of the real module: the
+    /// variables of an application that comes to it. In guarded mode it has a guard of its own.
+    pub fn gate(
+        &self,
+        name: &str,
+        of_module: &[(&str, PathBuf)],
+        change: impl FnOnce(String) -> String,
+    ) -> BTreeMap<String, PathBuf> {
+        let text = fs::read_to_string(self.gates_configuration()).expect("a configuration");
         let changed = change(text.clone());
         assert_ne!(changed, text, "{name} does not differ");
-        self.write(name, changed)
+        let Some(guarded) = &self.guarded else {
+            let variables = of_module.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+            let configuration = ("TRUSTSHIM_CONFIG".to_owned(), self.write(name, changed));
+            return variables.chain([configuration]).collect();
+        };
+        let (guards, sockets) = (self.file(&format!("guard-of-{name}")), self.file(&format!("{name}.sock")));
+        let socket = self.directory().join("guard.sock");
+        let moved = changed.replace(text_of(&socket), text_of(&sockets));
+        fs::write(&guards, with_variables(&moved, of_module)).expect("a file of the test");
+        guarded.start(&build().join("trustshim-guard"), &guards, &sockets);
+        let application = fs::read_to_string(self.variable("TRUSTSHIM_CONFIG")).expect("trustshim.toml");
+        let application = self.write(name, application.replace(text_of(&socket), text_of(&sockets)));
+        BTreeMap::from([("TRUSTSHIM_CONFIG".to_owned(), application)])
     }
 
     /// The shim's configuration with a policy server that is not there: the port on this host is free for whoever listens.
@@ -283,6 +455,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
+        self.guarded = None;
         if self.directory().join("tokens").exists() {
             let finished = self.sandbox("down");
             if !finished.success && !std::thread::panicking() {
@@ -290,6 +463,11 @@ impl Drop for Stack {
             }
         }
     }
+}
+
+/// Clients may leave files there, and cannot replace those of others.
+fn open_to_clients(directory: &Path) {
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o1777)).expect("our own directory");
 }
 
 /// The codes of a decision's reasons.
@@ -302,7 +480,9 @@ pub fn reasons(decision: &Value) -> Vec<String> {
 pub fn build() -> PathBuf {
     let this = env::current_exe().expect("this program");
     let build = this.parent().and_then(Path::parent).expect("deps is in the build directory");
-    for file in ["libspytoken.so", "libtrustshim.so", "policy-server", "probe", "trustshim"] {
+    for file in
+        ["libspytoken.so", "libtrustshim.so", "policy-server", "probe", "trustshim", "trustshim-guard"]
+    {
         assert!(build.join(file).exists(), "{} is missing: run scripts/build", build.join(file).display());
     }
     build.to_owned()
@@ -313,6 +493,20 @@ pub fn sandbox_script() -> Command {
     let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/sandbox"));
     command.env("TRUSTSHIM_BUILD", build());
     command
+}
+
+/// A guard's configuration with these variables for both its users of the real module.
+fn with_variables(configuration: &str, variables: &[(&str, PathBuf)]) -> String {
+    let more: String = variables.iter().map(|(name, value)| format!(", {name} = {value:?}")).collect();
+    let lines = configuration.lines().map(|line| match line.strip_suffix(" }") {
+        Some(start) if line.contains("_environment = {") => format!("{start}{more} }}\n"),
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+fn text_of(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
 }
 
 /// `export NAME='VALUE'`.

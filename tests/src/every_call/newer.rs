@@ -21,7 +21,7 @@ fn operations(session: u64, keys: &Keys) -> Vec<Case> {
     };
     let init = |function| {
         let arguments = match function {
-            C_MessageEncryptInit | C_MessageDecryptInit => begin(CKM_AES_GCM, keys.aes, IV),
+            C_MessageEncryptInit | C_MessageDecryptInit => begin(CKM_AES_GCM, keys.aes, ""),
             _ => begin(CKM_SHA256_HMAC, keys.hmac, ""),
         };
         (function, arguments)
