@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 /// To a worker, on its control channel.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
-    /// Whom it serves. With the process's memory, and the channels on which the worker asks for looks and for tokens.
+    /// Whom it serves. With the hold on the process, its memory, the channels on which the worker asks for looks and for
+    /// tokens, and the counter of changes that all workers share.
     Serve(Served),
     /// A connection of that process, which comes along.
     Connection,
@@ -60,6 +61,8 @@ pub(crate) enum Looked {
     Same,
     /// Something else, or its token counts no more: a token in hand ends.
     Changed,
+    /// It has not been measured, or not since it changed: there is no token in hand.
+    Unmeasured,
 }
 
 /// From a worker, on the channel for tokens: answered with [`Attested`].

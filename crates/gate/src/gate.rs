@@ -58,6 +58,23 @@ pub struct Look {
     at_ms: u64,
 }
 
+/// Counts the changes of objects.
+enum Epoch {
+    /// By this process alone.
+    Own(AtomicU64),
+    /// By all that reach the same token.
+    Shared(Box<dyn AsRef<AtomicU64> + Send + Sync>),
+}
+
+impl Epoch {
+    fn counter(&self) -> &AtomicU64 {
+        match self {
+            Self::Own(counter) => counter,
+            Self::Shared(counter) => (**counter).as_ref(),
+        }
+    }
+}
+
 /// The gate.
 pub struct Gate {
     settings: Settings,
@@ -66,7 +83,7 @@ pub struct Gate {
     records: Records,
     provenance: Provenance,
     handles: Handles,
-    objects_epoch: AtomicU64,
+    objects_epoch: Epoch,
     /// The latest `CLOCK_BOOTTIME` that a judgement has seen which rests on no session's own, in milliseconds.
     latest_ms: AtomicU64,
     attester: Box<dyn Attester>,
@@ -82,7 +99,7 @@ impl Gate {
             records: Records::new(settings.random, recorder),
             provenance: Provenance::default(),
             handles: Handles::default(),
-            objects_epoch: AtomicU64::new(0),
+            objects_epoch: Epoch::Own(AtomicU64::new(0)),
             latest_ms: AtomicU64::new(0),
             attester,
         }
@@ -93,6 +110,12 @@ impl Gate {
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// Counts changes of objects where others do, too, that reach the same token: what one changes, none takes for known.
+    #[must_use]
+    pub fn with_shared_changes(self, counter: Box<dyn AsRef<AtomicU64> + Send + Sync>) -> Self {
+        Self { objects_epoch: Epoch::Shared(counter), ..self }
     }
 
     /// What it counts, for the gate that comes after it.
@@ -112,7 +135,7 @@ impl Gate {
 
     /// Some object was made, changed or destroyed, or may have been: what was learnt of objects counts no more.
     pub fn objects_changed(&self) {
-        self.objects_epoch.fetch_add(1, Ordering::AcqRel);
+        self.objects_epoch.counter().fetch_add(1, Ordering::AcqRel);
     }
 
     /// Sees to it that a trust token is at hand before a key is looked at: an attestation takes seconds, in which the
@@ -129,7 +152,7 @@ impl Gate {
     /// # Errors
     /// The clock cannot be read, or went backwards.
     pub fn look(&self, session: &mut Session) -> Result<Look, Refusal> {
-        let objects_epoch = self.objects_epoch.load(Ordering::Acquire);
+        let objects_epoch = self.objects_epoch.counter().load(Ordering::Acquire);
         Ok(Look { objects_epoch, at_ms: self.now(Some(session))? })
     }
 
@@ -250,9 +273,9 @@ impl Gate {
     }
 
     /// Ends the trust token in hand: what it was issued for is no more as it was. What rests on it is judged anew, operations
-    /// that run at their next continuation, and an attestation that is under way gives nothing.
-    pub fn end_token(&self) {
-        self.holder.end();
+    /// that run at their next continuation, and an attestation that is under way gives nothing. Whether there was one.
+    pub fn end_token(&self) -> bool {
+        self.holder.end()
     }
 
     /// Delivers what was refused since the last attestation, before the process ends; within half a second or not at all.

@@ -95,7 +95,7 @@ struct Client {
 struct Watched {
     served: Served,
     process: Confirmed,
-    /// What it was when it was measured last, and the token that it was given.
+    /// What it was when it was given a token, and which.
     known: Mutex<Option<Known>>,
 }
 
@@ -137,6 +137,7 @@ impl Client {
                 watched.process.pinned().memory(),
                 workers_looks.as_fd(),
                 workers_tokens.as_fd(),
+                monitor.changes.as_fd(),
             ],
         )?;
         let (of_looks, of_tokens) = (Arc::clone(&watched), Arc::clone(&watched));
@@ -215,7 +216,7 @@ impl Watched {
     /// What has become of the process since it was measured, and of the token that it was given.
     fn look(&self, monitor: &Monitor) -> Looked {
         let mut known = self.known.lock();
-        let Some(before) = &*known else { return Looked::Changed };
+        let Some(before) = &*known else { return Looked::Unmeasured };
         let request = ToMeasurer::Look { served: self.served, files: before.files.clone() };
         let now = match self.ask(monitor, &request) {
             Ok(FromMeasurer::State(state)) => Ok(state),
@@ -242,8 +243,10 @@ impl Watched {
             Err(error) => return unmeasured(asked, error.to_string()),
         };
         let (attested, standing) = monitor.tokens.obtain(*component, asked);
-        let known = attested.result.is_ok().then_some(Known { state, files, standing });
-        *self.known.lock() = known;
+        // Without a new token, one that there was may go on to count: as long as the process is what it was then.
+        if attested.result.is_ok() {
+            *self.known.lock() = Some(Known { state, files, standing });
+        }
         attested
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use ::attester::Verifier;
 use configuration::Guard;
-use linux_ffi::confine;
+use linux_ffi::{SharedCounter, confine};
 use rustix::net::{SocketFlags, accept_with};
 
 use crate::error::GuardError;
@@ -41,6 +41,8 @@ struct Monitor {
     measurers: Measurers,
     tokens: Tokens,
     workers: Workers,
+    /// How often objects of the token were changed, by whatever worker.
+    changes: SharedCounter,
 }
 
 /// Runs the guard until it is told to end.
@@ -56,6 +58,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         tokens: Tokens::new(attester, Verifier::new(&settings.configuration)?),
         workers: Workers::start(program.clone(), Arc::clone(&settings))?,
         measurers: Measurers::new(program, Arc::clone(&settings)),
+        changes: SharedCounter::new()?,
         settings,
     });
     tracing::info!(socket = %monitor.settings.socket.display(), "ready");

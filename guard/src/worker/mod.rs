@@ -11,7 +11,8 @@ use std::thread;
 
 use attester::Verifier;
 use configuration::Login;
-use gated_module::{AttestationPlace, GatedModule, Log, Logins, PinFile};
+use gated_module::{AttestationPlace, GatedModule, Log, Logins};
+use linux_ffi::SharedCounter;
 use measurement::peer::Confirmed;
 
 use crate::channel::{Channel, Message};
@@ -37,6 +38,7 @@ struct Worker {
 pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let guard = configuration::load_guard(config)?;
     let control = Channel::of_standard_input()?;
+    let logins = logins(&guard.login)?;
     confinement::leave_network(&guard)?;
     confinement::become_user(guard.worker_user.as_ref(), "worker_user")?;
     let module = match module::initialized(&guard.configuration) {
@@ -47,10 +49,9 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let Some(Message { content: ToWorker::Serve(served), descriptors }) = control.receive()? else {
         return Ok(());
     };
-    let [pidfd, memory, looks, tokens] =
-        <[OwnedFd; 4]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
+    let [pidfd, memory, looks, tokens, changes] =
+        <[OwnedFd; 5]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
     let settings = &guard.configuration;
-    let logins = logins(&guard.login);
     let asking = Asking::new(Channel::of(tokens), Verifier::new(settings)?);
     let place = Arc::new(AttestationPlace::new(&settings.attestation, module)?);
     let log = Log::of(&settings.log.target).on_behalf_of(served.pid);
@@ -59,6 +60,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         process: served.process(pidfd, memory)?,
         watch: Watch::new(Channel::of(looks)),
         module: GatedModule::new(place, settings.gate, Box::new(asking), Box::new(log))
+            .with_shared_changes(Box::new(SharedCounter::of(changes)?))
             .with_bounds(logins, usize::try_from(guard.limits.sessions).unwrap_or(usize::MAX)),
     });
     serve(&worker, &control)?;
@@ -68,10 +70,10 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
 }
 
 /// Whoever may not use a key gets no PIN tried: it could lock the token.
-fn logins(login: &Login) -> Logins {
+fn logins(login: &Login) -> Result<Logins, GuardError> {
     match login {
-        Login::PassThrough => Logins::Attested,
-        Login::Guard { pin_file } => Logins::With(PinFile::new(pin_file.clone())),
+        Login::PassThrough => Ok(Logins::Attested),
+        Login::Guard { pin_file } => confinement::pin_file(pin_file).map(Logins::With),
     }
 }
 
