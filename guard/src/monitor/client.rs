@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use attestation::component::Component;
 use attestation::digest::Digest;
 use cryptoki_sys::{CK_RV, CKR_DEVICE_ERROR, CKR_GENERAL_ERROR, CKR_HOST_MEMORY};
 use gate::{AttestationFailure, FailureKind};
@@ -92,7 +93,7 @@ struct Client {
 }
 
 /// The process, for those who look at it.
-struct Watched {
+pub(super) struct Watched {
     served: Served,
     process: Confirmed,
     /// What it was when it was given a token, and which.
@@ -128,6 +129,7 @@ impl Client {
             }
         };
         let watched = Arc::new(Watched { served, process, known: Mutex::new(None) });
+        monitor.living.add(&watched);
         let (looks, workers_looks) = Channel::pair()?;
         let (tokens, workers_tokens) = Channel::pair()?;
         worker.channel.send_with(
@@ -235,12 +237,9 @@ impl Watched {
 
     /// Measures the process anew, and has a token for it.
     fn attest(&self, monitor: &Monitor, asked: Attest) -> Attested {
-        let request = ToMeasurer::Measure { served: self.served, within_ms: asked.within_ms };
-        let (component, files, state) = match self.ask(monitor, &request) {
-            Ok(FromMeasurer::Measured { component, files, state }) => (component, files, state),
-            Ok(FromMeasurer::Failed { detail }) => return unmeasured(asked, detail),
-            Ok(FromMeasurer::State(_)) => return unmeasured(asked, GuardError::OutOfPlace.to_string()),
-            Err(error) => return unmeasured(asked, error.to_string()),
+        let (component, files, state) = match self.measure(monitor, asked.within_ms) {
+            Ok(measured) => measured,
+            Err(detail) => return unmeasured(asked, detail),
         };
         let (attested, standing) = monitor.tokens.obtain(*component, asked);
         // Without a new token, one that there was may go on to count: as long as the process is what it was then.
@@ -248,6 +247,36 @@ impl Watched {
             *self.known.lock() = Some(Known { state, files, standing });
         }
         attested
+    }
+
+    /// Has the process's token renewed if it is time: for the process as it is now, if that is what it was.
+    pub(super) fn renew_if_due(&self, monitor: &Monitor) {
+        let Ok(now_ms) = linux_ffi::boottime_ms() else { return };
+        let known = self.known.lock();
+        let before = match &*known {
+            Some(Known { state, standing: Some(standing), .. }) if standing.is_due(now_ms) => *state,
+            _ => return,
+        };
+        drop(known);
+        // What has changed is the next look's to find.
+        if let Ok((component, _, state)) = self.measure(monitor, None)
+            && state == before
+        {
+            monitor.tokens.renew(*component);
+        }
+    }
+
+    fn measure(
+        &self,
+        monitor: &Monitor,
+        within_ms: Option<u64>,
+    ) -> Result<(Box<Component>, Vec<PathBuf>, Digest), String> {
+        match self.ask(monitor, &ToMeasurer::Measure { served: self.served, within_ms }) {
+            Ok(FromMeasurer::Measured { component, files, state }) => Ok((component, files, state)),
+            Ok(FromMeasurer::Failed { detail }) => Err(detail),
+            Ok(FromMeasurer::State(_)) => Err(GuardError::OutOfPlace.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 

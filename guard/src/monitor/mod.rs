@@ -6,6 +6,7 @@ mod attester;
 mod client;
 mod listening;
 mod measurers;
+mod renewals;
 mod role;
 mod tokens;
 mod workers;
@@ -25,6 +26,7 @@ use crate::error::GuardError;
 use admission::Admission;
 use attester::Attesting;
 use measurers::Measurers;
+use renewals::Living;
 use role::Program;
 use tokens::Tokens;
 use workers::Workers;
@@ -41,6 +43,7 @@ struct Monitor {
     measurers: Measurers,
     tokens: Tokens,
     workers: Workers,
+    living: Living,
     /// How often objects of the token were changed, by whatever worker.
     changes: SharedCounter,
 }
@@ -59,8 +62,10 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         workers: Workers::start(program.clone(), Arc::clone(&settings))?,
         measurers: Measurers::new(program, Arc::clone(&settings)),
         changes: SharedCounter::new()?,
+        living: Living::default(),
         settings,
     });
+    renewals::start(&monitor)?;
     tracing::info!(socket = %monitor.settings.socket.display(), "ready");
     loop {
         match accept_with(&listener, SocketFlags::CLOEXEC) {
