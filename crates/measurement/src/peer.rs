@@ -53,6 +53,8 @@ impl Connected {
     pub fn of(socket: BorrowedFd<'_>) -> Result<Self, MeasurementError> {
         let credentials = credentials(socket)?;
         match pidfd(socket) {
+            // Some kernels give one of a process that has ended, others none.
+            Ok(Some(pidfd)) if !is_alive(pidfd.as_fd())? => Err(MeasurementError::Ended),
             Ok(Some(pidfd)) => Ok(Self { credentials, hold: Hold::Socket(pidfd) }),
             Ok(None) => Self::by_number(socket),
             Err(error) if is_of_no_process(&error) => Err(MeasurementError::Ended),
