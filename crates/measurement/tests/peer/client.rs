@@ -97,6 +97,13 @@ fn serve(socket: &UnixStream) {
                 "loaded".to_owned()
             }
             "map" => (map(Some(&File::open(path).unwrap()), READ_EXECUTE) as u64).to_string(),
+            "map-shared-anonymous" => {
+                let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+                // SAFETY: a new mapping at an address of the kernel's choice.
+                let address = unsafe { libc::mmap(ptr::null_mut(), PAGE, READ_EXECUTE, flags, -1, 0) };
+                assert_ne!(address, libc::MAP_FAILED);
+                (address as u64).to_string()
+            }
             "map-anonymous" => (map(None, READ_EXECUTE) as u64).to_string(),
             "map-memory-file" => {
                 // SAFETY: the name is a literal that ends in NUL.

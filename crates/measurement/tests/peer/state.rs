@@ -75,7 +75,7 @@ fn a_library_loaded_later_is_seen() {
 
 #[test]
 fn code_without_a_file_is_seen() {
-    for command in ["map-anonymous", "map-memory-file"] {
+    for command in ["map-anonymous", "map-shared-anonymous", "map-memory-file"] {
         let mut measured = Measured::new();
         measured.client.tell(command);
         assert!(measured.has_changed(), "{command}");
