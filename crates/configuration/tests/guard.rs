@@ -396,3 +396,17 @@ fn an_error_in_the_guards_file_names_the_line_and_no_pin() {
         assert!(!format!("{error} {error:?}").contains("98765"), "{error:?}");
     }
 }
+
+#[test]
+fn the_packages_examples_are_good_and_fit_each_other() {
+    let guard = guard(include_str!("../../../packaging/guard.toml")).unwrap();
+    let client = client(include_str!("../../../packaging/trustshim.toml")).unwrap();
+    let unit = include_str!("../../../packaging/systemd/trustshim-guard.socket");
+    assert_eq!(guard.socket, client.socket);
+    assert!(unit.contains(&format!("\nListenStream={}\n", guard.socket.display())));
+    let users = include_str!("../../../packaging/sysusers.d/trustshim.conf");
+    for account in [guard.worker_user, guard.attester_user] {
+        let Some(Account::Name(name)) = account else { panic!("{account:?}") };
+        assert!(users.contains(&format!("\nu {name} ")), "{name}");
+    }
+}
