@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use attestation::digest::Digest;
 use attestation::token::Mode;
 use configuration::{
-    Account, ConfigurationError, Declared, DenyCode, Guard, GuardLimits, Installation, LogTarget, Login,
-    Need, Scope, load_guard, load_installation,
+    Account, ConfigurationError, Declared, DenyCode, Guard, GuardLimits, Installation, Loaded, LogTarget,
+    Login, Need, Scope, load_from, load_guard, load_installation,
 };
 use tempfile::TempDir;
 
@@ -400,7 +400,8 @@ fn an_error_in_the_guards_file_names_the_line_and_no_pin() {
 #[test]
 fn the_packages_examples_are_good_and_fit_each_other() {
     let guard = guard(include_str!("../../../packaging/guard.toml")).unwrap();
-    let client = client(include_str!("../../../packaging/trustshim.toml")).unwrap();
+    let (_directory, path) = written(include_str!("../../../packaging/trustshim.toml"));
+    let Loaded::Guarded(client) = load_from(&path).unwrap() else { panic!("of another mode") };
     let unit = include_str!("../../../packaging/systemd/trustshim-guard.socket");
     assert_eq!(guard.socket, client.socket);
     assert!(unit.contains(&format!("\nListenStream={}\n", guard.socket.display())));
