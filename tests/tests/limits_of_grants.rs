@@ -64,7 +64,7 @@ fn a_grant_for_a_mechanism_holds_for_wrapping_deriving_and_generating() {
     let watched = Watched::up();
     watched.make_aes("base", &[1; 32], json!([[CKA_DERIVE, TRUE], [CKA_WRAP, TRUE]]));
     let base = "pkcs11:token=sandbox;object=base;type=secret-key";
-    let limits = ["--mechanism", "CKM_AES_CBC_ENCRYPT_DATA", "--mechanism", "CKM_DES3_KEY_GEN"];
+    let limits = ["--many", "--mechanism", "CKM_AES_CBC_ENCRYPT_DATA", "--mechanism", "CKM_DES3_KEY_GEN"];
     let mut program = limited(&watched, "made", base, "derive,generate,wrap,extract,destroy", &limits);
     let (session, key) = (program.session, program.key(CKO_SECRET_KEY, "base"));
     let template = json!([

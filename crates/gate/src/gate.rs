@@ -204,7 +204,7 @@ impl Gate {
         const CONTEXT_SPECIFIC: u64 = 2;
         let demands = match user {
             USER | CONTEXT_SPECIFIC => Demands::none(function),
-            _ => rules::administer(function, [token]),
+            _ => rules::administer(function, token),
         };
         let (permit, spending) = self.permit(Some(place), &demands)?;
         spending.complete();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, Stated, kind_of};
 use cryptoki_sys::{CK_OBJECT_HANDLE, CKR_ARGUMENTS_BAD, CKR_OBJECT_HANDLE_INVALID, CKR_OK};
-use gate::{Ends, NewObject, ObjectKind, Subject, rules};
+use gate::{Ends, NewObject, ObjectKind, rules};
 use pkcs11_table::Function;
 
 use super::creation::Caller;
@@ -143,8 +143,8 @@ impl Layer<calls::C_SetAttributeValue> for Inline {
                 // Nothing becomes an object of another class: if that is asked, the real module refuses.
                 self.planned_kind(caller, template, facts.kind)?;
                 let differs = changed.named != original.named || changed.lasting != original.lasting;
-                let renamed = differs.then(|| Arc::new(Subject::of(changed.named)));
-                let demands = rules::change(function, facts.kind, &subject, renamed.as_ref());
+                let renamed = differs.then_some(&changed.named);
+                let demands = rules::change(function, facts.kind, &subject, renamed);
                 self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))
             });
             match result {

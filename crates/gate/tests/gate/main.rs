@@ -10,6 +10,7 @@ mod handed_in;
 mod holding;
 mod limits;
 mod messages;
+mod names;
 mod once;
 mod operations;
 mod properties;

@@ -217,6 +217,7 @@ pub fn grant(operations: &[Operation]) -> Grant {
         id: "G-1".into(),
         key: "pkcs11:token=sandbox;object=granted;type=private".into(),
         operations: operations.to_vec(),
+        many: false,
         mechanisms: None,
         rate: None,
         deadline_boottime_ms: None,
