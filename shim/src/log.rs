@@ -60,6 +60,12 @@ impl Log {
         self.write("preload-inactive", &message, &[]);
     }
 
+    /// The library was preloaded, and the file of the real module cannot be looked at.
+    pub(crate) fn module_out_of_sight(&self, path: &str, how: &str) {
+        let message = format!("the real module {path} cannot be looked at, and {how}");
+        self.write("preload-out-of-sight", &message, &[("module", path)]);
+    }
+
     /// The library was preloaded where there is no configuration. Written without allocating.
     pub(crate) fn preloaded_without_configuration() {
         // An event that cannot be written is lost, as in `write`.
