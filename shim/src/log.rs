@@ -54,6 +54,14 @@ impl Log {
         self.write("start-failed", &message, &[]);
     }
 
+    /// An object that came out otherwise than granted could not be destroyed.
+    pub(crate) fn object_left(&self, function: &str) {
+        let message = format!(
+            "what {function} has made is not what was granted, and the real module did not destroy it: look for it on the token"
+        );
+        self.write("object-left", &message, &[("function", function)]);
+    }
+
     /// The library was preloaded, and cannot tell which module is the real one.
     pub(crate) fn preloaded_in_vain(&self, error: &dyn core::error::Error) {
         let message = format!("trustshim is preloaded, but guards no module: {}", causes(error));

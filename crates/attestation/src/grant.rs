@@ -130,7 +130,8 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// How often a grant may be used: completed operations, counted by the gate. At least one of the two is stated.
+/// How often a grant may be used: completed operations, and those whose failure tells something of what was handed in,
+/// counted by the gate. At least one of the two is stated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {

@@ -170,6 +170,38 @@ impl Gate {
         }
     }
 
+    /// Judges what a permitted call has come to do, where that is not what was planned. It is one operation all the same: what
+    /// `spending` has taken from the rate of a grant counts for it.
+    ///
+    /// # Errors
+    /// The refusal, on record.
+    pub fn confirm(&self, place: &Place, demands: &Demands, spending: &mut Spending) -> Result<(), Denial> {
+        self.judge_more(demands, spending).map_err(|refusal| {
+            let subject = demands.iter().map(|demand| &demand.subject).next();
+            self.refuse(Some(place), demands.function, subject, refusal)
+        })
+    }
+
+    fn judge_more(&self, demands: &Demands, Spending(reservations): &mut Spending) -> Result<(), Refusal> {
+        if self.is_free(demands) {
+            return Ok(());
+        }
+        let Held { token, .. } = self.token()?;
+        let now_ms = self.now(None)?;
+        let grounds = authorize(&token, &demands.all, now_ms)?;
+        let mut taken: Vec<_> =
+            reservations.iter().map(|reservation| reservation.grant().to_owned()).collect();
+        for limits in &grounds.rates {
+            match taken.iter().position(|grant| limits.iter().any(|limit| limit.grant == *grant)) {
+                Some(counted) => drop(taken.swap_remove(counted)),
+                None => {
+                    reservations.push(self.limits.reserve(limits, now_ms).map_err(Refusal::RateExceeded)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Judges a call that uses no key: unless it demands something, it takes a trust token only where everything is gated.
     ///
     /// # Errors

@@ -5,9 +5,14 @@ use std::sync::Arc;
 
 use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, Stated, TemplateView, kind_of};
-use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_GENERAL_ERROR, CKR_OK};
-use gate::{Demands, Ends, Mechanism, Named, NewObject, ObjectKind, Permit, Place, Refusal, Subject, rules};
-use pkcs11_table::Function;
+use cryptoki_sys::{
+    CKR_ARGUMENTS_BAD, CKR_BUFFER_TOO_SMALL, CKR_GENERAL_ERROR, CKR_OK, CKR_OPERATION_NOT_INITIALIZED,
+    CKR_USER_NOT_LOGGED_IN,
+};
+use gate::{
+    Demands, Ends, Mechanism, Named, NewObject, ObjectKind, Permit, Place, Refusal, Spending, Subject, rules,
+};
+use pkcs11_table::{Class, Function, Use};
 
 use super::{Inline, delivered};
 use crate::layer::Layer;
@@ -30,16 +35,21 @@ impl Inline {
         judge: impl Fn(&NewObject) -> Demands,
         forward: impl FnOnce(Permit) -> (CK_RV, Option<u64>),
     ) -> Result<u64, CK_RV> {
-        let (permit, spending) =
+        let (permit, mut spending) =
             self.gate.permit(Some(caller.place), &judge(planned)).map_err(|denial| self.deny(&denial))?;
         let answer = forward(permit);
         self.gate.objects_changed();
         let object = match answer {
             (CKR_OK, Some(object)) => object,
             (CKR_OK, None) => return Err(CKR_GENERAL_ERROR),
-            (rv, _) => return Err(rv),
+            (rv, _) => {
+                if tells_of_its_input(caller.function, rv) {
+                    spending.complete();
+                }
+                return Err(rv);
+            }
         };
-        self.account_for(caller, object, parents, planned, judge)?;
+        self.account_for(caller, object, parents, (planned, &mut spending), judge)?;
         spending.complete();
         Ok(object)
     }
@@ -50,31 +60,21 @@ impl Inline {
         caller: Caller<'_>,
         object: u64,
         parents: &[Arc<Subject>],
-        planned: &NewObject,
+        (planned, spending): (&NewObject, &mut Spending),
         judge: impl Fn(&NewObject) -> Demands,
     ) -> Result<(), CK_RV> {
         let Caller { place, session, .. } = caller;
         let made = self.visible_object(session, object).and_then(|facts| {
             Ok(NewObject { named: facts.named(&self.token(place.slot())?), lasting: facts.lasting })
         });
-        let refused = match made {
+        let refused = match &made {
             Ok(made) => {
                 // Modules fill in labels and ids that a template leaves open.
-                let judged = if made == *planned {
-                    Ok(())
-                } else {
-                    self.gate.permit(Some(place), &judge(&made)).map(|(_, spending)| spending.complete())
-                };
+                let judged =
+                    if made == planned { Ok(()) } else { self.gate.confirm(place, &judge(made), spending) };
                 match judged {
                     Ok(()) => {
-                        let private = self.module.is_private(session, object) != Some(false);
-                        let parents = parents.iter().map(Arc::as_ref);
-                        self.gate.provenance().record(
-                            (place.slot(), session, object),
-                            &made,
-                            private,
-                            parents,
-                        );
+                        self.take_down(caller, object, made, parents);
                         self.gate.handles().give(place.slot(), object);
                         return Ok(());
                     }
@@ -88,9 +88,19 @@ impl Inline {
                 self.deny(&self.gate.refuse(Some(place), caller.function, Some(&subject), refusal))
             }
         };
-        self.module.destroy(session, object);
+        if self.module.destroy(session, object) != CKR_OK {
+            // It stays, and is found by its name: then it counts for what it was made from, too.
+            self.take_down(caller, object, made.as_ref().unwrap_or(planned), parents);
+            self.log().object_left(caller.function.name());
+        }
         self.gate.objects_changed();
         Err(refused)
+    }
+
+    fn take_down(&self, caller: Caller<'_>, object: u64, made: &NewObject, parents: &[Arc<Subject>]) {
+        let private = self.module.is_private(caller.session, object) != Some(false);
+        let of = (caller.place.slot(), caller.session, object);
+        self.gate.provenance().record(of, made, private, parents.iter().map(Arc::as_ref));
     }
 
     /// What a template makes of an object of `kind`, or of one that `original` describes where it is silent.
@@ -141,6 +151,16 @@ impl Inline {
     }
 }
 
+/// Whether an error tells something of what was handed in, as that it cannot be unwrapped: then the try counts.
+fn tells_of_its_input(function: Function, rv: CK_RV) -> bool {
+    matches!(function.class(), Class::Use(Use::Unwrap | Use::Decapsulate)) && is_of_the_work(rv)
+}
+
+/// Whether the real module may have done its work before it failed.
+pub(super) const fn is_of_the_work(rv: CK_RV) -> bool {
+    !matches!(rv, CKR_BUFFER_TOO_SMALL | CKR_OPERATION_NOT_INITIALIZED | CKR_USER_NOT_LOGGED_IN)
+}
+
 fn stated<T: Clone>(value: &Stated<T>, absent: T) -> Option<T> {
     match value {
         Stated::Absent => Some(absent),
@@ -188,7 +208,7 @@ impl Layer<calls::C_GenerateKeyPair> for Inline {
                     self.planned(caller, private, ObjectKind::PrivateKey, None)?,
                 ];
                 let demands = rules::generate(function, mechanism, &halves);
-                let (permit, spending) =
+                let (permit, mut spending) =
                     self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))?;
                 let answer = pinned.with_own_place(|call| self.module.invoke(permit, call));
                 self.gate.objects_changed();
@@ -201,16 +221,18 @@ impl Layer<calls::C_GenerateKeyPair> for Inline {
                     |new: &NewObject| rules::generate(function, mechanism, core::slice::from_ref(new));
                 let [planned_public, planned_private] = &halves;
                 let accounted = self
-                    .account_for(caller, pair.0, &[], planned_public, judge)
+                    .account_for(caller, pair.0, &[], (planned_public, &mut spending), judge)
                     .map_err(|rv| (rv, pair.1))
                     .and_then(|()| {
-                        let private = self.account_for(caller, pair.1, &[], planned_private, judge);
-                        private.map_err(|rv| (rv, pair.0))
+                        let planned = (planned_private, &mut spending);
+                        self.account_for(caller, pair.1, &[], planned, judge).map_err(|rv| (rv, pair.0))
                     });
                 if let Err((rv, other)) = accounted {
                     // Half a pair is of no use to anybody.
                     drop(self.gate.withdraw(Ends::Object { slot: place.slot(), object: other }));
-                    self.module.destroy(call.session(), other);
+                    if self.module.destroy(call.session(), other) != CKR_OK {
+                        self.log().object_left(function.name());
+                    }
                     self.gate.objects_changed();
                     return Err(rv);
                 }

@@ -100,7 +100,11 @@ impl Inline {
 
     /// `C_Initialize` fails.
     pub(crate) fn failed_to_start(&self, error: &StartError) {
-        Log::of(&self.configuration.log.target).failed_to_start(error);
+        self.log().failed_to_start(error);
+    }
+
+    fn log(&self) -> Log {
+        Log::of(&self.configuration.log.target)
     }
 
     /// Delivers refusals that the policy server has not heard of, while the attestation key can still sign.

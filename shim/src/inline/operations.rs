@@ -11,6 +11,7 @@ use gate::{Begun, Mechanism, Permit, Session};
 use pkcs11_table::{Class, Form, Function, Use};
 
 use super::Inline;
+use super::creation::is_of_the_work;
 use crate::layer::Layer;
 
 impl Inline {
@@ -92,7 +93,7 @@ impl Inline {
                             running.complete();
                         }
                     } else if !matches!(rv, CKR_OK | CKR_BUFFER_TOO_SMALL) {
-                        self.failed(&mut session, handle, used, C::FUNCTION.form());
+                        self.failed(&mut session, handle, used, C::FUNCTION.form(), rv);
                     }
                 }
                 rv
@@ -108,7 +109,10 @@ impl Inline {
 
     /// An error may or may not have ended the operation. What stays noted here without need is harmless, since a new one
     /// takes its place, unless it takes up room in a rate that the new one needs.
-    pub(super) fn failed(&self, session: &mut Session, handle: u64, used: Use, form: Form) {
+    pub(super) fn failed(&self, session: &mut Session, handle: u64, used: Use, form: Form, rv: CK_RV) {
+        if let Some(running) = session.running_mut(used, form).filter(|_| is_of_the_work(rv)) {
+            running.failed();
+        }
         if let Some(running) = session.running(used, form)
             && running.is_limited()
             && !self.module.holds(handle, running)

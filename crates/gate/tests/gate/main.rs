@@ -17,4 +17,5 @@ mod properties;
 mod recall;
 mod records;
 mod reports;
+mod tries;
 mod world;
