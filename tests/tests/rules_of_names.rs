@@ -184,6 +184,30 @@ fn a_grant_that_states_a_whole_name_gives_that_one_and_no_other() {
 }
 
 #[test]
+fn a_known_key_does_not_come_to_last_under_the_name_of_the_key_that_unwrapped_it() {
+    let watched = Watched::up();
+    make_kek(&watched);
+    let grant = ("pkcs11:token=sandbox;object=kek;type=secret-key", "unwrap,modify,derive");
+    let mut maker = in_part(&watched, "maker", &[grant]);
+    let (session, kek) = (maker.session, maker.key(CKO_SECRET_KEY, "kek"));
+    let name = named(Some("05"), Some("kek"));
+    let passing =
+        json!([[CKA_CLASS, ulong(CKO_SECRET_KEY)], [CKA_KEY_TYPE, ulong(CKK_AES)], [CKA_TOKEN, FALSE]]);
+    let unwrap = json!({
+        "session": session, "mechanism": CKM_AES_KEY_WRAP, "unwrapping_key": kek,
+        "wrapped": hex(&aes_key_wrap(&watched.stack, &KEK, &KNOWN)), "template": joined(&passing, &name)
+    });
+    let known = maker.must("C_UnwrapKey", unwrap).handle("key");
+    let lasting = json!([[CKA_TOKEN, TRUE]]);
+    for function in ["C_CopyObject", "C_SetAttributeValue"] {
+        let request = json!({ "session": session, "object": known, "template": lasting });
+        maker.denied("name-in-part", function, request);
+    }
+    let (mut owner, session) = watched.owner();
+    assert_eq!(owner.find(session, CKO_SECRET_KEY, "kek").len(), 1);
+}
+
+#[test]
 fn both_halves_of_a_pair_and_every_kind_of_object_have_names() {
     let watched = Watched::up();
     let name = named(Some("05"), Some("good"));

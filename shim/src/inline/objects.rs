@@ -115,7 +115,8 @@ impl Layer<calls::C_CopyObject> for Inline {
                 let Found { facts, subject } = self.find_to_change(caller, call.object())?;
                 let original = NewObject { named: subject.named().clone(), lasting: facts.lasting };
                 let planned = self.planned(caller, template, facts.kind, Some(&original))?;
-                let judge = |new: &NewObject| rules::copy(function, facts.kind, &subject, new);
+                let of = (&subject, facts.lasting);
+                let judge = |new: &NewObject| rules::copy(function, facts.kind, of, new);
                 let parents = [Arc::clone(&subject)];
                 self.make(caller, &parents, &planned, judge, |permit| {
                     pinned.with_own_place(|call| self.module.invoke(permit, call))

@@ -70,28 +70,42 @@ pub fn create(function: Function, kind: ObjectKind, new: &NewObject) -> Demands 
     }
 }
 
-/// To change an object: as it is before and, where `after` says that its names change, as it is then.
+/// To change an object: as it is before and, where `after` says that it gets another name or comes to last, as it is then.
 pub fn change(function: Function, kind: ObjectKind, before: &Arc<Subject>, after: Option<&Named>) -> Demands {
+    let name = Name::Changed { from: Arc::clone(before) };
+    becomes(function, kind, before, after.map(|after| (after, name)))
+}
+
+/// To copy an object. A copy that lasts will be found by its own name; one of the session is judged by its original. Where the
+/// original lasts (`lasts`), its name has been given already, and a second object of that name is none that was not there.
+pub fn copy(
+    function: Function,
+    kind: ObjectKind,
+    (original, lasts): (&Arc<Subject>, bool),
+    new: &NewObject,
+) -> Demands {
+    let name = match lasts && *original.named() == new.named {
+        true => Name::Borne,
+        false => Name::Changed { from: Arc::clone(original) },
+    };
+    becomes(function, kind, original, new.lasting.then_some((&new.named, name)))
+}
+
+fn becomes(
+    function: Function,
+    kind: ObjectKind,
+    before: &Arc<Subject>,
+    after: Option<(&Named, Name)>,
+) -> Demands {
     if kind == ObjectKind::PublicData {
         return Demands::none(function);
     }
-    let before_it = demand(Operation::Modify, before, None);
-    let all = core::iter::once(before_it).chain(after.map(|after| changed(before, after))).collect();
+    let mut all = vec![demand(Operation::Modify, before, None)];
+    all.extend(after.map(|(after, name)| {
+        let after = Arc::new(Subject::of(after.clone()));
+        Demand { name, ..demand(Operation::Modify, &after, None) }
+    }));
     Demands { function, all }
-}
-
-/// A demand on what an object is called that was `before`.
-fn changed(before: &Arc<Subject>, after: &Named) -> Demand {
-    let name = match before.judged_by() {
-        [same] if same == after => Name::Borne,
-        _ => Name::Changed { from: Arc::clone(before) },
-    };
-    Demand { name, ..demand(Operation::Modify, &Arc::new(Subject::of(after.clone())), None) }
-}
-
-/// To copy an object. A copy that lasts will be found by its own name; one of the session is judged by its original.
-pub fn copy(function: Function, kind: ObjectKind, original: &Arc<Subject>, new: &NewObject) -> Demands {
-    change(function, kind, original, new.lasting.then_some(&new.named))
 }
 
 /// To destroy an object.
@@ -212,7 +226,7 @@ mod tests {
         let (object, after) = (subject("object"), named("after"));
         let new = NewObject { named: named("copy"), lasting: true };
         let change = |kind| change(Function::C_SetAttributeValue, kind, &object, Some(&after));
-        let copy = |kind| copy(Function::C_CopyObject, kind, &object, &new);
+        let copy = |kind| copy(Function::C_CopyObject, kind, (&object, true), &new);
         let destroy = |kind| destroy(Function::C_DestroyObject, kind, &object);
         assert_eq!(free(change), [ObjectKind::PublicData]);
         assert_eq!(free(copy), [ObjectKind::PublicData]);
@@ -238,7 +252,10 @@ mod tests {
             expected
         );
         let new = NewObject { named: named("copy"), lasting: false };
-        assert_eq!(shown(&copy(Function::C_CopyObject, ObjectKind::SecretKey, &object, &new)), expected);
+        assert_eq!(
+            shown(&copy(Function::C_CopyObject, ObjectKind::SecretKey, (&object, true), &new)),
+            expected
+        );
     }
 
     #[test]

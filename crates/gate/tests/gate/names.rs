@@ -52,7 +52,7 @@ fn ways(named: &Named) -> [(Operation, Demands); 6] {
         (Operation::Unwrap, rules::unwrap(Function::C_UnwrapKey, PLAIN, &base, &new)),
         (Operation::Derive, rules::derive(Function::C_DeriveKey, PLAIN, &base, &new)),
         (Operation::Encapsulate, rules::encapsulate(Function::C_EncapsulateKey, PLAIN, &base, &new)),
-        (Operation::Modify, rules::copy(Function::C_CopyObject, ObjectKind::SecretKey, &base, &new)),
+        (Operation::Modify, rules::copy(Function::C_CopyObject, ObjectKind::SecretKey, (&base, true), &new)),
     ]
 }
 
@@ -124,8 +124,8 @@ fn a_key_that_keeps_its_name_or_has_none_that_counts_takes_no_more_than_before()
     let session = NewObject { named: secret(&[5], "good"), lasting: false };
     for demands in [
         rules::change(Function::C_SetAttributeValue, ObjectKind::SecretKey, &subject(&base), None),
-        rules::copy(Function::C_CopyObject, ObjectKind::SecretKey, &subject(&base), &new(&base)),
-        rules::copy(Function::C_CopyObject, ObjectKind::SecretKey, &subject(&base), &session),
+        rules::copy(Function::C_CopyObject, ObjectKind::SecretKey, (&subject(&base), true), &new(&base)),
+        rules::copy(Function::C_CopyObject, ObjectKind::SecretKey, (&subject(&base), true), &session),
         rules::derive(Function::C_DeriveKey, PLAIN, &subject(&base), &session),
         rules::unwrap(Function::C_UnwrapKey, PLAIN, &subject(&base), &session),
     ] {
@@ -137,7 +137,7 @@ fn renaming(before: &Named, after: &Named) -> [Demands; 2] {
     let before = subject(before);
     [
         rules::change(Function::C_SetAttributeValue, ObjectKind::SecretKey, &before, Some(after)),
-        rules::copy(Function::C_CopyObject, ObjectKind::SecretKey, &before, &new(after)),
+        rules::copy(Function::C_CopyObject, ObjectKind::SecretKey, (&before, true), &new(after)),
     ]
 }
 
@@ -191,7 +191,8 @@ fn what_was_made_from_another_key_is_renamed_by_the_grants_of_that_key() {
     let called_good = NewObject { named: secret(&[7], "good"), lasting: false };
     provenance.record((SLOT, SESSION, 20), &called_good, true, [&*subject(&secret(&[7], "mine"))]);
     let copy = Arc::new(provenance.subject(SLOT, 20, called_good.named.clone(), false).unwrap());
-    let lasting = rules::copy(Function::C_CopyObject, ObjectKind::SecretKey, &copy, &new(&called_good.named));
+    let lasting =
+        rules::copy(Function::C_CopyObject, ObjectKind::SecretKey, (&copy, false), &new(&called_good.named));
     let denial = bench.once(&lasting).unwrap_err();
     assert_eq!(denial.refusal().code(), "name-of-another-grant");
 }
@@ -213,4 +214,29 @@ fn a_token_is_given_a_new_label_by_a_grant_that_states_it() {
     let of_that_name = on("serial=1;token=other", &[Operation::Administer]);
     assert_eq!(judged(&[by_serial, of_that_name], &initialise(&after)), None);
     assert_eq!(judged(&[wide("serial=1", &[Operation::Administer])], &initialise(&after)), None);
+}
+
+#[test]
+fn what_comes_to_last_is_given_its_name_though_it_was_made_from_a_key_of_that_name() {
+    // Unwrapped with `kek`, called like it, and of a value that the caller knows.
+    let kek = secret(&[5], "kek");
+    let bench = |grant| Bench::new([Ok(token_with(vec![grant]))]);
+    let operations = [Operation::Unwrap, Operation::Modify];
+    for (grant, refused) in [
+        (on("object=kek", &operations), Some("name-in-part")),
+        (on("id=%05;object=kek;type=secret-key", &operations), None),
+        (wide("object=kek", &operations), None),
+    ] {
+        let bench = bench(grant);
+        let passing = NewObject { named: kek.clone(), lasting: false };
+        bench.gate.provenance().record((SLOT, SESSION, 20), &passing, true, [&*subject(&kek)]);
+        let passing = Arc::new(bench.gate.provenance().subject(SLOT, 20, kek.clone(), false).unwrap());
+        for demands in [
+            rules::copy(Function::C_CopyObject, ObjectKind::SecretKey, (&passing, false), &new(&kek)),
+            rules::change(Function::C_SetAttributeValue, ObjectKind::SecretKey, &passing, Some(&kek)),
+        ] {
+            let code = bench.once(&demands).err().map(|denial| denial.refusal().code().to_owned());
+            assert_eq!(code.as_deref(), refused);
+        }
+    }
 }
