@@ -54,14 +54,6 @@ impl Log {
         self.write("start-failed", &message, &[]);
     }
 
-    /// An object that came out otherwise than granted could not be destroyed.
-    pub(crate) fn object_left(&self, function: &str) {
-        let message = format!(
-            "what {function} has made is not what was granted, and the real module did not destroy it: look for it on the token"
-        );
-        self.write("object-left", &message, &[("function", function)]);
-    }
-
     /// The library was preloaded, and cannot tell which module is the real one.
     pub(crate) fn preloaded_in_vain(&self, error: &dyn core::error::Error) {
         let message = format!("trustshim is preloaded, but guards no module: {}", causes(error));
@@ -142,6 +134,13 @@ impl Recorder for Log {
             ("reason", decision.reason.code.as_str()),
         ];
         self.write("denied", &message, &fields);
+    }
+
+    fn object_left(&self, function: &str) {
+        let message = format!(
+            "what {function} has made is not what was granted, and the real module did not destroy it: look for it on the token"
+        );
+        self.write("object-left", &message, &[("function", function)]);
     }
 }
 

@@ -266,6 +266,11 @@ impl Gate {
         }
     }
 
+    /// Says that an object which `function` has made, and which was refused then, could not be destroyed.
+    pub fn object_left(&self, function: Function) {
+        self.records.object_left(function);
+    }
+
     /// Nothing has to be granted, and no trust token is needed.
     fn is_free(&self, demands: &Demands) -> bool {
         demands.all.is_empty() && self.settings.scope == Scope::Keys

@@ -5,14 +5,9 @@ use std::sync::Arc;
 
 use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, Stated, TemplateView, kind_of};
-use cryptoki_sys::{
-    CKR_ARGUMENTS_BAD, CKR_BUFFER_TOO_SMALL, CKR_GENERAL_ERROR, CKR_OK, CKR_OPERATION_NOT_INITIALIZED,
-    CKR_USER_NOT_LOGGED_IN,
-};
-use gate::{
-    Demands, Ends, Mechanism, Named, NewObject, ObjectKind, Permit, Place, Refusal, Spending, Subject, rules,
-};
-use pkcs11_table::{Class, Function, Use};
+use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_GENERAL_ERROR, CKR_OK};
+use gate::{Demands, Ends, Mechanism, Named, NewObject, ObjectKind, Permit, Place, Refusal, Subject, rules};
+use pkcs11_table::Function;
 
 use super::{Inline, delivered};
 use crate::layer::Layer;
@@ -43,7 +38,7 @@ impl Inline {
             (CKR_OK, Some(object)) => object,
             (CKR_OK, None) => return Err(CKR_GENERAL_ERROR),
             (rv, _) => {
-                if tells_of_its_input(caller.function, rv) {
+                if super::operations::tells_of_its_input(caller.function, rv) {
                     spending.complete();
                 }
                 return Err(rv);
@@ -60,7 +55,7 @@ impl Inline {
         caller: Caller<'_>,
         object: u64,
         parents: &[Arc<Subject>],
-        (planned, spending): (&NewObject, &mut Spending),
+        (planned, spending): (&NewObject, &mut gate::Spending),
         judge: impl Fn(&NewObject) -> Demands,
     ) -> Result<(), CK_RV> {
         let Caller { place, session, .. } = caller;
@@ -91,7 +86,7 @@ impl Inline {
         if self.module.destroy(session, object) != CKR_OK {
             // It stays, and is found by its name: then it counts for what it was made from, too.
             self.take_down(caller, object, made.as_ref().unwrap_or(planned), parents);
-            self.log().object_left(caller.function.name());
+            self.gate.object_left(caller.function);
         }
         self.gate.objects_changed();
         Err(refused)
@@ -149,16 +144,6 @@ impl Inline {
         let refusal = Refusal::TemplateUnclear;
         self.deny(&self.gate.refuse(Some(caller.place), caller.function, None, refusal))
     }
-}
-
-/// Whether an error tells something of what was handed in, as that it cannot be unwrapped: then the try counts.
-fn tells_of_its_input(function: Function, rv: CK_RV) -> bool {
-    matches!(function.class(), Class::Use(Use::Unwrap | Use::Decapsulate)) && is_of_the_work(rv)
-}
-
-/// Whether the real module may have done its work before it failed.
-pub(super) const fn is_of_the_work(rv: CK_RV) -> bool {
-    !matches!(rv, CKR_BUFFER_TOO_SMALL | CKR_OPERATION_NOT_INITIALIZED | CKR_USER_NOT_LOGGED_IN)
 }
 
 fn stated<T: Clone>(value: &Stated<T>, absent: T) -> Option<T> {
@@ -231,7 +216,7 @@ impl Layer<calls::C_GenerateKeyPair> for Inline {
                     // Half a pair is of no use to anybody.
                     drop(self.gate.withdraw(Ends::Object { slot: place.slot(), object: other }));
                     if self.module.destroy(call.session(), other) != CKR_OK {
-                        self.log().object_left(function.name());
+                        self.gate.object_left(function);
                     }
                     self.gate.objects_changed();
                     return Err(rv);

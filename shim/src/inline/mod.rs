@@ -100,11 +100,7 @@ impl Inline {
 
     /// `C_Initialize` fails.
     pub(crate) fn failed_to_start(&self, error: &StartError) {
-        self.log().failed_to_start(error);
-    }
-
-    fn log(&self) -> Log {
-        Log::of(&self.configuration.log.target)
+        Log::of(&self.configuration.log.target).failed_to_start(error);
     }
 
     /// Delivers refusals that the policy server has not heard of, while the attestation key can still sign.

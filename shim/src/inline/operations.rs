@@ -5,13 +5,12 @@ use cryptoki_ffi::calls::{self, Call};
 use cryptoki_ffi::{CK_RV, Cancelled, MechanismView, ParameterNames};
 use cryptoki_sys::{
     CKR_ARGUMENTS_BAD, CKR_BUFFER_TOO_SMALL, CKR_OK, CKR_OPERATION_CANCEL_FAILED,
-    CKR_OPERATION_NOT_INITIALIZED,
+    CKR_OPERATION_NOT_INITIALIZED, CKR_USER_NOT_LOGGED_IN,
 };
 use gate::{Begun, Mechanism, Permit, Session};
 use pkcs11_table::{Class, Form, Function, Use};
 
 use super::Inline;
-use super::creation::is_of_the_work;
 use crate::layer::Layer;
 
 impl Inline {
@@ -150,6 +149,16 @@ impl Inline {
             Some(_) => CKR_OPERATION_CANCEL_FAILED,
         }
     }
+}
+
+/// Whether an error tells something of what was handed in, as that it cannot be unwrapped: then the try counts.
+pub(super) fn tells_of_its_input(function: Function, rv: CK_RV) -> bool {
+    matches!(function.class(), Class::Use(Use::Unwrap | Use::Decapsulate)) && is_of_the_work(rv)
+}
+
+/// Whether the real module may have done its work before it failed.
+const fn is_of_the_work(rv: CK_RV) -> bool {
+    !matches!(rv, CKR_BUFFER_TOO_SMALL | CKR_OPERATION_NOT_INITIALIZED | CKR_USER_NOT_LOGGED_IN)
 }
 
 /// The operations that a continuation goes on with.
