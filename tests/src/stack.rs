@@ -238,6 +238,22 @@ impl Stack {
         run(self.operator(&arguments).args(limits)).must_succeed();
     }
 
+    /// Grants a component the use of keys of which the URI states the name in part, as no server does that knows what that
+    /// means, but older ones did.
+    #[track_caller]
+    pub fn grant_in_part(&self, component: &str, key: &str, operations: &str) {
+        self.grant(component, key, operations);
+        let statement = format!(
+            "UPDATE grants SET many = 0 WHERE component = '{component}' AND key_uri = '{key}'; \
+             UPDATE meta SET value = value + 1 WHERE name = 'policy-revision';"
+        );
+        let database = self.directory().join("policy-server/policy.db");
+        let mut sqlite = Command::new("sqlite3");
+        // The server may be writing.
+        sqlite.args(["-bail", "-cmd", ".timeout 10000"]).arg(database).arg(statement);
+        run(&mut sqlite).must_succeed();
+    }
+
     /// Retires version 1 of a component.
     #[track_caller]
     pub fn retire(&self, component: &str) {

@@ -17,6 +17,23 @@ pub struct Demand {
     pub subject: Arc<Subject>,
     /// By which mechanism (a `CKM_` number), where the call has one.
     pub mechanism: Option<u64>,
+    /// Where the subject has its name from.
+    pub name: Name,
+}
+
+/// Where the subject of a demand has its name from. One that gets it by the call could get that of a key which somebody
+/// else's grant names, and the gate knows the grants of one component only: it takes a grant for this very name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// It bears it.
+    Borne,
+    /// It is given it, and nothing bore another before.
+    Given,
+    /// It is given it in place of what this one is judged by.
+    Changed {
+        /// The object that is renamed or copied.
+        from: Arc<Subject>,
+    },
 }
 
 /// What a permission rests on.
@@ -84,7 +101,6 @@ fn granting<'a>(
         (None, _) | (Some(_), None) => true,
         (Some(list), Some(mechanism)) => list.contains(&mechanism),
     };
-    let counts = |grant: &&ParsedGrant| grant.deadline_boottime_ms.is_none_or(|end_ms| now_ms < end_ms);
     let refused = || (demand.operation, named.uri());
     let covering: Vec<_> = token.grants().iter().filter(covers).collect();
     if covering.is_empty() {
@@ -102,10 +118,48 @@ fn granting<'a>(
         let mechanism = demand.mechanism.unwrap_or_default();
         return Err(Refusal::MechanismNotGranted { mechanism, operation, key });
     }
-    let counting: Vec<_> = by_mechanism.into_iter().filter(counts).collect();
+    let counting: Vec<_> = by_mechanism.into_iter().filter(|grant| grant.counts_at(now_ms)).collect();
     if counting.is_empty() {
         let (operation, key) = refused();
         return Err(Refusal::GrantExpired { operation, key });
     }
-    Ok(counting)
+    match demand.name {
+        Name::Borne => Ok(counting),
+        Name::Given | Name::Changed { .. } => naming(token, demand, named, counting, now_ms),
+    }
+}
+
+/// Of the grants that cover a demand on a name which an object is given, those under which it may be given; at least one.
+fn naming<'a>(
+    token: &VerifiedToken,
+    demand: &Demand,
+    named: &Named,
+    covering: Vec<&'a ParsedGrant>,
+    now_ms: u64,
+) -> Result<Vec<&'a ParsedGrant>, Refusal> {
+    let states_it = |grant: &ParsedGrant| named.is_stated_by(&grant.uri);
+    let naming: Vec<_> = covering.into_iter().filter(|grant| grant.many || states_it(grant)).collect();
+    let refused = || (demand.operation, named.uri());
+    if naming.is_empty() {
+        let (operation, key) = refused();
+        return Err(Refusal::NameInPart { operation, key });
+    }
+    // A wide grant leads from name to name, but into no grant that does not have its operation.
+    if let Name::Changed { from } = &demand.name
+        && !naming.iter().any(|grant| states_it(grant))
+    {
+        let named_before =
+            |grant: &ParsedGrant| from.judged_by().iter().all(|name| name.is_named_by(&grant.uri));
+        let gained = token.grants().iter().find(|grant| {
+            grant.counts_at(now_ms)
+                && named.is_named_by(&grant.uri)
+                && !named_before(grant)
+                && !grant.operations.contains(&demand.operation)
+        });
+        if let Some(gained) = gained {
+            let (operation, key) = refused();
+            return Err(Refusal::NameOfAnotherGrant { operation, key, grant: gained.id.clone() });
+        }
+    }
+    Ok(naming)
 }

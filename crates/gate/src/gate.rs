@@ -193,6 +193,38 @@ impl Gate {
         }
     }
 
+    /// Judges what a permitted call has come to do, where that is not what was planned. It is one operation all the same: what
+    /// `spending` has taken from the rate of a grant counts for it.
+    ///
+    /// # Errors
+    /// The refusal, on record.
+    pub fn confirm(&self, place: &Place, demands: &Demands, spending: &mut Spending) -> Result<(), Denial> {
+        self.judge_more(demands, spending).map_err(|refusal| {
+            let subject = demands.iter().map(|demand| &demand.subject).next();
+            self.refuse(Some(place), demands.function, subject, refusal)
+        })
+    }
+
+    fn judge_more(&self, demands: &Demands, Spending(reservations): &mut Spending) -> Result<(), Refusal> {
+        if self.is_free(demands) {
+            return Ok(());
+        }
+        let Held { token, .. } = self.token()?;
+        let now_ms = self.now(None)?;
+        let grounds = authorize(&token, &demands.all, now_ms)?;
+        let mut taken: Vec<_> =
+            reservations.iter().map(|reservation| reservation.grant().to_owned()).collect();
+        for limits in &grounds.rates {
+            match taken.iter().position(|grant| limits.iter().any(|limit| limit.grant == *grant)) {
+                Some(counted) => drop(taken.swap_remove(counted)),
+                None => {
+                    reservations.push(self.limits.reserve(limits, now_ms).map_err(Refusal::RateExceeded)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Judges a call that uses no key: unless it demands something, it takes a trust token only where everything is gated.
     ///
     /// # Errors
@@ -227,7 +259,7 @@ impl Gate {
         const CONTEXT_SPECIFIC: u64 = 2;
         let demands = match user {
             USER | CONTEXT_SPECIFIC => Demands::none(function),
-            _ => rules::administer(function, [token]),
+            _ => rules::administer(function, token),
         };
         let (permit, spending) = self.permit(Some(place), &demands)?;
         spending.complete();
@@ -283,6 +315,11 @@ impl Gate {
         if let Ok(now_ms) = self.now(None) {
             self.holder.say_farewell(now_ms, &*self.attester, self.records.reports());
         }
+    }
+
+    /// Says that an object which `function` has made, and which was refused then, could not be destroyed.
+    pub fn object_left(&self, function: Function) {
+        self.records.object_left(function);
     }
 
     /// Nothing has to be granted, and no trust token is needed.

@@ -19,7 +19,7 @@ mod session;
 mod sessions;
 mod subject;
 
-pub use authorize::{Demand, Grounds, authorize};
+pub use authorize::{Demand, Grounds, Name, authorize};
 pub use denial::{Denial, Refusal};
 pub use ends::{Ends, Withdrawn};
 pub use gate::{Begun, Gate, Look, Scope, Settings};

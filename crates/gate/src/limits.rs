@@ -89,9 +89,9 @@ impl Reservation {
         self.used_up
     }
 
-    /// Whether it is room under this grant.
-    pub(crate) fn is_of(&self, grant: &str) -> bool {
-        self.grant == grant
+    /// The grant that it is room under.
+    pub(crate) fn grant(&self) -> &str {
+        &self.grant
     }
 }
 

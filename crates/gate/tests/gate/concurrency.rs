@@ -46,6 +46,8 @@ struct Silent;
 
 impl Recorder for Silent {
     fn denied(&self, _: &LocalDecision, _: Option<&str>) {}
+
+    fn object_left(&self, _: &str) {}
 }
 
 struct Crowd {
