@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use attestation::grant::{Operation, Rate};
 use attestation::token::{ParsedGrant, VerifiedToken};
+use serde::{Deserialize, Serialize};
 
 use crate::denial::Refusal;
 use crate::subject::{Named, Subject};
@@ -46,11 +47,13 @@ pub struct Grounds {
 }
 
 /// A grant's rate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Limit {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
     /// The grant's id.
-    pub(crate) grant: String,
-    pub(crate) rate: Rate,
+    pub grant: String,
+    /// How often.
+    pub rate: Rate,
 }
 
 /// Whether `token` lets all `demands` happen at `now_boottime_ms` (`CLOCK_BOOTTIME` in milliseconds). Without demands it

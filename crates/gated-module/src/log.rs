@@ -81,7 +81,7 @@ impl Log {
     }
 
     /// The library was preloaded, and the file of the real module cannot be looked at.
-    pub(crate) fn module_out_of_sight(&self, path: &str, how: &str) {
+    pub fn module_out_of_sight(&self, path: &str, how: &str) {
         let message = format!("the real module {path} cannot be looked at, and {how}");
         self.write("preload-out-of-sight", &message, &[("module", path)]);
     }

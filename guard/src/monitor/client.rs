@@ -22,7 +22,9 @@ use super::tokens::Standing;
 use crate::channel::{Channel, Message};
 use crate::error::GuardError;
 use crate::frames;
-use crate::messages::{Attest, Attested, FromMeasurer, Look, Looked, Served, ToMeasurer, ToWorker};
+use crate::messages::{
+    Attest, Attested, FromMeasurer, Looked, Question, Served, Taken, ToMeasurer, ToWorker,
+};
 
 /// How long a client may take for each step of becoming one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -130,21 +132,23 @@ impl Client {
         };
         let watched = Arc::new(Watched { served, process, known: Mutex::new(None) });
         monitor.living.add(&watched);
-        let (looks, workers_looks) = Channel::pair()?;
+        let (questions, workers_questions) = Channel::pair()?;
         let (tokens, workers_tokens) = Channel::pair()?;
         worker.channel.send_with(
             &ToWorker::Serve(watched.served),
             &[
                 watched.process.pinned().pidfd(),
                 watched.process.pinned().memory(),
-                workers_looks.as_fd(),
+                workers_questions.as_fd(),
                 workers_tokens.as_fd(),
                 monitor.changes.as_fd(),
             ],
         )?;
-        let (of_looks, of_tokens) = (Arc::clone(&watched), Arc::clone(&watched));
-        let (for_looks, for_tokens) = (Arc::clone(monitor), Arc::clone(monitor));
-        super::thread("looks", move || ended(answer_looks(&for_looks, &of_looks, &looks)))?;
+        let (of_questions, of_tokens) = (Arc::clone(&watched), Arc::clone(&watched));
+        let (for_questions, for_tokens) = (Arc::clone(monitor), Arc::clone(monitor));
+        super::thread("questions", move || {
+            ended(answer_questions(&for_questions, &of_questions, &questions))
+        })?;
         super::thread("tokens", move || ended(answer_tokens(&for_tokens, &of_tokens, &tokens)))?;
         let mut client = Self { monitor: Arc::clone(monitor), watched, worker, connections: 0 };
         let theirs = client.connection()?;
@@ -290,9 +294,19 @@ fn unmeasured(asked: Attest, detail: String) -> Attested {
     Attested { result: Err(failure), undelivered: Some(asked.report).filter(|report| !report.is_empty()) }
 }
 
-fn answer_looks(monitor: &Monitor, watched: &Watched, channel: &Channel) -> Result<(), GuardError> {
-    while let Some(Message { content: Look, .. }) = channel.receive()? {
-        channel.send(&watched.look(monitor))?;
+fn answer_questions(monitor: &Monitor, watched: &Watched, channel: &Channel) -> Result<(), GuardError> {
+    while let Some(Message { content, .. }) = channel.receive()? {
+        match content {
+            Question::Look => channel.send(&watched.look(monitor))?,
+            Question::Take(limits) => {
+                let grant = monitor.limits.take(&limits, linux_ffi::boottime_ms()?);
+                channel.send(&Taken(grant))?;
+            }
+            Question::GiveBack(grant) => {
+                monitor.limits.give_back(&grant);
+                channel.send(&Taken(None))?;
+            }
+        }
     }
     Ok(())
 }

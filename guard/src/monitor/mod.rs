@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use ::attester::Verifier;
 use configuration::Guard;
+use gate::Limits;
 use linux_ffi::{SharedCounter, confine};
 use rustix::net::{SocketFlags, accept_with};
 
@@ -44,6 +45,8 @@ struct Monitor {
     tokens: Tokens,
     workers: Workers,
     living: Living,
+    /// What was used of the grants that have a rate, by all processes of this host.
+    limits: Limits,
     /// How often objects of the token were changed, by whatever worker.
     changes: SharedCounter,
 }
@@ -63,6 +66,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         measurers: Measurers::new(program, Arc::clone(&settings)),
         changes: SharedCounter::new()?,
         living: Living::default(),
+        limits: Limits::default(),
         settings,
     });
     renewals::start(&monitor)?;

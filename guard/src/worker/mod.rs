@@ -2,6 +2,7 @@
 
 mod asking;
 mod connection;
+mod counting;
 mod watch;
 
 use std::os::fd::OwnedFd;
@@ -11,8 +12,10 @@ use std::thread;
 
 use attester::Verifier;
 use configuration::Login;
+use gate::Limits;
 use gated_module::{AttestationPlace, GatedModule, Log, Logins};
 use linux_ffi::SharedCounter;
+use locks::Mutex;
 use measurement::peer::Confirmed;
 
 use crate::channel::{Channel, Message};
@@ -20,6 +23,7 @@ use crate::error::GuardError;
 use crate::messages::{FromWorker, Served, ToWorker};
 use crate::{confinement, module};
 use asking::Asking;
+use counting::Counting;
 use watch::Watch;
 
 /// Calls go down into the real module, whose needs are not known.
@@ -49,17 +53,20 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let Some(Message { content: ToWorker::Serve(served), descriptors }) = control.receive()? else {
         return Ok(());
     };
-    let [pidfd, memory, looks, tokens, changes] =
+    let [pidfd, memory, questions, tokens, changes] =
         <[OwnedFd; 5]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
     let settings = &guard.configuration;
     let asking = Asking::new(Channel::of(tokens), Verifier::new(settings)?);
     let place = Arc::new(AttestationPlace::new(&settings.attestation, module)?);
+    let questions = Arc::new(Mutex::new(Channel::of(questions)));
+    let limits = Limits::elsewhere(Arc::new(Counting(Arc::clone(&questions))));
     let log = Log::of(&settings.log.target).on_behalf_of(served.pid);
     let worker = Arc::new(Worker {
         served,
         process: served.process(pidfd, memory)?,
-        watch: Watch::new(Channel::of(looks)),
+        watch: Watch::new(questions),
         module: GatedModule::new(place, settings.gate, Box::new(asking), Box::new(log))
+            .with_limits(limits)
             .with_shared_changes(Box::new(SharedCounter::of(changes)?))
             .with_bounds(logins, usize::try_from(guard.limits.sessions).unwrap_or(usize::MAX)),
     });
