@@ -6,7 +6,7 @@ use pkcs11_table::{Function, Layout, Target, layout, message_layout};
 use super::memory::Chance;
 use super::raw::{Arguments, Raw, length_of};
 use super::seen::{number, target};
-use crate::remote::template::{Value, value_of};
+use super::{Value, value_of};
 
 const ANSWERS: [CK_RV; 10] = [
     CKR_OK,

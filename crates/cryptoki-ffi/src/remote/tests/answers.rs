@@ -3,14 +3,17 @@
 use cryptoki_sys::*;
 use guard_wire::{Reader, WireError, Writer};
 
-use super::loopback::{Module, Trial, each_function};
 use super::memory::{Chance, Memory};
 use super::raw::Named;
+use super::trial::{Module, Trial, each_function};
 use crate::calls;
 use crate::remote::{Arena, Remote, serve};
 
 const MORE: WireError = WireError::Contradiction("more than there is room for");
 const OUTPUT: WireError = WireError::Contradiction("an output");
+
+/// Which bytes are looked at: each word, and interpreted, which takes its time, some of them.
+const STEP: usize = if cfg!(miri) { 88 } else { 8 };
 
 /// Changes each word of the answer to a call, one at a time.
 #[derive(Default)]
@@ -32,7 +35,7 @@ impl Trial for Changed {
         let module = Module::of(self.seed);
         serve(C::FUNCTION, body.body(), &module, &mut Arena::new(), &mut answer).unwrap();
         let answer = answer.body();
-        for at in (0..answer.len()).step_by(8) {
+        for at in (0..answer.len()).step_by(STEP) {
             let word = u64::from_le_bytes(answer[at..at + 8].try_into().unwrap());
             let any = chance.number();
             let near = [word.wrapping_add(1), word.wrapping_add(8), word.wrapping_sub(1)];
@@ -58,7 +61,7 @@ fn answers_with_any_word_changed_write_nothing_beyond() {
         changed.seed = seed;
         each_function(&mut changed);
     }
-    assert!(changed.believed > 100 && changed.refused > 100, "both happens");
+    assert!(changed.believed > 20 && changed.refused > 20, "both happens");
 }
 
 /// The answer of these parts: words, and byte strings.

@@ -45,8 +45,8 @@ fn mechanism<T>(kind: CK_MECHANISM_TYPE, parameter: *mut T) -> CK_MECHANISM {
 
 #[test]
 fn a_key_pair_is_generated_by_templates_in_templates() {
-    let (mut yes, mut label) = ([CK_TRUE], *b"inner");
-    let mut wrapped = [attribute(CKA_EXTRACTABLE, &mut yes.clone()), attribute(CKA_LABEL, &mut label)];
+    let (mut yes, mut also, mut label) = ([CK_TRUE], [CK_TRUE], *b"inner");
+    let mut wrapped = [attribute(CKA_EXTRACTABLE, &mut also), attribute(CKA_LABEL, &mut label)];
     let mut public = [attribute(CKA_WRAP_TEMPLATE, &mut wrapped), attribute(CKA_WRAP, &mut yes)];
     let mut empty: [CK_ATTRIBUTE; 0] = [];
     let mut unwrapped = [attribute(CKA_DERIVE_TEMPLATE, &mut empty)];

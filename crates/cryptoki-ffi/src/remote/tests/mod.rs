@@ -12,3 +12,6 @@ mod raw;
 mod requests;
 mod seen;
 mod structures;
+mod trial;
+
+use super::template::{Value, value_of};

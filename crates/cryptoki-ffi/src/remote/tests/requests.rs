@@ -4,10 +4,13 @@ use cryptoki_sys::*;
 use guard_wire::{MAX_BODY, WireError, Writer};
 use pkcs11_table::{Class, Function};
 
-use super::loopback::{Module, Trial, each_function};
 use super::memory::{Chance, Memory};
 use super::raw::Named;
+use super::trial::{Module, Trial, each_function};
 use crate::remote::{Arena, Remote, serve};
+
+/// Which bytes are looked at: each word, and interpreted, which takes its time, some of them.
+const STEP: usize = if cfg!(miri) { 88 } else { 8 };
 
 /// Gives a body of each function to what it holds.
 struct Bodies<F>(u64, F);
@@ -48,10 +51,10 @@ fn error(function: Function, body: &[u8]) -> Option<WireError> {
 
 #[test]
 fn bodies_that_are_cut_or_go_on_are_none() {
-    for seed in 0..20 {
+    for seed in 0..if cfg!(miri) { 1 } else { 20 } {
         with_bodies(seed, |function, body| {
             assert_eq!(error(function, body), None, "{function}");
-            for end in (0..body.len()).step_by(8) {
+            for end in (0..body.len()).step_by(STEP) {
                 let is_truncated = matches!(error(function, &body[..end]), Some(WireError::Truncated));
                 assert!(is_truncated, "{function} cut at {end} of {}", body.len());
             }
@@ -69,7 +72,7 @@ fn bodies_with_any_word_changed_do_no_harm() {
     for seed in 0..if cfg!(miri) { 1 } else { 40 } {
         let mut chance = Chance::of(seed);
         with_bodies(seed, |function, body| {
-            for at in (0..body.len()).step_by(8) {
+            for at in (0..body.len()).step_by(STEP) {
                 let word = u64::from_le_bytes(body[at..at + 8].try_into().unwrap());
                 let any = chance.number();
                 let new = chance.choose(&[
@@ -95,7 +98,7 @@ fn bodies_with_any_word_changed_do_no_harm() {
             }
         });
     }
-    assert!(served.iter().all(|number| *number > 100), "both happens: {served:?}");
+    assert!(served.iter().all(|number| *number > 20), "both happens: {served:?}");
 }
 
 #[test]

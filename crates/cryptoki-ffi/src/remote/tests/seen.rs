@@ -5,7 +5,7 @@ use cryptoki_sys::*;
 use pkcs11_table::{Extent, Function, Layout, Structure, Target, When, layout, message_layout};
 
 use super::raw::{Arguments, Raw, length_of};
-use crate::remote::template::{Value, value_of};
+use super::{Value, value_of};
 
 /// What is seen of an argument.
 #[derive(Debug, PartialEq)]
