@@ -181,3 +181,46 @@ impl Seen {
         Digest::from_bytes(self.0.finalize().into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hashing::{Hasher, Hashing};
+    use crate::process::{self, Request};
+
+    #[test]
+    fn a_component_of_another_state_is_told() {
+        let subject = Subject::other(std::process::id()).unwrap();
+        let state = State::of(&subject, &[]).unwrap();
+        let request = Request { name: "test", configuration: &[] };
+        let modified = &mut |range: &_| state.modified(range);
+        let hasher = &mut Hasher::new(&Hashing::afresh());
+        let (component, _) = process::measure(&subject, &state.mappings, modified, &request, hasher).unwrap();
+        assert!(state.is_of(&component));
+        let changes: [fn(&mut Component); 6] = [
+            |component| component.runtime.traced ^= true,
+            |component| component.runtime.no_new_privs ^= true,
+            |component| component.runtime.seccomp += 1,
+            |component| component.runtime.dumpable ^= true,
+            |component| component.principal.uid += 1,
+            |component| component.principal.unit = Some("other.service".to_owned()),
+        ];
+        for (index, change) in changes.into_iter().enumerate() {
+            let mut other = component.clone();
+            change(&mut other);
+            assert!(!state.is_of(&other), "{index}");
+        }
+        assert!(state.modified(&(1..2)).is_err(), "of no mapping that was seen");
+    }
+
+    #[test]
+    fn parts_are_kept_apart() {
+        let digest = |parts: &[&[u8]]| {
+            let mut seen = Seen(Sha256::new());
+            parts.iter().for_each(|part| seen.bytes(part));
+            seen.digest()
+        };
+        assert_ne!(digest(&[b"ab", b"c"]), digest(&[b"a", b"bc"]));
+        assert_ne!(digest(&[b"ab"]), digest(&[b"ab", b""]));
+    }
+}

@@ -74,6 +74,27 @@ fn three_capabilities_are_enough() {
     assert_eq!(measured.unwrap(), expected);
 }
 
+#[test]
+fn the_nonce_is_read_without_any_right() {
+    let stage = Stage::new();
+    let mut client = stage.start();
+    let confirmed = client.confirm();
+    // SAFETY: the child makes system calls alone, and ends without returning to the harness.
+    let worker = unsafe { libc::fork() };
+    assert!(worker >= 0);
+    if worker == 0 {
+        let became = linux_ffi::confine::become_user(MEASURER, MEASURER, &[]).is_ok();
+        let holds = confirmed.holds().is_ok();
+        let opens = confirmed.look(&[]).is_ok();
+        // SAFETY: as above.
+        unsafe { libc::_exit(i32::from(!(became && holds && !opens))) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for our own child; `status` is valid for the write of an int.
+    assert_eq!(unsafe { libc::waitpid(worker, &raw mut status, 0) }, worker);
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{status:#x}");
+}
+
 /// Holds a process that knows nothing of a nonce: what its program begins with is taken for one.
 fn held(child: &Child) -> Confirmed {
     let memory = File::open(format!("/proc/{}/mem", child.id())).unwrap();
