@@ -33,7 +33,7 @@ pub struct Limits {
     /// Only where the host attests in this mode
     #[arg(long)]
     mode: Option<ModeName>,
-    /// The URI may match more than one key
+    /// The URI may match more than one key, and make keys of any name that it leaves open
     #[arg(long)]
     many: bool,
 }
