@@ -134,6 +134,68 @@ impl Guarded {
         command
     }
 
+    /// A command on the real token, of the user that it belongs to.
+    pub fn token_user(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = as_root("env");
+        command.arg(format!("SOFTHSM2_CONF={}", self.variable("SOFTHSM2_CONF")));
+        command.args([
+            "setpriv",
+            "--reuid",
+            "trustshim-token",
+            "--regid",
+            "trustshim-token",
+            "--clear-groups",
+        ]);
+        command.arg("--").arg(program);
+        command
+    }
+
+    /// The public half of a key of the sandbox, in a PEM file.
+    pub fn public_key(&self, label: &str) -> PathBuf {
+        let (der, pem) = (self.file(&format!("{label}.der")), self.file(&format!("{label}.pem")));
+        let mut command = self.administrator("pkcs11-tool");
+        command.args(["--module", self.variable("REAL_MODULE"), "--token-label", "sandbox", "--read-object"]);
+        run(command.args(["--type", "pubkey", "--label", label, "--output-file"]).arg(&der)).must_succeed();
+        let mut command = Command::new("openssl");
+        command.args(["pkey", "-pubin", "-inform", "DER", "-in"]).arg(&der).arg("-out").arg(&pem);
+        run(&mut command).must_succeed();
+        pem
+    }
+
+    /// OpenSSL's configuration with the PKCS#11 engine on `module`.
+    pub fn engine_configuration(&self, name: &str, module: &Path) -> PathBuf {
+        let path = self.file(name);
+        let text = format!(
+            "openssl_conf = start\n[start]\nengines = engines\n[engines]\npkcs11 = pkcs11\n[pkcs11]\n\
+             engine_id = pkcs11\nMODULE_PATH = {}\nPIN = 1234\ninit = 0\n[req]\ndistinguished_name = name\n\
+             [name]\n",
+            module.display()
+        );
+        fs::write(&path, text).expect("a file of the test");
+        path
+    }
+
+    /// Deletes `demo-ed`: where it meets an Ed25519 key, the engine (libp11 0.4.12) gives up looking for any key.
+    pub fn make_fit_for_the_engine(&self) {
+        let mut delete = self.token_user("pkcs11-tool");
+        delete.args(["--module", self.variable("REAL_MODULE"), "--token-label", "sandbox", "--login"]);
+        delete.args(["--pin", "1234", "--delete-object", "--type", "privkey", "--label", "demo-ed"]);
+        run(&mut delete).must_succeed();
+    }
+
+    /// A self-signed certificate for a key of the sandbox, made on the vendor's module.
+    pub fn certificate(&self, label: &str) -> PathBuf {
+        let certificate = self.file(&format!("{label}.crt"));
+        let real = self.engine_configuration("real.cnf", Path::new(self.variable("REAL_MODULE")));
+        let mut command = self.administrator("env");
+        command.arg(format!("OPENSSL_CONF={}", real.display()));
+        command.args(["openssl", "req", "-x509", "-engine", "pkcs11", "-keyform", "engine", "-key"]);
+        command.arg(format!("pkcs11:token=sandbox;object={label};type=private"));
+        command.args(["-sha256", "-days", "2", "-subj", &format!("/CN={label}"), "-out"]).arg(&certificate);
+        run(&mut command).must_succeed();
+        certificate
+    }
+
     /// A probe of a client's, on the shim. Others of the same `name` are the same program to the policy server.
     pub fn probe(&self, name: &str) -> Probe {
         let program = self.install(&build().join("probe"), name);

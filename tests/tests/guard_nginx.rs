@@ -2,7 +2,7 @@
 //! is a process of its own to the guard, with its own user, measurement and connections.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -24,30 +24,10 @@ struct Nginx<'a> {
 
 impl<'a> Nginx<'a> {
     fn configured(guarded: &'a Guarded) -> Self {
-        // Where it meets an Ed25519 key, the engine (libp11 0.4.12) gives up looking for any key.
-        let mut delete = guarded.administrator("pkcs11-tool");
-        delete.arg("--module").arg(guarded.variable("REAL_MODULE")).args(["--token-label", "sandbox"]);
-        delete.args([
-            "--login",
-            "--pin",
-            "1234",
-            "--delete-object",
-            "--type",
-            "privkey",
-            "--label",
-            "demo-ed",
-        ]);
-        run(&mut delete).must_succeed();
+        guarded.make_fit_for_the_engine();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let certificate = guarded.file("demo-ec.crt");
-        let nginx = Self { guarded, port, certificate, running: None };
-        let real = nginx.engine("real.cnf", Path::new(guarded.variable("REAL_MODULE")));
-        nginx.engine("shim.cnf", guarded.shim());
-        let mut request = guarded.administrator("env");
-        request.arg(format!("OPENSSL_CONF={}", real.display()));
-        request.args(["openssl", "req", "-x509", "-engine", "pkcs11", "-keyform", "engine", "-key", DEMO_EC]);
-        request.args(["-sha256", "-days", "2", "-subj", "/CN=demo-ec", "-out"]).arg(&nginx.certificate);
-        run(&mut request).must_succeed();
+        let certificate = guarded.certificate("demo-ec");
+        guarded.engine_configuration("shim.cnf", guarded.shim());
         let directory = guarded.file("").display().to_string();
         // Without a cache and tickets every handshake takes a signature.
         let text = format!(
@@ -57,27 +37,10 @@ impl<'a> Nginx<'a> {
              listen 127.0.0.1:{port} ssl reuseport;\n    ssl_certificate {};\n\
              ssl_certificate_key \"engine:pkcs11:{DEMO_EC}\";\n    ssl_session_cache off;\n\
              ssl_session_tickets off;\n    location / {{ return 200 \"hello\\n\"; }}\n  }}\n}}\n",
-            nginx.certificate.display()
+            certificate.display()
         );
-        nginx.write("nginx.conf", &text);
-        nginx
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.guarded.file(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    /// OpenSSL's configuration with the engine on `module`.
-    fn engine(&self, name: &str, module: &Path) -> PathBuf {
-        let text = format!(
-            "openssl_conf = start\n[start]\nengines = engines\n[engines]\npkcs11 = pkcs11\n[pkcs11]\n\
-             engine_id = pkcs11\nMODULE_PATH = {}\nPIN = 1234\ninit = 0\n[req]\ndistinguished_name = name\n\
-             [name]\n",
-            module.display()
-        );
-        self.write(name, &text)
+        fs::write(guarded.file("nginx.conf"), text).unwrap();
+        Self { guarded, port, certificate, running: None }
     }
 
     /// Starts it as root, which it is started as everywhere.
