@@ -1,6 +1,9 @@
 //! A PKCS#11 module of version 3.2 that records every call in the file `SPY_LOG` and then forwards it to the module
 //! `SPY_REAL`. Functions that the module behind does not have are faked, so that tests can see calls of them arrive.
 //!
+//! With `SPY_CRASH=C_SeedRandom` a call of that function ends the process as a fault in its memory would; with
+//! `SPY_STALL=C_DigestKey` it does not return.
+//!
 //! Stands where the real module stands, so that tests can prove which calls arrived there. Made from the table of
 //! functions; records numbers only: handles, slots, flags and attribute types, never a PIN, its length, or data.
 
@@ -8,6 +11,7 @@
 
 mod behind;
 mod fake;
+mod faults;
 mod lists;
 mod quirks;
 mod record;
@@ -129,6 +133,7 @@ macro_rules! spy {
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name($($argument: $type),*) -> CK_RV {
             record(stringify!($name), &[$((stringify!($argument), $argument.recorded())),*]);
+            faults::befall(stringify!($name));
             answer!($since $name($($argument),*))
         }
     )*)*};
