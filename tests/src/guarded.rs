@@ -1,120 +1,387 @@
-//! What a guarded installation has besides: a user who owns the tokens, one who owns nothing, and further guards.
+//! An installation in guarded mode, which only root can make: its clients are an unprivileged user, in the group that the
+//! guard serves. Its processes can be stopped and started one by one.
 
-use std::fs::{self, File};
-use std::os::unix::process::CommandExt as _;
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
-use std::thread::{panicking, sleep};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::client::run;
+use serde_json::Value;
+use tempfile::TempDir;
 
-/// Of the applications: `nobody`, who has no right but to come to the guard.
-const CLIENT: u32 = 65_534;
-/// Longer than a guard takes to start or to end.
-const BOUND: Duration = Duration::from_secs(60);
+use crate::client::{Finished, run};
+use crate::probe::Probe;
+use crate::root::as_root;
+use crate::stack::{Approval, build, reasons, sandbox_script};
 
-/// Users and further guards.
-pub(crate) struct Guarded {
-    clients: u32,
-    owner: (u32, u32),
-    guards: Mutex<Vec<Guard>>,
+/// Whom the clients run as.
+pub const CLIENT: u32 = 65_534;
+const GROUP: &str = "trustshim-clients";
+/// Longer than any part takes to start or to end.
+const BOUND: Duration = Duration::from_secs(30);
+
+/// The installation; stopped and removed when dropped.
+pub struct Guarded {
+    scratch: TempDir,
+    variables: BTreeMap<String, String>,
+    started: BTreeMap<&'static str, Child>,
 }
 
 impl Guarded {
-    /// The users that `scripts/sandbox` has made.
-    pub(crate) fn new() -> Self {
-        let [_, _, clients, _] = entry("group", "trustshim-clients");
-        let [_, _, uid, gid] = entry("passwd", "trustshim-token");
-        let number = |text: String| text.parse().expect("a number");
-        Self { clients: number(clients), owner: (number(uid), number(gid)), guards: Mutex::default() }
+    /// Makes an installation with guard and policy server running, and no component approved.
+    pub fn up() -> Self {
+        // Not below /tmp, which may be a file system of its own without rights to run programs from.
+        let scratch = tempfile::Builder::new().prefix("trustshim-guarded-").tempdir_in("/var/tmp");
+        let scratch = scratch.expect("a temporary directory");
+        run(Command::new("chmod").arg("755").arg(scratch.path())).must_succeed();
+        let mut guarded = Self { scratch, variables: BTreeMap::new(), started: BTreeMap::new() };
+        guarded.sandbox("up").must_succeed();
+        let env = run(as_root("cat").arg(guarded.directory().join("env"))).must_succeed().text();
+        guarded.variables = env.lines().filter_map(variable).collect();
+        let own = guarded.file("clients");
+        run(as_root("install").args(["-d", "-m", "755", "-o", &CLIENT.to_string()]).arg(own)).must_succeed();
+        guarded
     }
 
-    /// Has the command run as an application's user. Its group is one that may come to the guard.
-    pub(crate) fn become_client(&self, command: &mut Command) {
-        command.uid(CLIENT).gid(self.clients);
+    /// The same with a change to the guard's configuration.
+    pub fn up_with(change: impl FnOnce(String) -> String) -> Self {
+        let mut guarded = Self::up();
+        guarded.reconfigure(change);
+        guarded
     }
 
-    /// Has the command run as the user who owns the tokens.
-    pub(crate) fn become_owner(&self, command: &mut Command) {
-        command.uid(self.owner.0).gid(self.owner.1);
+    /// Stops the guard, and starts it with another configuration.
+    pub fn reconfigure(&mut self, change: impl FnOnce(String) -> String) {
+        self.stop("guard");
+        let path = self.directory().join("guard.toml");
+        let text = run(as_root("cat").arg(&path)).must_succeed().text();
+        let changed = change(text.clone());
+        assert_ne!(changed, text, "guard.toml does not differ");
+        let new = self.file("new.toml");
+        fs::write(&new, changed).expect("a file of the test");
+        run(as_root("install").args(["-m", "644"]).args([&new, &path])).must_succeed();
+        self.start("guard");
     }
 
-    /// Has a directory and all in it belong to the user who owns the tokens.
-    pub(crate) fn give_to_owner(&self, directory: &Path) {
-        let owner = format!("{}:{}", self.owner.0, self.owner.1);
-        run(Command::new("chown").args(["--recursive", &owner]).arg(directory)).must_succeed();
+    fn sandbox(&self, command: &str) -> Finished {
+        let script = sandbox_script();
+        let mut root = as_root("env");
+        for (name, value) in script.get_envs() {
+            let value = value.expect("a variable that is set");
+            root.arg(format!("{}={}", name.display(), value.display()));
+        }
+        root.arg(script.get_program()).arg(command).arg(self.directory());
+        run(root.args(["--mode", "guarded"]))
     }
 
-    /// Starts a guard, and waits until it listens.
-    pub(crate) fn start(&self, program: &Path, configuration: &Path, socket: &Path) {
-        let guard = Guard::start(program, configuration, socket);
-        self.guards.lock().expect("no test fails in here").push(guard);
+    /// `DIR` of `scripts/sandbox`.
+    pub fn directory(&self) -> PathBuf {
+        self.scratch.path().join("sandbox")
     }
 
-    /// Ends every guard that was started so, and starts it anew.
-    pub(crate) fn restart(&self) {
-        for guard in self.guards.lock().expect("no test fails in here").iter_mut() {
-            guard.end();
-            *guard = Guard::start(&guard.program, &guard.configuration, &guard.socket);
+    /// A file outside `DIR` that nobody but root and the tests can write.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    /// A file that the clients may write.
+    pub fn clients_file(&self, name: &str) -> PathBuf {
+        self.scratch.path().join("clients").join(name)
+    }
+
+    /// Copies a program to a place of its own, as root's. One that runs is not replaced.
+    pub fn install(&self, program: &Path, name: &str) -> PathBuf {
+        let installed = self.file(name);
+        if installed.exists() {
+            return installed;
+        }
+        run(as_root("install").args(["-m", "755"]).args([program, &installed])).must_succeed();
+        installed
+    }
+
+    /// A variable of `DIR/env`.
+    pub fn variable(&self, name: &str) -> &str {
+        self.variables.get(name).unwrap_or_else(|| panic!("{name} is not in DIR/env"))
+    }
+
+    /// The shim.
+    pub fn shim(&self) -> &Path {
+        Path::new(self.variable("TRUSTSHIM_MODULE"))
+    }
+
+    /// A command in the environment of an application, run by an unprivileged user in the group that the guard serves.
+    pub fn client(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        self.client_in(GROUP, program)
+    }
+
+    /// The same, in another group.
+    pub fn client_in(&self, group: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = as_root("env");
+        command.args(["-i", "PATH=/usr/bin:/bin"]).arg(format!("HOME={}", self.clients_file("").display()));
+        command.arg(format!("TRUSTSHIM_CONFIG={}", self.variable("TRUSTSHIM_CONFIG")));
+        let user = CLIENT.to_string();
+        command.args(["setpriv", "--reuid", &user, "--regid", &user, "--groups", group, "--"]);
+        command.arg(program).current_dir("/");
+        command
+    }
+
+    /// A command on the real token, of root in the environment of the administrator.
+    pub fn administrator(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = as_root("env");
+        command.arg(format!("SOFTHSM2_CONF={}", self.variable("SOFTHSM2_CONF"))).arg(program);
+        command
+    }
+
+    /// A command on the real token, of the user that it belongs to.
+    pub fn token_user(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = as_root("env");
+        command.arg(format!("SOFTHSM2_CONF={}", self.variable("SOFTHSM2_CONF")));
+        command.args([
+            "setpriv",
+            "--reuid",
+            "trustshim-token",
+            "--regid",
+            "trustshim-token",
+            "--clear-groups",
+        ]);
+        command.arg("--").arg(program);
+        command
+    }
+
+    /// The public half of a key of the sandbox, in a PEM file.
+    pub fn public_key(&self, label: &str) -> PathBuf {
+        let (der, pem) = (self.file(&format!("{label}.der")), self.file(&format!("{label}.pem")));
+        let mut command = self.administrator("pkcs11-tool");
+        command.args(["--module", self.variable("REAL_MODULE"), "--token-label", "sandbox", "--read-object"]);
+        run(command.args(["--type", "pubkey", "--label", label, "--output-file"]).arg(&der)).must_succeed();
+        let mut command = Command::new("openssl");
+        command.args(["pkey", "-pubin", "-inform", "DER", "-in"]).arg(&der).arg("-out").arg(&pem);
+        run(&mut command).must_succeed();
+        pem
+    }
+
+    /// OpenSSL's configuration with the PKCS#11 engine on `module`.
+    pub fn engine_configuration(&self, name: &str, module: &Path) -> PathBuf {
+        let path = self.file(name);
+        let text = format!(
+            "openssl_conf = start\n[start]\nengines = engines\n[engines]\npkcs11 = pkcs11\n[pkcs11]\n\
+             engine_id = pkcs11\nMODULE_PATH = {}\nPIN = 1234\ninit = 0\n[req]\ndistinguished_name = name\n\
+             [name]\n",
+            module.display()
+        );
+        fs::write(&path, text).expect("a file of the test");
+        path
+    }
+
+    /// Deletes `demo-ed`: where it meets an Ed25519 key, the engine (libp11 0.4.12) gives up looking for any key.
+    pub fn make_fit_for_the_engine(&self) {
+        let mut delete = self.token_user("pkcs11-tool");
+        delete.args(["--module", self.variable("REAL_MODULE"), "--token-label", "sandbox", "--login"]);
+        delete.args(["--pin", "1234", "--delete-object", "--type", "privkey", "--label", "demo-ed"]);
+        run(&mut delete).must_succeed();
+    }
+
+    /// A self-signed certificate for a key of the sandbox, made on the vendor's module.
+    pub fn certificate(&self, label: &str) -> PathBuf {
+        let certificate = self.file(&format!("{label}.crt"));
+        let real = self.engine_configuration("real.cnf", Path::new(self.variable("REAL_MODULE")));
+        let mut command = self.administrator("env");
+        command.arg(format!("OPENSSL_CONF={}", real.display()));
+        command.args(["openssl", "req", "-x509", "-engine", "pkcs11", "-keyform", "engine", "-key"]);
+        command.arg(format!("pkcs11:token=sandbox;object={label};type=private"));
+        command.args(["-sha256", "-days", "2", "-subj", &format!("/CN={label}"), "-out"]).arg(&certificate);
+        run(&mut command).must_succeed();
+        certificate
+    }
+
+    /// A probe of a client's, on the shim. Others of the same `name` are the same program to the policy server.
+    pub fn probe(&self, name: &str) -> Probe {
+        let program = self.install(&build().join("probe"), name);
+        let mut command = self.client(program);
+        command.arg(self.shim());
+        Probe::spawn(command)
+    }
+
+    /// A `trustshim` command in the environment of the operator.
+    pub fn operator(&self, arguments: &[&str]) -> Command {
+        let mut command = as_root("env");
+        for name in ["TRUSTSHIM_SERVER", "TRUSTSHIM_CA", "TRUSTSHIM_ADMIN_TOKEN"] {
+            command.arg(format!("{name}={}", self.variable(name)));
+        }
+        command.arg(build().join("trustshim")).args(arguments);
+        command
+    }
+
+    /// Runs `trustshim`, which must succeed, and reads its `--json`.
+    #[track_caller]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let finished = run(self.operator(arguments).arg("--json")).must_succeed();
+        serde_json::from_slice(&finished.stdout).unwrap_or_else(|error| panic!("{error}\n{finished}"))
+    }
+
+    /// The codes of the reasons of the newest refusal on the server's record.
+    #[track_caller]
+    pub fn last_reasons(&self) -> Vec<String> {
+        reasons(&self.json(&["explain", "--last"])["decision"])
+    }
+
+    /// How many trust tokens the policy server has issued to a component.
+    #[track_caller]
+    pub fn tokens_of(&self, component: &str) -> usize {
+        let tokens = self.json(&["token", "list"]);
+        let tokens = tokens.as_array().unwrap_or_else(|| panic!("no list: {tokens}"));
+        tokens.iter().filter(|token| token["component"] == component).count()
+    }
+
+    /// Approves the newest refusal.
+    #[track_caller]
+    pub fn approve_last(&self, approval: &Approval<'_>) {
+        let mut command = self.operator(&["approve", "--last", "--component", approval.component]);
+        command.args(["--version", approval.version, "--yes"]).args(approval.options);
+        if let Some((key, operations)) = approval.grant {
+            command.args(["--grant", key, "--operations", operations]);
+        }
+        run(&mut command).must_succeed();
+    }
+
+    /// The lines of the guard's log, which has what it refuses.
+    pub fn log(&self) -> Vec<Value> {
+        self.lines("trustshim.log")
+    }
+
+    /// The lines of the applications' own log.
+    pub fn application_log(&self) -> Vec<Value> {
+        self.lines("application.log")
+    }
+
+    fn lines(&self, name: &str) -> Vec<Value> {
+        let text = run(as_root("cat").arg(self.directory().join(name))).must_succeed().text();
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    /// What the guard has said about itself.
+    pub fn guards_output(&self) -> String {
+        run(as_root("cat").arg(self.directory().join("guard.out"))).must_succeed().text()
+    }
+
+    /// A process of the installation, `guard` or `policy-server`.
+    pub fn pid(&self, name: &'static str) -> u32 {
+        if let Some(child) = self.started.get(name) {
+            return child.id();
+        }
+        let text = fs::read_to_string(self.directory().join(format!("{name}.pid"))).expect("a pid file");
+        text.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a process id")
+    }
+
+    /// The guard's own processes of one role: all but the monitor are its children.
+    pub fn role(&self, role: &str) -> Vec<u32> {
+        let is_it = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).nth(1) == Some(role.as_bytes())
+        };
+        children(self.pid("guard")).into_iter().filter(is_it).collect()
+    }
+
+    /// Ends a process of the installation, and waits for its end.
+    pub fn stop(&mut self, name: &'static str) {
+        self.signal(name, "-TERM");
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self, name: &'static str) {
+        self.signal(name, "-KILL");
+    }
+
+    fn signal(&mut self, name: &'static str, signal: &str) {
+        let pid = self.pid(name);
+        run(as_root("kill").arg(signal).arg(pid.to_string())).must_succeed();
+        match self.started.remove(name) {
+            Some(mut child) => drop(child.wait().expect("our own child")),
+            None => eventually(&format!("the end of the {name}"), || !is_alive(pid)),
         }
     }
-}
 
-/// The first four fields of an entry that the system knows.
-fn entry(database: &str, name: &str) -> [String; 4] {
-    let text = run(Command::new("getent").args([database, name])).must_succeed().text();
-    let mut fields = text.trim().split(':').map(str::to_owned);
-    std::array::from_fn(|_| fields.next().expect("a field"))
-}
-
-/// A guard that ends with the test, in the way that a service manager has it end.
-struct Guard {
-    process: Child,
-    program: PathBuf,
-    configuration: PathBuf,
-    socket: PathBuf,
-}
-
-impl Guard {
-    fn start(program: &Path, configuration: &Path, socket: &Path) -> Self {
-        let output = configuration.with_extension("out");
-        let file = File::create(&output).expect("a file of the test");
-        let mut command = Command::new(program);
-        command.env_clear().env("PATH", "/usr/bin:/bin").args(["run", "--config"]).arg(configuration);
-        command.stdin(Stdio::null()).stdout(file.try_clone().expect("a file of the test")).stderr(file);
-        let process = command.spawn().expect("the guard");
-        let [program, configuration, socket] = [program, configuration, socket].map(Path::to_owned);
-        let mut guard = Self { process, program, configuration, socket };
-        let end = Instant::now() + BOUND;
-        while !guard.socket.exists() {
-            let ended = guard.process.try_wait().expect("our own child");
-            let said = || fs::read_to_string(&output).unwrap_or_default();
-            assert!(ended.is_none(), "the guard has ended: {}", said());
-            assert!(Instant::now() < end, "the guard does not listen: {}", said());
-            sleep(Duration::from_millis(10));
+    /// Starts it again, and waits until it answers.
+    pub fn start(&mut self, name: &'static str) {
+        let directory = self.directory();
+        let mut command = as_root(build().join(if name == "guard" { "trustshim-guard" } else { name }));
+        match name {
+            "guard" => command.arg("run").arg("--config").arg(directory.join("guard.toml")),
+            _ => command.arg("serve").arg(directory.join(name)),
+        };
+        let output = fs::OpenOptions::new().append(true).create(true).open(self.file(&format!("{name}.out")));
+        let output = output.expect("a file of the test");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn();
+        self.started.insert(name, child.expect("a program of ours"));
+        match name {
+            "guard" => eventually("the guard", || run(&mut self.asks()).success),
+            _ => eventually("the policy server", || run(&mut self.operator(&["hsm", "list"])).success),
         }
-        guard
     }
 
-    fn end(&mut self) {
-        let _ = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
-        let end = Instant::now() + BOUND;
-        while self.process.try_wait().is_ok_and(|ended| ended.is_none()) {
-            if Instant::now() > end {
-                let _ = self.process.kill();
-                let _ = self.process.wait();
-                assert!(panicking(), "a guard does not end");
-            }
-            sleep(Duration::from_millis(10));
-        }
-        let _ = fs::remove_file(&self.socket);
+    /// Somebody whom the guard answers, and who becomes nothing to it.
+    fn asks(&self) -> Command {
+        let mut command = self.client("pkcs11-tool");
+        command.arg("--module").arg(self.shim()).arg("--list-token-slots");
+        command
     }
 }
 
-impl Drop for Guard {
+impl Drop for Guarded {
     fn drop(&mut self) {
-        self.end();
+        for (name, mut child) in std::mem::take(&mut self.started) {
+            // By sudo it is not ours to kill.
+            let _ = run(as_root("kill").arg(child.id().to_string()));
+            let ended = child.wait();
+            assert!(ended.is_ok() || thread::panicking(), "{name}");
+        }
+        if self.directory().join("tokens").exists() {
+            let finished = self.sandbox("down");
+            assert!(finished.success || thread::panicking(), "{finished}");
+        }
+        // Most of it is root's.
+        let _ = run(as_root("rm").arg("-rf").arg(self.scratch.path()));
     }
+}
+
+/// The processes that this one has started and that have not been waited for.
+pub fn children(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        found.extend(text.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+    }
+    found
+}
+
+/// Whether there is such a process, one that has ended but was not waited for not counted.
+pub fn is_alive(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Clock ticks that a process has had of the processors.
+pub fn ticks(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = status.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
+    // utime and stime are the 14th and 15th field.
+    fields.map_or(0, |fields| fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("ticks")).sum())
+}
+
+/// Waits for something that takes some time.
+#[track_caller]
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + BOUND;
+    while !is_so() {
+        assert!(Instant::now() < end, "waited {BOUND:?} in vain: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// `export NAME='VALUE'`.
+fn variable(line: &str) -> Option<(String, String)> {
+    let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
+    Some((name.to_owned(), value.strip_prefix('\'')?.strip_suffix('\'')?.to_owned()))
 }

@@ -137,6 +137,9 @@ pub const WITHOUT_MODE: &[(&str, &str)] = &[
         "what the shim says of a file that it cannot use; the guard's are in guarded_configuration",
     ),
     ("doctor_as_user", "the operator's tool, on a host without a guard that runs"),
+    ("guard_clients", "clients that guarded mode is for"),
+    ("guard_faults", "faults of a guard"),
+    ("guard_nginx", "a server in guarded mode"),
     ("guarded_configuration", "the files of guarded mode"),
     ("packaging", "what a package installs"),
     (

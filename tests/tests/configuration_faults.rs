@@ -162,7 +162,6 @@ fn a_configuration_that_is_not_beyond_doubt_stops_everything() {
         (with("unknown-table.toml", "[gate]", "[guard]\n[gate]"), "guard"),
         (with("no-table.toml", "[attestation]", "[attestations]"), "attestation"),
         (with("guarded.toml", "\"inline\"", "\"guarded\""), "unknown field"),
-        (host.stack.write("guard-client.toml", "mode = \"guarded\"\n"), "guarded"),
         (with("scope.toml", "\"keys\"", "\"nothing\""), "nothing"),
         (without_pin, "gate.scope"),
         (with("plain-http.toml", "https://", "http://"), "policy_server.url"),
@@ -177,6 +176,11 @@ fn a_configuration_that_is_not_beyond_doubt_stops_everything() {
         let path = configuration.to_str().unwrap();
         host.assert_stopped(Place::Journal, &configuration, &[], &[path, word]);
     }
+    let nobody = host.stack.file("nobody.sock");
+    let guarded = format!("mode = \"guarded\"\n[guard]\nsocket = \"{}\"\n", nobody.display());
+    let guarded = host.stack.write("guard-client.toml", guarded);
+    let words = ["[guard] socket", nobody.to_str().unwrap(), "does trustshim-guard run?"];
+    host.assert_stopped(Place::Journal, &guarded, &[], &words);
     host.assert_stopped(
         Place::Journal,
         Path::new("relative.toml"),

@@ -153,7 +153,8 @@ fn a_token_that_is_not_genuine_or_not_for_this_process_is_refused(mode: Mode) {
     }
     // Another program with the very token: what it measures of itself is something else.
     let tool = Tool::copied(&stack, "thief");
-    let mut write = tool.on_sandbox(stack.shim());
+    let mut write = stack.application(tool.program());
+    write.arg("--module").arg(stack.shim()).args(["--token-label", "sandbox"]);
     write.args(["--write-object", path.to_str().unwrap(), "--type", "data", "--label", "trust-token"]);
     write.args(["--application-label", "trustshim"]);
     run(&mut write).must_fail();

@@ -18,6 +18,7 @@ e2e::in_modes! {
         so_many_operations_a_second_and_no_more,
         a_grant_that_ends_ends_what_runs_under_it,
         a_grant_from_a_version_on_is_for_none_before_it,
+        what_cannot_be_decrypted_verified_or_unwrapped_counts_as_a_try,
     ],
 }
 
@@ -76,7 +77,7 @@ fn a_grant_for_a_mechanism_holds_for_wrapping_deriving_and_generating(mode: Mode
     let watched = Watched::up(mode);
     watched.make_aes("base", &[1; 32], json!([[CKA_DERIVE, TRUE], [CKA_WRAP, TRUE]]));
     let base = "pkcs11:token=sandbox;object=base;type=secret-key";
-    let limits = ["--mechanism", "CKM_AES_CBC_ENCRYPT_DATA", "--mechanism", "CKM_DES3_KEY_GEN"];
+    let limits = ["--many", "--mechanism", "CKM_AES_CBC_ENCRYPT_DATA", "--mechanism", "CKM_DES3_KEY_GEN"];
     let mut program = limited(&watched, "made", base, "derive,generate,wrap,extract,destroy", &limits);
     let (session, key) = (program.session, program.key(CKO_SECRET_KEY, "base"));
     let template = json!([
@@ -130,6 +131,50 @@ fn a_total_is_used_up_by_operations_that_complete(mode: Mode) {
     for _ in 0..2 {
         program.denied("rate-exceeded", "C_SignInit", sign_init.clone());
         program.denied("rate-exceeded", "C_DecryptInit", sign_init.clone());
+    }
+}
+
+fn what_cannot_be_decrypted_verified_or_unwrapped_counts_as_a_try(mode: Mode) {
+    let watched = Watched::up(mode);
+    let key = "pkcs11:token=sandbox;object=demo-hmac;type=secret-key";
+    let tries = [
+        ("decrypting", DEMO_RSA, CKO_PRIVATE_KEY, "demo-rsa", "decrypt"),
+        ("verifying", key, CKO_SECRET_KEY, "demo-hmac", "verify"),
+        ("unwrapping", DEMO_RSA, CKO_PRIVATE_KEY, "demo-rsa", "unwrap"),
+    ];
+    for (name, key, class, label, operation) in tries {
+        let mut program = limited(&watched, name, key, operation, &["--total", "3", "--many"]);
+        let (session, key) = (program.session, program.key(class, label));
+        // Smaller than the modulus, and without the padding.
+        let garbage = hex(&[5; 256]);
+        let unwrap = json!({
+            "session": session, "mechanism": CKM_RSA_PKCS, "unwrapping_key": key, "wrapped": garbage,
+            "template": [[CKA_CLASS, ulong(CKO_SECRET_KEY)], [CKA_KEY_TYPE, ulong(CKK_AES)]]
+        });
+        for _ in 0..3 {
+            let rv = match operation {
+                "decrypt" => {
+                    program.must("C_DecryptInit", init(session, CKM_RSA_PKCS, key));
+                    // The length of the result may be asked for, and how it is padded is not told by that.
+                    let size =
+                        json!({ "session": session, "input": garbage, "output": null, "output_len": 0 });
+                    program.must("C_Decrypt", size);
+                    program.call("C_Decrypt", json!({ "session": session, "input": garbage })).rv
+                }
+                "verify" => {
+                    program.must("C_VerifyInit", init(session, CKM_SHA256_HMAC, key));
+                    let verify = json!({ "session": session, "data": "00", "signature": hex(&[5; 32]) });
+                    program.call("C_Verify", verify).rv
+                }
+                _ => program.call("C_UnwrapKey", unwrap.clone()).rv,
+            };
+            assert!(![CKR_OK, CKR_FUNCTION_REJECTED].contains(&rv), "{name}: {rv:#x}");
+        }
+        match operation {
+            "decrypt" => program.denied("rate-exceeded", "C_DecryptInit", init(session, CKM_RSA_PKCS, key)),
+            "verify" => program.denied("rate-exceeded", "C_VerifyInit", init(session, CKM_SHA256_HMAC, key)),
+            _ => program.denied("rate-exceeded", "C_UnwrapKey", unwrap),
+        }
     }
 }
 

@@ -169,6 +169,29 @@ fn a_name_in_the_loaders_cache_leads_to_the_shim() {
 }
 
 #[test]
+fn a_module_that_is_out_of_sight_leads_to_the_shim_by_every_path_that_is_left() {
+    let host = Names::up();
+    let jail = host.directory.join("jail");
+    fs::create_dir(&jail).unwrap();
+    fs::hard_link(host.path("vendor/libvendor.so"), jail.join("libelse.so")).unwrap();
+    fs::copy(host.path("vendor/libvendor.so"), jail.join("libcopy.so")).unwrap();
+    let whose = |names: &[&str]| {
+        let mut command = host.stack.as_root("env");
+        command.arg(format!("LD_PRELOAD={}", host.stack.shim().display())).arg(&host.program).args(names);
+        run(command.env("TRUSTSHIM_CONFIG", &host.configuration))
+    };
+    let chroot = format!("chroot:{}", jail.display());
+    // The shim looks at the module when the first library is opened, whichever that is.
+    let finished = whose(&["libm.so.6", &chroot, "/libelse.so", "/libcopy.so"]);
+    let text = finished.text();
+    assert!(!text.contains("/libcopy.so: libtrustshim.so"), "{finished}");
+    assert_whose(finished, &["/libelse.so"], SHIM);
+    // Opened before, it is still the shim's afterwards, also by the name that is gone.
+    let path = host.path("vendor/libvendor.so");
+    assert_whose(whose(&[&path, &chroot, &path, "/libelse.so"]), &[&path, "/libelse.so"], SHIM);
+}
+
+#[test]
 fn a_shim_that_is_not_preloaded_is_in_nobodys_way() {
     let host = Names::up();
     let path = host.path("vendor/libvendor.so");

@@ -115,7 +115,7 @@ fn a_known_secret_does_not_come_in_by_a_key_that_is_not_granted(mode: Mode) {
 fn asking_for_the_size_of_a_ciphertext_makes_no_key_and_counts_nothing(mode: Mode) {
     let watched = Watched::up(mode);
     watched.approve("asker");
-    watched.stack.grant_within("asker", PUBLIC, "encapsulate", &["--total", "1"]);
+    watched.stack.grant_within("asker", PUBLIC, "encapsulate", &["--many", "--total", "1"]);
     let mut program = watched.started("asker");
     let arguments = encapsulation(&mut program, json!([[CKA_TOKEN, FALSE]]));
     let mut size = arguments.clone();

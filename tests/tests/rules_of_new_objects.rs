@@ -2,9 +2,9 @@
 //! key of his own making.
 
 use cryptoki_sys::*;
-use e2e::openssl::aes_ecb;
+use e2e::openssl::{aes_ecb, aes_key_wrap};
 use e2e::probe::{FALSE, TRUE, hex, joined, ulong};
-use e2e::{Mode, Watched};
+use e2e::{Mode, Program, Watched};
 use serde_json::{Value, json};
 
 e2e::in_modes! {
@@ -16,6 +16,8 @@ e2e::in_modes! {
         a_key_pair_needs_generate_on_both_halves,
         a_key_of_a_password_needs_import_as_well,
         a_template_that_says_a_thing_twice_or_unreadably_is_refused,
+        a_key_that_a_module_labels_counts_once_in_a_rate,
+        an_object_that_the_module_does_not_destroy_counts_for_what_it_was_made_from,
     ],
 }
 
@@ -250,5 +252,70 @@ fn a_template_that_says_a_thing_twice_or_unreadably_is_refused(mode: Mode) {
             "public_template": [[CKA_EC_PARAMS, CURVE]], "private_template": template
         });
         program.denied("template-unclear", "C_GenerateKeyPair", pair);
+    }
+}
+
+/// A program on a module that labels everything `good`, and does or does not destroy.
+fn on_a_labelling_module<'a>(watched: &'a Watched, name: &str, refuses: &str) -> Program<'a> {
+    let (mut probe, record) = watched.probe(name, |command| {
+        command.env("SPY_FILLS_IN", "good").env("SPY_REFUSES", refuses);
+    });
+    let session = probe.session();
+    Program::of(watched, record, probe, session)
+}
+
+fn nameless() -> Value {
+    joined(
+        &json!([[CKA_CLASS, ulong(CKO_SECRET_KEY)], [CKA_KEY_TYPE, ulong(CKK_AES)], [CKA_TOKEN, TRUE]]),
+        &json!([[CKA_ENCRYPT, TRUE]]),
+    )
+}
+
+fn a_key_that_a_module_labels_counts_once_in_a_rate(mode: Mode) {
+    let watched = Watched::up(mode);
+    watched.approve("maker");
+    let every_secret = "pkcs11:token=sandbox;type=secret-key";
+    watched.stack.grant_within("maker", every_secret, "import", &["--many", "--total", "2"]);
+    let mut maker = on_a_labelling_module(&watched, "maker", "");
+    let session = maker.session;
+    let create =
+        json!({ "session": session, "template": joined(&nameless(), &json!([[CKA_VALUE, hex(&[7; 32])]])) });
+    for _ in 0..2 {
+        maker.must("C_CreateObject", create.clone());
+    }
+    assert_eq!(maker.probe.find(session, CKO_SECRET_KEY, "good").len(), 2);
+    maker.denied("rate-exceeded", "C_CreateObject", create);
+}
+
+fn an_object_that_the_module_does_not_destroy_counts_for_what_it_was_made_from(mode: Mode) {
+    let watched = Watched::up(mode);
+    watched.make_aes("kek", &[1; 32], json!([[CKA_UNWRAP, TRUE]]));
+    let wrapped = hex(&aes_key_wrap(&watched.stack, &[1; 32], &[7; 32]));
+    watched.approve("maker");
+    let kek = "pkcs11:token=sandbox;object=kek;type=secret-key";
+    for (key, operations) in
+        [(kek, "unwrap"), ("pkcs11:token=sandbox;object=;type=secret-key", "unwrap"), (GOOD, "encrypt")]
+    {
+        watched.stack.grant("maker", key, operations);
+    }
+    for (refuses, left) in [("", 0), ("C_DestroyObject", 1)] {
+        let mut maker = on_a_labelling_module(&watched, "maker", refuses);
+        let (session, kek) = (maker.session, maker.key(CKO_SECRET_KEY, "kek"));
+        let lines = watched.stack.log().len();
+        let unwrap = json!({
+            "session": session, "mechanism": CKM_AES_KEY_WRAP, "unwrapping_key": kek, "wrapped": wrapped,
+            "template": nameless()
+        });
+        // Planned without a label it is granted; labelled `good` it is not.
+        maker.arrives(CKR_FUNCTION_REJECTED, "C_UnwrapKey", unwrap);
+        let log = watched.stack.log();
+        let events: Vec<_> = log[lines..].iter().map(|line| line["event"].as_str().unwrap()).collect();
+        assert_eq!(events, [&["denied"][..], &["denied", "object-left"]][left]);
+        let found = maker.probe.find(session, CKO_SECRET_KEY, "good");
+        assert_eq!(found.len(), left);
+        for key in found {
+            let begin = json!({ "session": session, "mechanism": CKM_AES_ECB, "key": key });
+            maker.denied("not-granted", "C_EncryptInit", begin);
+        }
     }
 }

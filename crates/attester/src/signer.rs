@@ -12,6 +12,7 @@ use attestation::evidence::{
     AUDIENCE, AttesterClaims, BootClaims, Confirmation, EVIDENCE_PROFILE, EvidenceClaims, EvidenceSubmods,
     HsmClaims, KeyClaims, SigningInput,
 };
+use attestation::token::Mode;
 use configuration::Configuration;
 use cryptoki_ffi::{AttestationKey, AttesterSession, Away, RealModule, TokenFacts};
 use gate::{AttestationFailure, FailureKind, Report};
@@ -36,6 +37,7 @@ pub struct Surroundings {
 
 /// Has evidence signed and appraised. It trusts its caller for what was measured.
 pub struct Signer {
+    mode: Mode,
     module: RealModule,
     module_path: PathBuf,
     configuration_path: PathBuf,
@@ -77,6 +79,7 @@ impl Signer {
     ) -> Result<Self, AttesterError> {
         let server = &configuration.policy_server;
         Ok(Self {
+            mode: configuration.mode,
             module: place.module(),
             module_path: configuration.real_module.path.clone(),
             configuration_path: configuration.path.clone(),
@@ -203,13 +206,13 @@ impl Signer {
         let configuration =
             measurement::measure_file(&self.configuration_path, &hashing).map_err(unmeasured)?;
         if configuration.sha256 != self.configuration_digest {
-            return Err(local(
-                "configuration-changed",
-                format!(
-                    "{:?} has changed since it was read; start the application again",
-                    self.configuration_path
-                ),
-            ));
+            let reader = match self.mode {
+                Mode::Inline => "the application",
+                Mode::Guarded => "the guard",
+            };
+            let path = &self.configuration_path;
+            let detail = format!("{path:?} has changed since it was read; start {reader} again");
+            return Err(local("configuration-changed", detail));
         }
         Ok(AttesterClaims {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -37,7 +37,7 @@ impl Measurers {
         request: &ToMeasurer,
         process: &[BorrowedFd<'_>],
     ) -> Result<FromMeasurer, GuardError> {
-        let measurer = match self.idle.lock().pop() {
+        let measurer = match self.idle() {
             Some(measurer) => measurer,
             None => self.start()?,
         };
@@ -49,6 +49,17 @@ impl Measurers {
             idle.push(measurer);
         }
         Ok(answer)
+    }
+
+    /// One that has not ended meanwhile.
+    fn idle(&self) -> Option<Role> {
+        loop {
+            let mut measurer = self.idle.lock().pop()?;
+            if measurer.is_alive() {
+                return Some(measurer);
+            }
+            tracing::warn!("a measurer has ended by itself");
+        }
     }
 
     fn start(&self) -> Result<Role, GuardError> {

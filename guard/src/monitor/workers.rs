@@ -45,6 +45,7 @@ impl Workers {
     pub(super) fn take(&self) -> Result<Role, GuardError> {
         // Not waited for: while it is locked, another is being made ready, which takes as long as making one here.
         let spare = self.shared.spare.try_lock().and_then(|mut spare| spare.take());
+        let spare = spare.and_then(|mut spare| spare.is_alive().then_some(spare));
         let shared = Arc::clone(&self.shared);
         super::thread("spare", move || shared.replenish())?;
         match spare {
