@@ -9,7 +9,7 @@ use std::process::Command;
 
 use e2e::client::run;
 use e2e::compiled::{compile, compile_library};
-use e2e::{Finished, Stack};
+use e2e::{Finished, Mode, Stack};
 
 const SHIM: &str = "libtrustshim.so";
 const NOBODY: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
@@ -43,7 +43,7 @@ fn loading(mut command: Command, program: &Path) -> String {
 
 #[test]
 fn every_other_library_is_opened_as_without_the_shim() {
-    let stack = Stack::up();
+    let stack = Stack::up(Mode::Inline);
     let runpath = loads(&stack, "runpath", &["-Wl,--enable-new-dtags"]);
     let rpath = loads(&stack, "rpath", &["-Wl,--disable-new-dtags"]);
     let without = stack.write("without.toml", "[real_module]\npath = \"/nonexistent/module.so\"\n");
@@ -74,7 +74,7 @@ struct Names {
 
 impl Names {
     fn up() -> Self {
-        let stack = Stack::up();
+        let stack = Stack::up(Mode::Inline);
         let directory = stack.file("names");
         let program = compile("whose.c", &directory.join("bin/whose"), &["-Wl,-rpath,$ORIGIN/../runpath"]);
         for name in ["vendor", "runpath", "other"] {

@@ -4,8 +4,19 @@
 use cryptoki_sys::*;
 use e2e::openssl::{aes_ecb, aes_key_wrap};
 use e2e::probe::{FALSE, TRUE, hex, joined, ulong};
-use e2e::{Program, Watched};
+use e2e::{Mode, Program, Watched};
 use serde_json::{Value, json};
+
+e2e::in_modes! {
+    both: [
+        keys_of_ones_own_making_get_no_name_that_anothers_grant_names,
+        a_grant_that_states_a_whole_name_gives_that_one_and_no_other,
+        a_known_key_does_not_come_to_last_under_the_name_of_the_key_that_unwrapped_it,
+        both_halves_of_a_pair_and_every_kind_of_object_have_names,
+        a_key_is_not_renamed_into_another_grant_of_ones_own,
+        an_operator_is_told_of_a_name_that_is_granted_in_part,
+    ],
+}
 
 /// The grant of the component that others would pass a key off to.
 const GOOD: &str = "pkcs11:token=sandbox;object=good;type=secret-key";
@@ -83,9 +94,8 @@ fn in_part<'a>(watched: &'a Watched, name: &str, grants: &[(&str, &str)]) -> Pro
     watched.started(name)
 }
 
-#[test]
-fn keys_of_ones_own_making_get_no_name_that_anothers_grant_names() {
-    let watched = Watched::up();
+fn keys_of_ones_own_making_get_no_name_that_anothers_grant_names(mode: Mode) {
+    let watched = Watched::up(mode);
     make_kek(&watched);
     let mut victim = watched.program("victim", &[(GOOD, "encrypt")]);
     let by_label = "pkcs11:token=sandbox;object=good";
@@ -137,9 +147,8 @@ fn keys_of_ones_own_making_get_no_name_that_anothers_grant_names() {
     assert_eq!(encrypted.bytes("output"), aes_ecb(&watched.stack, &KNOWN, &[3; 16]));
 }
 
-#[test]
-fn a_grant_that_states_a_whole_name_gives_that_one_and_no_other() {
-    let watched = Watched::up();
+fn a_grant_that_states_a_whole_name_gives_that_one_and_no_other(mode: Mode) {
+    let watched = Watched::up(mode);
     make_kek(&watched);
     let kek = "pkcs11:token=sandbox;id=%05;object=kek;type=secret-key";
     for (program, key, name, others) in [
@@ -183,9 +192,8 @@ fn a_grant_that_states_a_whole_name_gives_that_one_and_no_other() {
     }
 }
 
-#[test]
-fn a_known_key_does_not_come_to_last_under_the_name_of_the_key_that_unwrapped_it() {
-    let watched = Watched::up();
+fn a_known_key_does_not_come_to_last_under_the_name_of_the_key_that_unwrapped_it(mode: Mode) {
+    let watched = Watched::up(mode);
     make_kek(&watched);
     let grant = ("pkcs11:token=sandbox;object=kek;type=secret-key", "unwrap,modify,derive");
     let mut maker = in_part(&watched, "maker", &[grant]);
@@ -207,9 +215,8 @@ fn a_known_key_does_not_come_to_last_under_the_name_of_the_key_that_unwrapped_it
     assert_eq!(owner.find(session, CKO_SECRET_KEY, "kek").len(), 1);
 }
 
-#[test]
-fn both_halves_of_a_pair_and_every_kind_of_object_have_names() {
-    let watched = Watched::up();
+fn both_halves_of_a_pair_and_every_kind_of_object_have_names(mode: Mode) {
+    let watched = Watched::up(mode);
     let name = named(Some("05"), Some("good"));
     let pair = |session: u64| {
         json!({
@@ -267,9 +274,8 @@ fn both_halves_of_a_pair_and_every_kind_of_object_have_names() {
     }
 }
 
-#[test]
-fn a_key_is_not_renamed_into_another_grant_of_ones_own() {
-    let watched = Watched::up();
+fn a_key_is_not_renamed_into_another_grant_of_ones_own(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.make_aes("seven", &KEK, json!([[CKA_ENCRYPT, TRUE], [CKA_ID, "07"]]));
     let seven = "pkcs11:token=sandbox;id=%07;type=secret-key";
     let named_good = |session: u64, object: u64| {
@@ -311,9 +317,8 @@ fn a_key_is_not_renamed_into_another_grant_of_ones_own() {
     free.must("C_EncryptInit", json!({ "session": session, "mechanism": CKM_AES_ECB, "key": key }));
 }
 
-#[test]
-fn an_operator_is_told_of_a_name_that_is_granted_in_part() {
-    let watched = Watched::up();
+fn an_operator_is_told_of_a_name_that_is_granted_in_part(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.approve("component");
     let add = |key: &str, operations: &str, more: &[&str]| {
         let mut command = watched.stack.operator(&["grant", "add", "--component", "component", "--key", key]);
