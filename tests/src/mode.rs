@@ -79,6 +79,8 @@ const fn inline(file: &'static str, scenario: &'static str, because: &'static st
 
 const NO_FILE: &str =
     "a token counts for one measurement, and a guard has many processes: it reads no file of tokens";
+const BEHIND: &str =
+    "the application calls the module behind the shim's back, and nobody gets behind a guard's worker";
 const NOT_OPENED: &str =
     "an application whose module is a guard cannot open the token of the vendor's module at all";
 const NO_SESSION: &str = "no session of the attester is where the application's calls go";
@@ -116,11 +118,8 @@ pub const ONE_MODE: &[OneMode] = &[
         NOT_OPENED,
     ),
     inline("review_life_cycle", "sessions_of_the_attester_are_not_closed_with_the_applications", NO_SESSION),
-    inline(
-        "rules_of_slots",
-        "a_handle_that_no_search_gave_is_none",
-        "the handle is found by the application behind the shim's back, and nobody gets behind it in a worker",
-    ),
+    inline("rules_of_changes", "a_session_object_that_nobody_saw_being_made_is_refused", BEHIND),
+    inline("rules_of_slots", "a_handle_that_no_search_gave_is_none", BEHIND),
     inline(
         "rules_of_the_token",
         "the_scope_everything_wants_a_login_of_the_attesters_own",

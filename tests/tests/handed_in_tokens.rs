@@ -153,9 +153,10 @@ fn a_token_that_is_not_genuine_or_not_for_this_process_is_refused(mode: Mode) {
     }
     // Another program with the very token: what it measures of itself is something else.
     let tool = Tool::copied(&stack, "thief");
+    let stolen = stack.write("stolen.jwt", jwt);
     let mut write = stack.application(tool.program());
     write.arg("--module").arg(stack.shim()).args(["--token-label", "sandbox"]);
-    write.args(["--write-object", path.to_str().unwrap(), "--type", "data", "--label", "trust-token"]);
+    write.args(["--write-object", stolen.to_str().unwrap(), "--type", "data", "--label", "trust-token"]);
     write.args(["--application-label", "trustshim"]);
     run(&mut write).must_fail();
     assert_eq!(last_reason(&stack), "other-measurement");

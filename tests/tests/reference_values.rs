@@ -27,6 +27,10 @@ fn import_measured(stack: &Stack, component: &str, command: &Command) {
     let mut measure = stack.operator(&["measure", "--output"]);
     measure.arg(&manifest).arg("--shim").arg(stack.shim());
     // What the program will be started with, as far as it steers the loading of code.
+    if stack.mode() == Mode::Guarded {
+        measure.args(["--user", &stack.client()]);
+        measure.arg("--guard").arg(stack.guard());
+    }
     let environment = format!("TRUSTSHIM_CONFIG={}", stack.variable("TRUSTSHIM_CONFIG"));
     measure.args(["--environment", &environment]);
     measure.arg(command.get_program()).args(command.get_args());

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 
 use cryptoki_sys::*;
 use e2e::client::run;
+use e2e::probe::hex;
 use e2e::{Mode, Probe, Spied, Stack};
 use serde_json::{Value, json};
 
@@ -50,14 +51,34 @@ fn spawn(probe: &mut Probe, function: &str, mut arguments: Value) {
     probe.must("thread", json!({ "request": arguments }));
 }
 
+/// A thread of its own makes a call that waits for an attestation, on the session that is given: a signature or, since a guard
+/// attests before it lets anybody log in, a login.
+fn attests(mode: Mode, probe: &mut Probe) -> u64 {
+    match mode {
+        Mode::Inline => {
+            let session = probe.session();
+            let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
+            let init = json!({ "session": session, "mechanism": CKM_ECDSA, "key": key });
+            spawn(probe, "C_SignInit", init);
+            session
+        }
+        Mode::Guarded => {
+            probe.initialize();
+            let slot = probe.slot("sandbox").expect("the token sandbox");
+            let session = probe.open(slot);
+            spawn(probe, "C_Login", json!({ "session": session, "user": CKU_USER, "pin": hex(b"1234") }));
+            session
+        }
+    }
+}
+
 fn the_library_is_finalised_only_when_no_call_is_under_way(mode: Mode) {
     let stack = Stack::up(mode);
     let silent = Silent::start();
     let (mut probe, record) = silent.gate(&stack, |text| text).probe(&stack, "probe", |_| {});
-    let session = probe.session();
-    let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
-    spawn(&mut probe, "C_SignInit", json!({ "session": session, "mechanism": CKM_ECDSA, "key": key }));
+    attests(mode, &mut probe);
     let attester = silent.attester();
+    assert!(record.mark() > 0, "the spy is not in place");
     spawn(&mut probe, "C_Finalize", json!({}));
     while probe.call("C_GetInfo", json!({})).rv != CKR_CRYPTOKI_NOT_INITIALIZED {}
     drop(attester);
@@ -115,9 +136,7 @@ fn a_session_is_closed_only_when_no_call_on_it_is_under_way(mode: Mode) {
     let stack = Stack::up(mode);
     let silent = Silent::start();
     let (mut probe, record) = silent.gate(&stack, |text| text).probe(&stack, "probe", |_| {});
-    let session = probe.session();
-    let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
-    spawn(&mut probe, "C_SignInit", json!({ "session": session, "mechanism": CKM_ECDSA, "key": key }));
+    let session = attests(mode, &mut probe);
     let attester = silent.attester();
     let mark = record.mark();
     spawn(&mut probe, "C_GenerateRandom", json!({ "session": session }));

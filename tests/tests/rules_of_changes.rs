@@ -15,9 +15,9 @@ e2e::in_modes! {
         public_data_is_changed_copied_and_destroyed_freely_and_private_data_is_not,
         what_one_session_changes_the_others_see_at_once,
         what_another_process_changes_is_seen_after_a_second,
-        a_session_object_that_nobody_saw_being_made_is_refused,
         session_objects_end_with_their_session_and_so_does_what_is_known_of_them,
     ],
+    inline: [a_session_object_that_nobody_saw_being_made_is_refused],
 }
 
 const ALL_BUT_MODIFY: &str =

@@ -163,6 +163,11 @@ fn a_message_may_not_bring_what_nobody_can_read(mode: Mode) {
     // Large enough for a handle.
     let mut hiding = message(session);
     hiding["parameter"] = hex(&[0; 8]).into();
+    if mode == Mode::Guarded {
+        // What nobody can read cannot be brought over to the guard in the first place.
+        program.never_arrives(CKR_MECHANISM_PARAM_INVALID, "C_EncryptMessage", hiding);
+        return;
+    }
     let of_encrypting = (CKF_MESSAGE_ENCRYPT, "C_MessageEncryptInit");
     let next = ("C_EncryptMessage", hiding);
     is_refused_and_ended(&mut program, &watched, "mechanism-unclear", next, of_encrypting);

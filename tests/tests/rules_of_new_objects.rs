@@ -4,7 +4,7 @@
 use cryptoki_sys::*;
 use e2e::openssl::{aes_ecb, aes_key_wrap};
 use e2e::probe::{FALSE, TRUE, hex, joined, ulong};
-use e2e::{Mode, Program, Watched};
+use e2e::{Mode, Watched};
 use serde_json::{Value, json};
 
 e2e::in_modes! {
@@ -255,13 +255,9 @@ fn a_template_that_says_a_thing_twice_or_unreadably_is_refused(mode: Mode) {
     }
 }
 
-/// A program on a module that labels everything `good`, and does or does not destroy.
-fn on_a_labelling_module<'a>(watched: &'a Watched, name: &str, refuses: &str) -> Program<'a> {
-    let (mut probe, record) = watched.probe(name, |command| {
-        command.env("SPY_FILLS_IN", "good").env("SPY_REFUSES", refuses);
-    });
-    let session = probe.session();
-    Program::of(watched, record, probe, session)
+/// The real module labels new objects `good`, and fails calls of this function.
+fn on_a_labelling_module(mode: Mode, refuses: &str) -> Watched {
+    Watched::up_behind(mode, &[("SPY_FILLS_IN", "good"), ("SPY_REFUSES", refuses)])
 }
 
 fn nameless() -> Value {
@@ -272,11 +268,11 @@ fn nameless() -> Value {
 }
 
 fn a_key_that_a_module_labels_counts_once_in_a_rate(mode: Mode) {
-    let watched = Watched::up(mode);
+    let watched = on_a_labelling_module(mode, "");
     watched.approve("maker");
     let every_secret = "pkcs11:token=sandbox;type=secret-key";
     watched.stack.grant_within("maker", every_secret, "import", &["--many", "--total", "2"]);
-    let mut maker = on_a_labelling_module(&watched, "maker", "");
+    let mut maker = watched.started("maker");
     let session = maker.session;
     let create =
         json!({ "session": session, "template": joined(&nameless(), &json!([[CKA_VALUE, hex(&[7; 32])]])) });
@@ -288,18 +284,18 @@ fn a_key_that_a_module_labels_counts_once_in_a_rate(mode: Mode) {
 }
 
 fn an_object_that_the_module_does_not_destroy_counts_for_what_it_was_made_from(mode: Mode) {
-    let watched = Watched::up(mode);
-    watched.make_aes("kek", &[1; 32], json!([[CKA_UNWRAP, TRUE]]));
-    let wrapped = hex(&aes_key_wrap(&watched.stack, &[1; 32], &[7; 32]));
-    watched.approve("maker");
-    let kek = "pkcs11:token=sandbox;object=kek;type=secret-key";
-    for (key, operations) in
-        [(kek, "unwrap"), ("pkcs11:token=sandbox;object=;type=secret-key", "unwrap"), (GOOD, "encrypt")]
-    {
-        watched.stack.grant("maker", key, operations);
-    }
     for (refuses, left) in [("", 0), ("C_DestroyObject", 1)] {
-        let mut maker = on_a_labelling_module(&watched, "maker", refuses);
+        let watched = on_a_labelling_module(mode, refuses);
+        watched.make_aes("kek", &[1; 32], json!([[CKA_UNWRAP, TRUE]]));
+        let wrapped = hex(&aes_key_wrap(&watched.stack, &[1; 32], &[7; 32]));
+        watched.approve("maker");
+        let kek = "pkcs11:token=sandbox;object=kek;type=secret-key";
+        for (key, operations) in
+            [(kek, "unwrap"), ("pkcs11:token=sandbox;object=;type=secret-key", "unwrap"), (GOOD, "encrypt")]
+        {
+            watched.stack.grant("maker", key, operations);
+        }
+        let mut maker = watched.started("maker");
         let (session, kek) = (maker.session, maker.key(CKO_SECRET_KEY, "kek"));
         let lines = watched.stack.log().len();
         let unwrap = json!({

@@ -110,7 +110,8 @@ fn uses(session: u64, keys: &Keys) -> Vec<Case> {
     ]);
     // As in `super::uses`: the spy wraps and unwraps by the same mechanism.
     let wrapped = "c1e058e041f1849ee4f6dc79bb14bc4bb6d873404ab590e7a046a7826b042769bba0f4d6a9c31cdf";
-    let gcm = json!([{ "at": IV }, 12, 96, 0, { "at": IV }, 128]);
+    // CK_GCM_WRAP_PARAMS.
+    let gcm = json!([{ "at": IV }, 12, 96, 0, 0, 0, 128]);
     let case = |function, arguments, answer| Case { function, arguments, init: None, answer };
     let name = hex(b"C_Sign\0");
     vec![

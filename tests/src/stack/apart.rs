@@ -31,6 +31,11 @@ impl Apart {
         Self { clients: number(clients), owner: (number(uid), number(gid)), guards: Mutex::default() }
     }
 
+    /// User and group of the applications.
+    pub(super) fn client(&self) -> String {
+        format!("{CLIENT}:{}", self.clients)
+    }
+
     /// Has the command run as an application's user. Its group is one that may come to the guard.
     pub(super) fn become_client(&self, command: &mut Command) {
         command.uid(CLIENT).gid(self.clients);
@@ -55,9 +60,12 @@ impl Apart {
 
     /// Ends every guard that was started so, and starts it anew.
     pub(super) fn restart(&self) {
-        for guard in self.guards.lock().expect("no test fails in here").iter_mut() {
-            guard.end();
-            *guard = Guard::start(&guard.program, &guard.configuration, &guard.socket);
+        let mut guards = self.guards.lock().expect("no test fails in here");
+        for guard in std::mem::take(&mut *guards) {
+            let files = guard.files.clone();
+            drop(guard);
+            let [program, configuration, socket] = &files;
+            guards.push(Guard::start(program, configuration, socket));
         }
     }
 }
@@ -72,9 +80,8 @@ fn entry(database: &str, name: &str) -> [String; 4] {
 /// A guard that ends with the test, in the way that a service manager has it end.
 struct Guard {
     process: Child,
-    program: PathBuf,
-    configuration: PathBuf,
-    socket: PathBuf,
+    /// The program, its configuration, and its socket.
+    files: [PathBuf; 3],
 }
 
 impl Guard {
@@ -85,8 +92,7 @@ impl Guard {
         command.env_clear().env("PATH", "/usr/bin:/bin").args(["run", "--config"]).arg(configuration);
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("a file of the test")).stderr(file);
         let process = command.spawn().expect("the guard");
-        let [program, configuration, socket] = [program, configuration, socket].map(Path::to_owned);
-        let mut guard = Self { process, program, configuration, socket };
+        let mut guard = Self { process, files: [program, configuration, socket].map(Path::to_owned) };
         let end = Instant::now() + BOUND;
         // It listens before it has its own token.
         let said = || fs::read_to_string(&output).unwrap_or_default();
@@ -98,8 +104,10 @@ impl Guard {
         }
         guard
     }
+}
 
-    fn end(&mut self) {
+impl Drop for Guard {
+    fn drop(&mut self) {
         let _ = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
         let end = Instant::now() + BOUND;
         while self.process.try_wait().is_ok_and(|ended| ended.is_none()) {
@@ -110,12 +118,7 @@ impl Guard {
             }
             sleep(Duration::from_millis(10));
         }
-        let _ = fs::remove_file(&self.socket);
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.end();
+        let [_, _, socket] = &self.files;
+        let _ = fs::remove_file(socket);
     }
 }

@@ -22,6 +22,16 @@ impl Stack {
         copy
     }
 
+    /// The program of a guard.
+    pub fn guard(&self) -> PathBuf {
+        build().join("trustshim-guard")
+    }
+
+    /// User and group of the clients in guarded mode.
+    pub fn client(&self) -> String {
+        self.apart.as_ref().expect("clients of another user").client()
+    }
+
     /// A command in the environment of an application: nothing of the test's own, and no operator's credential. In guarded
     /// mode its user is none of the installation's.
     pub fn application(&self, program: impl AsRef<OsStr>) -> Command {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Stack, build};
+use super::Stack;
 
 impl Stack {
     /// The file that says what the gate does: the application's own or, in guarded mode, the guard's.
@@ -40,7 +40,7 @@ impl Stack {
         let socket = self.directory().join("guard.sock");
         let moved = changed.replace(text_of(&socket), text_of(&sockets));
         fs::write(&guards, with_variables(&moved, of_module)).expect("a file of the test");
-        apart.start(&build().join("trustshim-guard"), &guards, &sockets);
+        apart.start(&self.guard(), &guards, &sockets);
         let application = fs::read_to_string(self.variable("TRUSTSHIM_CONFIG")).expect("trustshim.toml");
         let application = self.write(name, application.replace(text_of(&socket), text_of(&sockets)));
         BTreeMap::from([("TRUSTSHIM_CONFIG".to_owned(), application)])
