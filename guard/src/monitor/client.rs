@@ -242,8 +242,12 @@ impl Watched {
             Err(error) => return unmeasured(asked, error.to_string()),
         };
         let (attested, standing) = monitor.tokens.obtain(*component, asked);
-        let known = attested.result.is_ok().then_some(Known { state, files, standing });
-        *self.known.lock() = known;
+        match &attested.result {
+            Ok(_) => *self.known.lock() = Some(Known { state, files, standing }),
+            Err(failure) if failure.kind == FailureKind::Refused => *self.known.lock() = None,
+            // The token that it was given before counts until its deadline, for what it was then.
+            Err(_) => {}
+        }
         attested
     }
 }
