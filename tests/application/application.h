@@ -40,6 +40,7 @@ typedef struct {
     CK_ULONG public_key;
 } signer;
 /* A session on the token `sandbox`, its user logged in, with the keys `demo-ec`. */
+CK_ULONG open_session(void);
 signer open_signer(void);
 void begin_signature(const signer *with);
 /* Ends a signature that was begun, and has it verified. */

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use attestation::digest::Digest;
 use attestation::token::Mode;
 use configuration::{
-    Account, ConfigurationError, Declared, DenyCode, Guard, GuardLimits, Installation, LogTarget, Login,
-    Need, Scope, load_guard, load_installation,
+    Account, ConfigurationError, Declared, DenyCode, Guard, GuardLimits, Installation, Loaded, LogTarget,
+    Login, Need, Scope, load_from, load_guard, load_installation,
 };
 use tempfile::TempDir;
 
@@ -394,5 +394,20 @@ fn an_error_in_the_guards_file_names_the_line_and_no_pin() {
     assert!(is_about(&with_pin, "attestation.key"), "{with_pin}");
     for error in [error, with_pin] {
         assert!(!format!("{error} {error:?}").contains("98765"), "{error:?}");
+    }
+}
+
+#[test]
+fn the_packages_examples_are_good_and_fit_each_other() {
+    let guard = guard(include_str!("../../../packaging/guard.toml")).unwrap();
+    let (_directory, path) = written(include_str!("../../../packaging/trustshim.toml"));
+    let Loaded::Guarded(client) = load_from(&path).unwrap() else { panic!("of another mode") };
+    let unit = include_str!("../../../packaging/systemd/trustshim-guard.socket");
+    assert_eq!(guard.socket, client.socket);
+    assert!(unit.contains(&format!("\nListenStream={}\n", guard.socket.display())));
+    let users = include_str!("../../../packaging/sysusers.d/trustshim.conf");
+    for account in [guard.worker_user, guard.attester_user] {
+        let Some(Account::Name(name)) = account else { panic!("{account:?}") };
+        assert!(users.contains(&format!("\nu {name} ")), "{name}");
     }
 }

@@ -100,10 +100,11 @@ impl RealModule {
 
     /// Destroys an object that a permitted call has made otherwise than it said. Where the real module will not, it stays;
     /// whoever finds it is judged by what it is.
-    pub fn destroy(&self, session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) {
-        if let Some(function) = self.list().C_DestroyObject {
+    pub fn destroy(&self, session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> CK_RV {
+        match self.list().C_DestroyObject {
             // SAFETY: the call takes two numbers.
-            unsafe { function(session, object) };
+            Some(function) => unsafe { function(session, object) },
+            None => CKR_FUNCTION_NOT_SUPPORTED,
         }
     }
 

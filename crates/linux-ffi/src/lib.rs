@@ -13,6 +13,7 @@ mod nonce_page;
 mod of_process;
 pub mod peer;
 mod process;
+mod shared_counter;
 pub mod socket;
 
 pub use clock::boottime_ms;
@@ -22,3 +23,4 @@ pub use memory::page_size;
 pub use nonce_page::{NONCE, NoncePage};
 pub use of_process::OfProcess;
 pub use process::{dumpable, is_secure_execution};
+pub use shared_counter::SharedCounter;

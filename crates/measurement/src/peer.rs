@@ -27,8 +27,9 @@ use crate::error::MeasurementError;
 use crate::hashing::{Hasher, Hashing};
 use crate::proc_file::ProcessDirectory;
 use crate::process::{self, ATTEMPTS, Request};
-use crate::runtime::Status;
 use crate::subject::Subject;
+
+use state::State;
 
 /// A process that has connected, as the kernel names it. It may have ended since.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ impl Connected {
     pub fn of(socket: BorrowedFd<'_>) -> Result<Self, MeasurementError> {
         let credentials = credentials(socket)?;
         match pidfd(socket) {
+            // Some kernels give one of a process that has ended, others none.
+            Ok(Some(pidfd)) if !is_alive(pidfd.as_fd())? => Err(MeasurementError::Ended),
             Ok(Some(pidfd)) => Ok(Self { credentials, hold: Hold::Socket(pidfd) }),
             Ok(None) => Self::by_number(socket),
             Err(error) if is_of_no_process(&error) => Err(MeasurementError::Ended),
@@ -304,7 +307,7 @@ impl Confirmed {
     /// # Errors
     /// As [`Confirmed::measure`]; an error counts as another state.
     pub fn look(&self, watched: &[PathBuf]) -> Result<Digest, MeasurementError> {
-        self.while_it_lives(|subject| state::look(subject, watched))
+        self.while_it_lives(|subject| Ok(State::of(subject, watched)?.digest))
     }
 
     /// What `probe` finds, if the process lives before and after with the memory that it had when it was pinned.
@@ -331,18 +334,24 @@ impl Confirmed {
 }
 
 /// Nothing where the process changes under the measurement.
+///
+/// The measurement is of the very mappings that the state was seen with, and state that can come and go, such as a tracer,
+/// must be the same in both: so that no state is called measured that was not.
 fn measure_once(
     subject: &Subject,
     request: &Request<'_>,
     hashing: &Hashing<'_>,
 ) -> Result<Option<Measurement>, MeasurementError> {
     let watched = process::named_files(subject, request)?;
-    let state = state::look(subject, &watched)?;
-    let ids = subject.ids(&Status::read(subject.process())?)?;
-    let hasher = &mut Hasher::among(hashing, subject.places(ids)?);
-    let (component, measured) = process::measure(subject, request, hasher)?;
+    let state = State::of(subject, &watched)?;
+    let hasher = &mut Hasher::among(hashing, subject.places(state.ids)?);
+    let modified = &mut |range: &_| state.modified(range);
+    let (component, measured) = match process::measure(subject, &state.mappings, modified, request, hasher) {
+        Err(MeasurementError::MappingsUnsettled) => return Ok(None),
+        other => other?,
+    };
     let is_same = measured == watched
-        && (component.principal.uid, component.principal.gid) == (ids.uid, ids.gid)
-        && state::look(subject, &watched)? == state;
-    Ok(is_same.then_some(Measurement { component, state, watched }))
+        && state.is_of(&component)
+        && State::of(subject, &watched)?.digest == state.digest;
+    Ok(is_same.then_some(Measurement { component, state: state.digest, watched }))
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use attestation::component::Component;
 use attestation::digest::Digest;
 use cryptoki_sys::{CK_RV, CKR_DEVICE_ERROR, CKR_GENERAL_ERROR, CKR_HOST_MEMORY};
 use gate::{AttestationFailure, FailureKind};
@@ -21,7 +22,9 @@ use super::tokens::Standing;
 use crate::channel::{Channel, Message};
 use crate::error::GuardError;
 use crate::frames;
-use crate::messages::{Attest, Attested, FromMeasurer, Look, Looked, Served, ToMeasurer, ToWorker};
+use crate::messages::{
+    Attest, Attested, FromMeasurer, Looked, Question, Served, Taken, ToMeasurer, ToWorker,
+};
 
 /// How long a client may take for each step of becoming one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -92,10 +95,10 @@ struct Client {
 }
 
 /// The process, for those who look at it.
-struct Watched {
+pub(super) struct Watched {
     served: Served,
     process: Confirmed,
-    /// What it was when it was measured last, and the token that it was given.
+    /// What it was when it was given a token, and which.
     known: Mutex<Option<Known>>,
 }
 
@@ -128,20 +131,24 @@ impl Client {
             }
         };
         let watched = Arc::new(Watched { served, process, known: Mutex::new(None) });
-        let (looks, workers_looks) = Channel::pair()?;
+        monitor.living.add(&watched);
+        let (questions, workers_questions) = Channel::pair()?;
         let (tokens, workers_tokens) = Channel::pair()?;
         worker.channel.send_with(
             &ToWorker::Serve(watched.served),
             &[
                 watched.process.pinned().pidfd(),
                 watched.process.pinned().memory(),
-                workers_looks.as_fd(),
+                workers_questions.as_fd(),
                 workers_tokens.as_fd(),
+                monitor.changes.as_fd(),
             ],
         )?;
-        let (of_looks, of_tokens) = (Arc::clone(&watched), Arc::clone(&watched));
-        let (for_looks, for_tokens) = (Arc::clone(monitor), Arc::clone(monitor));
-        super::thread("looks", move || ended(answer_looks(&for_looks, &of_looks, &looks)))?;
+        let (of_questions, of_tokens) = (Arc::clone(&watched), Arc::clone(&watched));
+        let (for_questions, for_tokens) = (Arc::clone(monitor), Arc::clone(monitor));
+        super::thread("questions", move || {
+            ended(answer_questions(&for_questions, &of_questions, &questions))
+        })?;
         super::thread("tokens", move || ended(answer_tokens(&for_tokens, &of_tokens, &tokens)))?;
         let mut client = Self { monitor: Arc::clone(monitor), watched, worker, connections: 0 };
         let theirs = client.connection()?;
@@ -215,7 +222,7 @@ impl Watched {
     /// What has become of the process since it was measured, and of the token that it was given.
     fn look(&self, monitor: &Monitor) -> Looked {
         let mut known = self.known.lock();
-        let Some(before) = &*known else { return Looked::Changed };
+        let Some(before) = &*known else { return Looked::Unmeasured };
         let request = ToMeasurer::Look { served: self.served, files: before.files.clone() };
         let now = match self.ask(monitor, &request) {
             Ok(FromMeasurer::State(state)) => Ok(state),
@@ -234,21 +241,46 @@ impl Watched {
 
     /// Measures the process anew, and has a token for it.
     fn attest(&self, monitor: &Monitor, asked: Attest) -> Attested {
-        let request = ToMeasurer::Measure { served: self.served, within_ms: asked.within_ms };
-        let (component, files, state) = match self.ask(monitor, &request) {
-            Ok(FromMeasurer::Measured { component, files, state }) => (component, files, state),
-            Ok(FromMeasurer::Failed { detail }) => return unmeasured(asked, detail),
-            Ok(FromMeasurer::State(_)) => return unmeasured(asked, GuardError::OutOfPlace.to_string()),
-            Err(error) => return unmeasured(asked, error.to_string()),
+        let (component, files, state) = match self.measure(monitor, asked.within_ms) {
+            Ok(measured) => measured,
+            Err(detail) => return unmeasured(asked, detail),
         };
         let (attested, standing) = monitor.tokens.obtain(*component, asked);
-        match &attested.result {
-            Ok(_) => *self.known.lock() = Some(Known { state, files, standing }),
-            Err(failure) if failure.kind == FailureKind::Refused => *self.known.lock() = None,
-            // The token that it was given before counts until its deadline, for what it was then.
-            Err(_) => {}
+        // Without a new token, one that there was may go on to count: as long as the process is what it was then.
+        if attested.result.is_ok() {
+            *self.known.lock() = Some(Known { state, files, standing });
         }
         attested
+    }
+
+    /// Has the process's token renewed if it is time: for the process as it is now, if that is what it was.
+    pub(super) fn renew_if_due(&self, monitor: &Monitor) {
+        let Ok(now_ms) = linux_ffi::boottime_ms() else { return };
+        let known = self.known.lock();
+        let before = match &*known {
+            Some(Known { state, standing: Some(standing), .. }) if standing.is_due(now_ms) => *state,
+            _ => return,
+        };
+        drop(known);
+        // What has changed is the next look's to find.
+        if let Ok((component, _, state)) = self.measure(monitor, None)
+            && state == before
+        {
+            monitor.tokens.renew(*component);
+        }
+    }
+
+    fn measure(
+        &self,
+        monitor: &Monitor,
+        within_ms: Option<u64>,
+    ) -> Result<(Box<Component>, Vec<PathBuf>, Digest), String> {
+        match self.ask(monitor, &ToMeasurer::Measure { served: self.served, within_ms }) {
+            Ok(FromMeasurer::Measured { component, files, state }) => Ok((component, files, state)),
+            Ok(FromMeasurer::Failed { detail }) => Err(detail),
+            Ok(FromMeasurer::State(_)) => Err(GuardError::OutOfPlace.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 
@@ -262,9 +294,19 @@ fn unmeasured(asked: Attest, detail: String) -> Attested {
     Attested { result: Err(failure), undelivered: Some(asked.report).filter(|report| !report.is_empty()) }
 }
 
-fn answer_looks(monitor: &Monitor, watched: &Watched, channel: &Channel) -> Result<(), GuardError> {
-    while let Some(Message { content: Look, .. }) = channel.receive()? {
-        channel.send(&watched.look(monitor))?;
+fn answer_questions(monitor: &Monitor, watched: &Watched, channel: &Channel) -> Result<(), GuardError> {
+    while let Some(Message { content, .. }) = channel.receive()? {
+        match content {
+            Question::Look => channel.send(&watched.look(monitor))?,
+            Question::Take(limits) => {
+                let grant = monitor.limits.take(&limits, linux_ffi::boottime_ms()?);
+                channel.send(&Taken(grant))?;
+            }
+            Question::GiveBack(grant) => {
+                monitor.limits.give_back(&grant);
+                channel.send(&Taken(None))?;
+            }
+        }
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ fn answer_all(worker: &Worker, stream: &OwnedFd) -> Result<(), GuardError> {
         match header.code() {
             Code::Call(function) => {
                 if uses_keys(function.class()) {
-                    worker.watch.look_again(|| worker.module.end_token())?;
+                    worker.watch.look_again(|| worker.module.attest_anew())?;
                 }
                 cryptoki_ffi::serve(function, body, &worker.module, &mut arena, &mut answer)?;
             }

@@ -2,6 +2,7 @@
 
 mod asking;
 mod connection;
+mod counting;
 mod watch;
 
 use std::os::fd::OwnedFd;
@@ -11,7 +12,10 @@ use std::thread;
 
 use attester::Verifier;
 use configuration::Login;
-use gated_module::{AttestationPlace, GatedModule, Log, Logins, PinFile};
+use gate::Limits;
+use gated_module::{AttestationPlace, GatedModule, Log, Logins};
+use linux_ffi::SharedCounter;
+use locks::Mutex;
 use measurement::peer::Confirmed;
 
 use crate::channel::{Channel, Message};
@@ -19,6 +23,7 @@ use crate::error::GuardError;
 use crate::messages::{FromWorker, Served, ToWorker};
 use crate::{confinement, module};
 use asking::Asking;
+use counting::Counting;
 use watch::Watch;
 
 /// Calls go down into the real module, whose needs are not known.
@@ -37,6 +42,7 @@ struct Worker {
 pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let guard = configuration::load_guard(config)?;
     let control = Channel::of_standard_input()?;
+    let logins = logins(&guard.login)?;
     confinement::leave_network(&guard)?;
     confinement::become_user(guard.worker_user.as_ref(), "worker_user")?;
     let module = match module::initialized(&guard.configuration) {
@@ -47,18 +53,21 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let Some(Message { content: ToWorker::Serve(served), descriptors }) = control.receive()? else {
         return Ok(());
     };
-    let [pidfd, memory, looks, tokens] =
-        <[OwnedFd; 4]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
+    let [pidfd, memory, questions, tokens, changes] =
+        <[OwnedFd; 5]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
     let settings = &guard.configuration;
-    let logins = logins(&guard.login);
     let asking = Asking::new(Channel::of(tokens), Verifier::new(settings)?);
     let place = Arc::new(AttestationPlace::new(&settings.attestation, module)?);
+    let questions = Arc::new(Mutex::new(Channel::of(questions)));
+    let limits = Limits::elsewhere(Arc::new(Counting(Arc::clone(&questions))));
     let log = Log::of(&settings.log.target).on_behalf_of(served.pid);
     let worker = Arc::new(Worker {
         served,
         process: served.process(pidfd, memory)?,
-        watch: Watch::new(Channel::of(looks)),
+        watch: Watch::new(questions),
         module: GatedModule::new(place, settings.gate, Box::new(asking), Box::new(log))
+            .with_limits(limits)
+            .with_shared_changes(Box::new(SharedCounter::of(changes)?))
             .with_bounds(logins, usize::try_from(guard.limits.sessions).unwrap_or(usize::MAX)),
     });
     serve(&worker, &control)?;
@@ -68,10 +77,10 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
 }
 
 /// Whoever may not use a key gets no PIN tried: it could lock the token.
-fn logins(login: &Login) -> Logins {
+fn logins(login: &Login) -> Result<Logins, GuardError> {
     match login {
-        Login::PassThrough => Logins::Attested,
-        Login::Guard { pin_file } => Logins::With(PinFile::new(pin_file.clone())),
+        Login::PassThrough => Ok(Logins::Attested),
+        Login::Guard { pin_file } => confinement::pin_file(pin_file).map(Logins::With),
     }
 }
 

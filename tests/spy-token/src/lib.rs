@@ -13,6 +13,7 @@ mod behind;
 mod fake;
 mod faults;
 mod lists;
+mod quirks;
 mod record;
 mod turns;
 
@@ -57,6 +58,18 @@ macro_rules! answer {
         }
         rv
     }};
+    (V2_40 C_CreateObject($session:ident, $template:ident, $count:ident, $object:ident)) => {
+        made!(C_CreateObject($session, $template, $count, $object), $session, $object)
+    };
+    (V2_40 C_UnwrapKey(
+        $session:ident, $mechanism:ident, $key:ident, $wrapped:ident, $len:ident, $template:ident, $count:ident, $object:ident
+    )) => {
+        made!(
+            C_UnwrapKey($session, $mechanism, $key, $wrapped, $len, $template, $count, $object),
+            $session,
+            $object
+        )
+    };
     (V2_40 C_CloseSession($session:ident)) => {{
         fake::closed($session);
         match behind().and_then(|behind| behind.v2_40.C_CloseSession) {
@@ -66,7 +79,7 @@ macro_rules! answer {
         }
     }};
     (V2_40 $name:ident($($argument:ident),*)) => {
-        match behind().and_then(|behind| behind.v2_40.$name) {
+        match behind().filter(|_| !quirks::refuses(stringify!($name))).and_then(|behind| behind.v2_40.$name) {
             // SAFETY: the caller's own arguments.
             Some(function) => unsafe { function($($argument),*) },
             None => CKR_GENERAL_ERROR,
@@ -96,6 +109,22 @@ macro_rules! answer {
             None => unsafe { fake::$name($($argument),*) },
         }
     };
+}
+
+/// Forwards a call that makes one object.
+macro_rules! made {
+    ($name:ident($($argument:ident),*), $session:ident, $object:ident) => {{
+        let Some(function) = behind().and_then(|behind| behind.v2_40.$name) else {
+            return CKR_GENERAL_ERROR;
+        };
+        // SAFETY: the caller's own arguments.
+        let rv = unsafe { function($($argument),*) };
+        if rv == CKR_OK {
+            // SAFETY: the real module has just written the handle there.
+            unsafe { quirks::fill_in($session, $object) };
+        }
+        rv
+    }};
 }
 
 macro_rules! spy {

@@ -21,7 +21,7 @@ fn operations(session: u64, keys: &Keys) -> Vec<Case> {
     };
     let init = |function| {
         let arguments = match function {
-            C_MessageEncryptInit | C_MessageDecryptInit => begin(CKM_AES_GCM, keys.aes, IV),
+            C_MessageEncryptInit | C_MessageDecryptInit => begin(CKM_AES_GCM, keys.aes, ""),
             _ => begin(CKM_SHA256_HMAC, keys.hmac, ""),
         };
         (function, arguments)
@@ -33,7 +33,13 @@ fn operations(session: u64, keys: &Keys) -> Vec<Case> {
     let goes_on = |function, after, arguments: Value, answer| {
         let mut arguments = arguments;
         arguments["session"] = session.into();
-        arguments["parameter"] = IV.into();
+        arguments["parameter"] = match after {
+            // CK_GCM_MESSAGE_PARAMS.
+            C_MessageEncryptInit | C_MessageDecryptInit => {
+                json!([{ "at": IV }, 12, 96, 0, { "at": IV }, 128])
+            }
+            _ => json!(""),
+        };
         Case { function, arguments, init: Some(init(after)), answer }
     };
     let input = || json!({ "input": hex(&[1; 32]), "associated": hex(&[2; 16]) });

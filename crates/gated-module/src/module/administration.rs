@@ -44,7 +44,7 @@ impl GatedModule {
             Err(rv) => return rv,
         };
         let judged = self.token_subject(place).and_then(|token| {
-            let demands = rules::administer(C::FUNCTION, [&token]);
+            let demands = rules::administer(C::FUNCTION, &token);
             self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))
         });
         match judged {
@@ -84,9 +84,8 @@ impl Layer<calls::C_InitToken> for GatedModule {
         call.pinned(|label, pinned| {
             let function = Function::C_InitToken;
             let judged = self.token(call.slot()).and_then(|before| {
-                // Under its new name it could pass for a token that others have grants on.
                 let after = subject(TokenIdentity { label, ..before.clone() });
-                let demands = rules::administer(function, [&subject(before), &after]);
+                let demands = rules::initialise(function, &subject(before), &after);
                 self.gate.permit(None, &demands).map_err(|denial| self.deny(&denial))
             });
             match judged {
