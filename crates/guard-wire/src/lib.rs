@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod atomics;
 mod body;
 mod control;
 mod error;

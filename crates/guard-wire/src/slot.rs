@@ -4,8 +4,7 @@
 //! bounds that do not depend on the memory, and judged as a copy. All that the other side can do is to make this one wait, or
 //! read what it would have read of a socket.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
+use crate::atomics::{AtomicU32, AtomicU64, Ordering};
 use crate::error::WireError;
 use crate::header::{HEADER, MAX_BODY};
 
@@ -135,5 +134,80 @@ impl<'a> Slot<'a> {
             sleep.sleep(self.turn, marked);
         }
         self.is_turn_of(side)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Nobody sleeps in these tests.
+    struct Awake;
+
+    impl Sleep for Awake {
+        fn sleep(&self, _: &AtomicU32, _: u32) {
+            panic!("asleep");
+        }
+        fn wake(&self, _: &AtomicU32) {
+            panic!("awake already");
+        }
+    }
+
+    fn memory(words: usize) -> (AtomicU32, Vec<AtomicU64>) {
+        (AtomicU32::new(0), (0..words).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn what_fits_comes_out_as_it_went_in(frame in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let (turn, words) = memory(9);
+            let slot = Slot::over(&turn, &words).unwrap();
+            prop_assert_eq!(slot.room(), 64);
+            let fits = slot.put(&frame);
+            prop_assert_eq!(fits, frame.len() <= 64);
+            let mut taken = vec![1, 2, 3];
+            if fits {
+                prop_assert_eq!(slot.take(&mut taken), Ok(Passed::Here));
+                prop_assert_eq!(taken, frame);
+            }
+        }
+
+        /// Whatever the other side has written: nothing but what is in the place is taken out.
+        #[test]
+        fn any_memory_gives_a_frame_or_an_error(content in proptest::collection::vec(any::<u64>(), 3..12)) {
+            let turn = AtomicU32::new(0);
+            let words: Vec<_> = content.iter().map(|word| AtomicU64::new(*word)).collect();
+            let slot = Slot::over(&turn, &words).unwrap();
+            let mut taken = Vec::new();
+            match slot.take(&mut taken) {
+                Ok(Passed::Here) => prop_assert_eq!(taken.len() as u64, content[0]),
+                Ok(Passed::BySocket) => prop_assert!(content[0] == BY_SOCKET && taken.is_empty()),
+                Err(error) => {
+                    prop_assert_eq!(error, WireError::TooLong(content[0]));
+                    prop_assert!(taken.is_empty() && content[0] > slot.room() as u64);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_turn_goes_to_and_fro() {
+        let (turn, words) = memory(9);
+        let slot = Slot::over(&turn, &words).unwrap();
+        assert!(slot.is_turn_of(Side::Client) && !slot.is_turn_of(Side::Server));
+        slot.pass(Side::Server, &Awake);
+        assert!(slot.is_turn_of(Side::Server) && !slot.is_turn_of(Side::Client));
+        assert!(slot.sleep_until(Side::Server, &Awake), "nobody sleeps when it is its turn");
+        slot.put_by_socket();
+        slot.pass(Side::Client, &Awake);
+        assert_eq!(slot.take(&mut Vec::new()), Ok(Passed::BySocket));
+    }
+
+    #[test]
+    fn too_little_memory_is_none() {
+        let (turn, words) = memory(2);
+        assert!(Slot::over(&turn, &words).is_none() && Slot::over(&turn, &[]).is_none());
     }
 }
