@@ -17,7 +17,7 @@ pub(crate) enum ToWorker {
     /// Whom it serves. With the hold on the process, its memory, the channels for its questions and for
     /// tokens, and the counter of changes that all workers share.
     Serve(Served),
-    /// A connection of that process, which comes along.
+    /// A connection of that process, which comes along, with memory for its frames or without.
     Connection,
     /// The process is gone, or done.
     End,

@@ -45,7 +45,7 @@ impl Guarded {
         Ok(Self {
             configuration,
             admitted,
-            idle: Mutex::new(vec![Connection::over(first)]),
+            idle: Mutex::new(vec![Connection::over(first)?]),
             state: AtomicU8::new(SERVED),
         })
     }
@@ -105,7 +105,9 @@ impl Guarded {
                 return Ok(connection);
             }
             match self.admitted.more() {
-                Ok(More::Connection(stream)) => return Ok(Connection::over(stream)),
+                Ok(More::Connection(handed)) => {
+                    return Connection::over(handed).map_err(|error| self.lost(&error));
+                }
                 // Other threads have those that there are.
                 Ok(More::NoMore) if began.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
                 Ok(More::NoMore) => return Err(CKR_HOST_MEMORY),

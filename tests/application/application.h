@@ -79,5 +79,8 @@ void scene_no_thread_is_made(void);
 void scene_ending(int kind, int port);
 void scene_thread_local(void);
 void scene_fork(int kind, int number);
+void scene_crowd(int threads, int each);
+void scene_sessions(int most);
+void scene_ready(void);
 
 #endif

@@ -118,10 +118,15 @@ impl Guarded {
 
     /// The same, in another group.
     pub fn client_in(&self, group: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        self.client_as(CLIENT, group, program)
+    }
+
+    /// The same, of another user.
+    pub fn client_as(&self, uid: u32, group: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = as_root("env");
         command.args(["-i", "PATH=/usr/bin:/bin"]).arg(format!("HOME={}", self.clients_file("").display()));
         command.arg(format!("TRUSTSHIM_CONFIG={}", self.variable("TRUSTSHIM_CONFIG")));
-        let user = CLIENT.to_string();
+        let user = uid.to_string();
         command.args(["setpriv", "--reuid", &user, "--regid", &user, "--groups", group, "--"]);
         command.arg(program).current_dir("/");
         command
@@ -194,6 +199,48 @@ impl Guarded {
         command.args(["-sha256", "-days", "2", "-subj", &format!("/CN={label}"), "-out"]).arg(&certificate);
         run(&mut command).must_succeed();
         certificate
+    }
+
+    /// Has the spy stand in the place of the vendor's module, with these variables in its environment.
+    pub fn spy(&mut self, variables: &[(&str, &str)]) {
+        let spy = self.install(&build().join("libspytoken.so"), "libspytoken.so");
+        let real = self.variable("REAL_MODULE").to_owned();
+        self.reconfigure(|text| {
+            let text = text.replace(&real, spy.to_str().expect("UTF-8"));
+            let all = [("SPY_REAL", real.as_str()), ("SPY_LOG", "/dev/null")];
+            let all = all.iter().chain(variables).map(|(name, value)| format!("{name} = \"{value}\", "));
+            text.replace("environment = { ", &format!("environment = {{ {}", all.collect::<String>()))
+        });
+    }
+
+    /// Compiles the application of `tests/application` to a program of its own, as root's.
+    pub fn application(&self) -> PathBuf {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("application");
+        let sources = fs::read_dir(sources).expect("sources").map(|entry| entry.expect("a file").path());
+        let mut compiler = Command::new("gcc");
+        compiler.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]);
+        let program = self.file("application");
+        compiler.arg(&program);
+        compiler.args(sources.filter(|path| path.extension().is_some_and(|extension| extension == "c")));
+        run(compiler.arg("-ldl")).must_succeed();
+        program
+    }
+
+    /// The application, which is approved for every signature, whatever its scene.
+    pub fn approved_application(&self) -> PathBuf {
+        let program = self.application();
+        let refused = run(&mut self.scene(&program, &["sign"])).must_fail();
+        assert!(refused.all_text().contains("0x200"), "not refused by the gate: {refused}");
+        let approval = Approval::of("application", "pkcs11:token=sandbox", "sign");
+        self.approve_last(&approval.with(&["--many", "--any-arguments"]));
+        program
+    }
+
+    /// Plays a scene of the application on the shim.
+    pub fn scene(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = self.client(program);
+        command.arg(self.shim()).args(arguments);
+        command
     }
 
     /// A probe of a client's, on the shim. Others of the same `name` are the same program to the policy server.

@@ -1,6 +1,5 @@
 //! Faults of the parts: whoever is concerned gets a clean error and can begin anew, everybody else is served as before.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cryptoki_sys::*;
@@ -8,7 +7,6 @@ use e2e::client::run;
 use e2e::guarded::{children, eventually, is_alive};
 use e2e::pkcs11_tool::DEMO_EC;
 use e2e::probe::hex;
-use e2e::stack::build;
 use e2e::{Approval, Guarded, Probe};
 use serde_json::{Value, json};
 
@@ -32,18 +30,6 @@ fn signs(guarded: &Guarded, probe: &mut Probe, session: u64) {
     assert_eq!(signature.bytes("output").len(), 64);
 }
 
-/// The spy in the place of the vendor's module, with faults.
-fn with_faults(guarded: &mut Guarded, faults: &[(&str, &str)]) {
-    let spy = guarded.install(&build().join("libspytoken.so"), "libspytoken.so");
-    let real = PathBuf::from(guarded.variable("REAL_MODULE"));
-    guarded.reconfigure(|text| {
-        let text = text.replace(real.to_str().unwrap(), spy.to_str().unwrap());
-        let variables = [("SPY_REAL", real.to_str().unwrap()), ("SPY_LOG", "/dev/null")];
-        let variables = variables.iter().chain(faults).map(|(name, value)| format!("{name} = \"{value}\", "));
-        text.replace("environment = { ", &format!("environment = {{ {}", variables.collect::<String>()))
-    });
-}
-
 /// Every function answers that what the process had of the token is gone.
 fn must_be_gone(probe: &mut Probe, session: u64) {
     for (function, arguments) in [
@@ -58,7 +44,7 @@ fn must_be_gone(probe: &mut Probe, session: u64) {
 #[test]
 fn a_vendors_module_that_crashes_takes_one_client_along() {
     let mut guarded = Guarded::up();
-    with_faults(&mut guarded, &[("SPY_CRASH", "C_SeedRandom")]);
+    guarded.spy(&[("SPY_CRASH", "C_SeedRandom")]);
     approve(&guarded, "signer");
     let mut other = guarded.probe("signer");
     let others_session = other.session();
@@ -120,7 +106,7 @@ fn a_guard_that_is_started_again_serves_the_same_application() {
 #[test]
 fn a_client_that_is_killed_in_the_middle_leaves_nothing_behind() {
     let mut guarded = Guarded::up();
-    with_faults(&mut guarded, &[("SPY_STALL", "C_DigestKey")]);
+    guarded.spy(&[("SPY_STALL", "C_DigestKey")]);
     approve(&guarded, "signer");
     eventually("only a worker for the next client", || guarded.role("worker").len() == 1);
     for stalled in [false, true] {

@@ -35,6 +35,8 @@ pub struct Guard {
     pub socket: PathBuf,
     /// Who may connect, by the socket's group; absent where that is the guard's own.
     pub group: Option<Account>,
+    /// How calls reach it.
+    pub transport: Transport,
     /// Who logs in to the application's token.
     pub login: Login,
     /// Whom the processes run as that answer calls; absent where that is the guard's own user.
@@ -109,6 +111,15 @@ pub struct Declared {
     pub executable: PathBuf,
     /// The files; sorted, no duplicates, at least one.
     pub files: Vec<PathBuf>,
+}
+
+/// How calls reach the guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// By memory that is shared with each thread of a client, beside a socket.
+    SharedMemory,
+    /// By the socket alone.
+    Socket,
 }
 
 /// Who logs in to the application's token.

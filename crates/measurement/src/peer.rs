@@ -11,6 +11,7 @@
 mod start;
 mod state;
 
+use core::fmt;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -220,7 +221,6 @@ impl Pinned {
 }
 
 /// The process that has answered the challenge.
-#[derive(Debug)]
 pub struct Confirmed {
     pinned: Pinned,
     address: u64,
@@ -237,6 +237,13 @@ pub struct Measurement {
     pub state: Digest,
     /// The files named by arguments and declaration, by the paths that [`Confirmed::look`] wants.
     pub watched: Vec<PathBuf>,
+}
+
+/// Without the nonce, which is between the guard and that process.
+impl fmt::Debug for Confirmed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Confirmed").field(&self.pinned).finish()
+    }
 }
 
 impl Confirmed {

@@ -1,16 +1,18 @@
 //! One client process, from its connection to its end: who it is, its worker, and what becomes of both.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use attestation::component::Component;
 use attestation::digest::Digest;
+use configuration::Transport;
 use cryptoki_sys::{CK_RV, CKR_DEVICE_ERROR, CKR_GENERAL_ERROR, CKR_HOST_MEMORY};
 use gate::{AttestationFailure, FailureKind};
-use guard_wire::{Control, NONCE};
-use linux_ffi::socket;
+use guard_wire::{Control, NONCE, SLOT};
+use linux_ffi::{sealed_memory, socket};
 use locks::Mutex;
 use measurement::peer::{Confirmed, Connected};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -77,6 +79,10 @@ fn greet(monitor: &Arc<Monitor>, stream: &OwnedFd) -> Result<(), GuardError> {
 
 fn turn_away(stream: &OwnedFd, code: CK_RV, reason: &str) -> Result<(), GuardError> {
     frames::send(stream, &Control::Turned { code, reason: reason.to_owned() }, &[])
+}
+
+fn borrowed(descriptors: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
+    descriptors.iter().map(OwnedFd::as_fd).collect()
 }
 
 fn nonce() -> Result<[u8; NONCE], GuardError> {
@@ -153,17 +159,29 @@ impl Client {
         let mut client = Self { monitor: Arc::clone(monitor), watched, worker, connections: 0 };
         let theirs = client.connection()?;
         let welcome = Control::Welcome { interfaces: monitor.workers.interfaces() };
-        frames::send(stream, &welcome, &[theirs.as_fd()])?;
+        frames::send(stream, &welcome, &borrowed(&theirs))?;
         Ok(client)
     }
 
     /// Hands the worker one end of a new connection, and gives the other, which nobody else has: who uses it has received it
-    /// on the connection that was pinned.
-    fn connection(&mut self) -> Result<OwnedFd, GuardError> {
+    /// on the connection that was pinned. So it is with the memory that may go with it: nobody else can map it, and it is gone
+    /// from a process that executes a program, and not in its children.
+    fn connection(&mut self) -> Result<Vec<OwnedFd>, GuardError> {
         let (ours, theirs) = socket::pair()?;
         // Before anything can be sent: each piece that arrives says who sent it.
         socket::ask_for_sender(ours.as_fd())?;
-        self.worker.channel.send_with(&ToWorker::Connection, &[ours.as_fd()])?;
+        let memory = match self.monitor.settings.transport {
+            Transport::SharedMemory => Some(sealed_memory(SLOT)?),
+            Transport::Socket => None,
+        };
+        let with = |first: OwnedFd, memory: &Option<OwnedFd>| -> io::Result<Vec<OwnedFd>> {
+            let memory = memory.as_ref().map(OwnedFd::try_clone).transpose()?;
+            Ok(core::iter::once(first).chain(memory).collect())
+        };
+        let (ours, theirs) = with(ours, &memory)
+            .and_then(|ours| Ok((ours, with(theirs, &memory)?)))
+            .map_err(GuardError::channel)?;
+        self.worker.channel.send_with(&ToWorker::Connection, &borrowed(&ours))?;
         self.connections += 1;
         Ok(theirs)
     }
@@ -206,7 +224,7 @@ impl Client {
                     return Ok(true);
                 }
                 let theirs = self.connection()?;
-                frames::send(stream, &Control::Another, &[theirs.as_fd()])?;
+                frames::send(stream, &Control::Another, &borrowed(&theirs))?;
                 Ok(true)
             }
             Some(_) => Err(GuardError::OutOfPlace),

@@ -23,6 +23,7 @@ use crate::error::GuardError;
 use crate::messages::{FromWorker, Served, ToWorker};
 use crate::{confinement, module};
 use asking::Asking;
+use connection::Connection;
 use counting::Counting;
 use watch::Watch;
 
@@ -89,12 +90,12 @@ fn serve(worker: &Arc<Worker>, control: &Channel) -> Result<(), GuardError> {
     while let Some(Message { content, descriptors }) = control.receive()? {
         match content {
             ToWorker::Connection => {
-                let [stream] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
+                let connection = Connection::over(descriptors)?;
                 let worker = Arc::clone(worker);
                 thread::Builder::new()
                     .name("connection".to_owned())
                     .stack_size(STACK)
-                    .spawn(move || connection::serve(&worker, &stream))
+                    .spawn(move || connection::serve(&worker, &connection))
                     .map_err(GuardError::Thread)?;
             }
             ToWorker::End => break,

@@ -11,7 +11,7 @@ use super::{
     is_without_doubles, syntax,
 };
 use crate::error::ConfigurationError;
-use crate::guard::{Account, Declared, Guard, GuardLimits, Login, Need};
+use crate::guard::{Account, Declared, Guard, GuardLimits, Login, Need, Transport};
 use crate::settings::{Component, Configuration};
 use crate::value;
 
@@ -72,6 +72,8 @@ struct GuardTable {
     socket: Option<PathBuf>,
     group: Option<AccountName>,
     #[serde(default)]
+    transport: TransportName,
+    #[serde(default)]
     login: LoginName,
     pin_file: Option<PathBuf>,
     worker_user: Option<AccountName>,
@@ -84,6 +86,14 @@ struct GuardTable {
     max_processes_per_user: Option<u32>,
     max_connections: Option<u32>,
     max_sessions: Option<u32>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum TransportName {
+    #[default]
+    SharedMemory,
+    Socket,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -133,6 +143,10 @@ pub(crate) fn parse_guard(text: &str, path: PathBuf) -> Result<Guard, Configurat
     let log = checker.log(document.log)?;
     let declared = checker.declared(document.declared)?;
     let table = document.guard;
+    let transport = match table.transport {
+        TransportName::SharedMemory => Transport::SharedMemory,
+        TransportName::Socket => Transport::Socket,
+    };
     let login = checker.login(table.login, table.pin_file)?;
     let limits = checker.limits(
         table.max_processes,
@@ -164,6 +178,7 @@ pub(crate) fn parse_guard(text: &str, path: PathBuf) -> Result<Guard, Configurat
         declared,
         socket,
         group,
+        transport,
         login,
         worker_user,
         attester_user,

@@ -71,6 +71,22 @@ fn serve(socket: &UnixStream) {
                 }
                 std::process::id().to_string()
             }
+            // A forked child, of one thread, is a client of its own, and this process waits for it.
+            "fork-and-connect" => {
+                let child = fork();
+                if child == 0 {
+                    serve(&UnixStream::connect(env::var_os(SOCKET).unwrap()).unwrap());
+                    exit();
+                }
+                // SAFETY: waits for our own child, and wants no status.
+                unsafe { libc::waitpid(child, ptr::null_mut(), 0) };
+                exit()
+            }
+            "own-user-namespace" => {
+                // SAFETY: a namespace has nothing to do with memory or descriptors.
+                assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWUSER) }, 0);
+                "entered".to_owned()
+            }
             "fork-and-exit" => {
                 if fork() != 0 {
                     exit();

@@ -1,6 +1,7 @@
 //! Processes with users, mounts, numbers or a root of their own.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use attestation::digest::Digest;
@@ -18,6 +19,21 @@ fn a_user_namespace_of_its_own_is_refused() {
             let refused = client.connected(way).unwrap().pin().map(|_| ());
             assert!(matches!(refused, Err(MeasurementError::ForeignUserNamespace)), "{refused:?}");
         }
+    }
+}
+
+#[test]
+fn a_user_namespace_that_is_entered_later_is_refused() {
+    let stage = Stage::new();
+    let mut first = stage.start();
+    first.socket.write_all(b"fork-and-connect\n").unwrap();
+    let waiting = std::process::Command::new("true").spawn().unwrap();
+    let mut client = stage.accept(waiting);
+    let confirmed = client.confirm();
+    measure(&confirmed, &[]).unwrap();
+    client.tell("own-user-namespace");
+    for result in [measure(&confirmed, &[]).map(|_| ()), confirmed.look(&[]).map(|_| ())] {
+        assert!(matches!(result, Err(MeasurementError::ForeignUserNamespace)), "{result:?}");
     }
 }
 

@@ -94,6 +94,11 @@ impl Stage {
 
     pub fn run(&self, mut command: Command) -> Client {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        self.accept(child)
+    }
+
+    /// The next one that connects, which belongs to `child`.
+    pub fn accept(&self, child: Child) -> Client {
         let (socket, _) = self.listener.accept().unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let answers = BufReader::new(socket.try_clone().unwrap());

@@ -29,7 +29,7 @@ fn structures_are_as_the_header_has_them() {
         described.check(structure, "a wrapped key");
     }
     // No structure of the table is without its check.
-    for kind in 0..0x1_0000 {
+    for kind in 0..0x4100 {
         if let Layout::Structures(all) = layout(function, kind) {
             assert!(all.iter().all(|one| seen.contains(one)), "{kind:#x}");
         }

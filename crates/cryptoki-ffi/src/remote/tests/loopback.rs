@@ -41,7 +41,7 @@ pub(super) fn across<C: Remote, L: Answers>(
 }
 
 /// How many times each function is called. Interpreted, it takes its time.
-const TIMES: u64 = if cfg!(miri) { 2 } else { 2000 };
+const TIMES: u64 = if cfg!(miri) { 2 } else { 600 };
 
 /// Compares what becomes of a call here and there.
 #[derive(Default)]

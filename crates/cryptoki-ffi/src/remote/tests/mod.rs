@@ -12,6 +12,7 @@ mod raw;
 mod requests;
 mod seen;
 mod structures;
+mod templates;
 mod trial;
 
 use super::template::{Value, value_of};

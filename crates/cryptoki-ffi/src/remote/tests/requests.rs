@@ -4,13 +4,10 @@ use cryptoki_sys::*;
 use guard_wire::{MAX_BODY, WireError, Writer};
 use pkcs11_table::{Class, Function};
 
-use super::memory::{Chance, Memory};
+use super::memory::{Chance, Memory, places};
 use super::raw::Named;
 use super::trial::{Module, Trial, each_function};
 use crate::remote::{Arena, Remote, serve};
-
-/// Which bytes are looked at: each word, and interpreted, which takes its time, some of them.
-const STEP: usize = if cfg!(miri) { 88 } else { 8 };
 
 /// Gives a body of each function to what it holds.
 struct Bodies<F>(u64, F);
@@ -54,7 +51,7 @@ fn bodies_that_are_cut_or_go_on_are_none() {
     for seed in 0..if cfg!(miri) { 1 } else { 20 } {
         with_bodies(seed, |function, body| {
             assert_eq!(error(function, body), None, "{function}");
-            for end in (0..body.len()).step_by(STEP) {
+            for end in places(body, &mut Chance::of(seed)) {
                 let is_truncated = matches!(error(function, &body[..end]), Some(WireError::Truncated));
                 assert!(is_truncated, "{function} cut at {end} of {}", body.len());
             }
@@ -72,7 +69,7 @@ fn bodies_with_any_word_changed_do_no_harm() {
     for seed in 0..if cfg!(miri) { 1 } else { 40 } {
         let mut chance = Chance::of(seed);
         with_bodies(seed, |function, body| {
-            for at in (0..body.len()).step_by(STEP) {
+            for at in places(body, &mut chance) {
                 let word = u64::from_le_bytes(body[at..at + 8].try_into().unwrap());
                 let any = chance.number();
                 let new = chance.choose(&[
