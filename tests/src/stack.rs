@@ -48,6 +48,9 @@ impl Token {
 /// For so long a failed attestation is the answer to further calls of the process.
 pub const FAILURE_STANDS: Duration = Duration::from_millis(1_200);
 
+/// A key that is not there.
+pub const NO_KEY: &str = "pkcs11:token=sandbox;object=none;type=private";
+
 /// An installation.
 pub struct Stack {
     scratch: TempDir,

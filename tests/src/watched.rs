@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::sleep;
-use std::time::Duration;
 
 use cryptoki_sys::*;
 use pkcs11_table::{Class, Function};
@@ -15,7 +13,7 @@ use crate::mode::Mode;
 use crate::probe::{Probe, Reply, TRUE, hex, joined, ulong};
 use crate::spied::Spied;
 use crate::spy_record::{Call, SpyRecord};
-use crate::stack::{Approval, Stack};
+use crate::stack::{Approval, NO_KEY, Stack};
 
 /// An installation whose real module is the spy.
 pub struct Watched {
@@ -159,10 +157,11 @@ impl Watched {
         if self.stack.mode() == Mode::Inline {
             return (self.started(name), "executable-unknown");
         }
-        self.stack.restart_server("token_lifetime_s = 2");
-        let program = self.program(name, &[("pkcs11:token=sandbox;object=none;type=private", "sign")]);
-        self.stack.retire(name);
-        sleep(Duration::from_millis(2_200));
+        let program = self.stack.while_tokens_are_short(|| {
+            let program = self.program(name, &[(NO_KEY, "sign")]);
+            self.stack.retire(name);
+            program
+        });
         (program, "version-retired")
     }
 

@@ -3,11 +3,12 @@
 use std::fs;
 use std::process::Command;
 use std::thread::sleep;
+use std::time::Duration;
 
 use cryptoki_sys::{CKM_ECDSA, CKO_PRIVATE_KEY, CKR_FUNCTION_REJECTED};
 use serde_json::{Value, json};
 
-use super::{Approval, FAILURE_STANDS, Stack, build, reasons};
+use super::{Approval, FAILURE_STANDS, NO_KEY, Stack, build, reasons};
 use crate::client::run;
 use crate::mode::Mode;
 use crate::probe::Probe;
@@ -76,6 +77,31 @@ impl Stack {
             probe.login(session);
         }
         session
+    }
+
+    /// A probe that gets no trust token, with a session on the token `sandbox` of which the user is logged in. In guarded mode,
+    /// where it could not log in, its approval was taken back afterwards.
+    #[track_caller]
+    pub fn unapproved_probe(&self, start: impl FnOnce() -> Probe) -> (Probe, u64) {
+        let mut probe = start();
+        if self.mode() == Mode::Inline {
+            let session = probe.session();
+            return (probe, session);
+        }
+        self.while_tokens_are_short(|| {
+            let session = self.approve_probe(&mut probe, &Approval::of("unapproved", NO_KEY, "sign"));
+            self.retire("unapproved");
+            (probe, session)
+        })
+    }
+
+    /// Does something while trust tokens live for two seconds, and waits until those that were issued meanwhile have ended.
+    pub(crate) fn while_tokens_are_short<T>(&self, something: impl FnOnce() -> T) -> T {
+        self.restart_server("token_lifetime_s = 2");
+        let done = something();
+        self.restart_server("token_lifetime_s = 300");
+        sleep(Duration::from_millis(2_200));
+        done
     }
 
     /// Grants a component the use of every key that a URI matches.

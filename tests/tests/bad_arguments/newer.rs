@@ -32,7 +32,10 @@ pub(crate) fn bad_calls_of_newer_functions_end_no_process(mode: Mode) {
         })
     });
     let mut approved = Caller::new(|| watched.probe("approved", |_| {}).0);
-    let mut unapproved = Caller::new(|| watched.probe("unapproved", |_| {}).0);
+    let mut unapproved = Caller::with_session(|| {
+        let (program, _) = watched.unapproved("unapproved");
+        (program.probe, program.session)
+    });
     let (mut calls, mut fatal, mut wrong) = (0, 0, Vec::new());
     for (index, case) in direct.cases().1.into_iter().enumerate() {
         let function = case.function;
