@@ -131,6 +131,8 @@ pub enum Login {
     Guard {
         /// The PIN.
         pin_file: PathBuf,
+        /// What the applications of a component must give in its place, by the component's name.
+        component_pins: BTreeMap<String, PathBuf>,
     },
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,7 @@ socket = "/run/other/guard.sock"
 group = "trustshim-clients"
 login = "guard"
 pin_file = "/etc/trustshim/token.pin"
+component_pins = { nginx = "/etc/trustshim/nginx.pin" }
 worker_user = "trustshim-token"
 attester_user = 4711
 worker_environment = { SOFTHSM2_CONF = "/etc/trustshim/token.conf", VENDOR_LOG = "" }
@@ -122,7 +124,8 @@ fn a_full_file_of_the_guard_is_read_value_by_value() {
     assert_eq!(guard.needs, [Need::Network]);
     assert_eq!(guard.socket, Path::new("/run/other/guard.sock"));
     assert_eq!(guard.group, Some(Account::Name("trustshim-clients".into())));
-    assert_eq!(guard.login, Login::Guard { pin_file: "/etc/trustshim/token.pin".into() });
+    let component_pins = BTreeMap::from([("nginx".to_owned(), PathBuf::from("/etc/trustshim/nginx.pin"))]);
+    assert_eq!(guard.login, Login::Guard { pin_file: "/etc/trustshim/token.pin".into(), component_pins });
     assert_eq!(guard.worker_user, Some(Account::Name("trustshim-token".into())));
     assert_eq!(guard.attester_user, Some(Account::Number(4711)));
     let variables = |pairs: &[(&str, &str)]| {
@@ -299,6 +302,17 @@ fn the_guard_has_a_pin_where_it_logs_in_and_only_there() {
         assert!(is_about(&error, "guard.pin_file") && error.to_string().contains(word), "{table}: {error}");
     }
     assert_eq!(with_guard("login = \"pass-through\"").unwrap().login, Login::PassThrough);
+    for (pins, word) in [
+        ("component_pins = { nginx = \"/etc/pin\" }", "only where"),
+        ("login = \"guard\"\npin_file = \"/etc/p\"\ncomponent_pins = { nginx = \"pin\" }", "absolute"),
+        (
+            "login = \"guard\"\npin_file = \"/etc/p\"\ncomponent_pins = { \"a b\" = \"/etc/pin\" }",
+            "components",
+        ),
+    ] {
+        let error = with_guard(pins).unwrap_err();
+        assert!(is_about(&error, "guard.component_pins") && error.to_string().contains(word), "{error}");
+    }
 }
 
 #[test]

@@ -267,7 +267,7 @@ impl Gate {
     }
 
     /// Judges a user's login where that is for those alone who have a trust token: what an application gives for a PIN could
-    /// lock the token.
+    /// lock the token. With the permit comes the component that the trust token is for.
     ///
     /// # Errors
     /// The refusal, on record.
@@ -276,13 +276,13 @@ impl Gate {
         place: &Place,
         function: Function,
         token: &Arc<Subject>,
-    ) -> Result<Permit, Denial> {
+    ) -> Result<(Permit, String), Denial> {
         let judged = match function {
             Function::C_Login | Function::C_LoginUser => self.token(),
             _ => Err(Refusal::WrongClass),
         };
         match judged {
-            Ok(_) => Ok(Permit::new(function)),
+            Ok(held) => Ok((Permit::new(function), held.token.claims().component.clone())),
             Err(refusal) => Err(self.refuse(Some(place), function, Some(token), refusal)),
         }
     }

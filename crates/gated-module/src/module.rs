@@ -28,7 +28,7 @@ use cryptoki_ffi::{CK_RV, DenyCode, ModuleError, RealModule, denial_rv};
 use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_HANDLE_INVALID};
 use gate::{Attester, Denial, Gate, Held, Limits, Open, Place, Recorder, Scope, Sessions, Settings, rules};
 
-use crate::pin_file::PinFile;
+use crate::pin_file::Pins;
 use crate::place::AttestationPlace;
 
 /// The real module, of which only what the gate permits is reached. Of one application, in one process, from
@@ -50,8 +50,8 @@ pub enum Logins {
     AsAsked,
     /// Who has a trust token, with the application's PIN.
     Attested,
-    /// Who has a trust token, with this PIN.
-    With(PinFile),
+    /// Who has a trust token, with a PIN that is not the application's.
+    With(Pins),
 }
 
 impl GatedModule {

@@ -1,5 +1,6 @@
 //! A PIN in a file, read anew each time so that it stays in memory only while it is needed.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -67,6 +68,36 @@ impl PinFile {
     }
 }
 
+/// The PIN of the token's user, and those that components have in its place.
+#[derive(Debug)]
+pub struct Pins {
+    token: PinFile,
+    components: BTreeMap<String, PinFile>,
+}
+
+impl Pins {
+    /// A component that is not named may say what it likes for a PIN.
+    pub const fn new(token: PinFile, components: BTreeMap<String, PinFile>) -> Self {
+        Self { token, components }
+    }
+
+    /// The token's PIN for a component, where the application's is the one that the component has, if it has one.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub(crate) fn for_component(
+        &self,
+        component: &str,
+        is_the_applications: impl FnOnce(&[u8]) -> bool,
+    ) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+        let is_right = match self.components.get(component) {
+            Some(file) => is_the_applications(&file.read()?),
+            None => true,
+        };
+        if is_right { self.token.read().map(Some) } else { Ok(None) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -106,5 +137,19 @@ mod tests {
         assert_eq!(PinFile::new(path).read().unwrap().len(), MOST);
         let (_directory, path) = written(&[b'1'; MOST + 1]);
         assert!(PinFile::new(path.clone()).read().is_err() && PinFile::open(path).is_err());
+    }
+
+    #[test]
+    fn a_component_with_a_pin_of_its_own_must_give_it() {
+        let (_directory, token) = written(b"token's");
+        let (_other, nginx) = written(b"nginx's\n");
+        let components = BTreeMap::from([("nginx".to_owned(), PinFile::new(nginx))]);
+        let pins = Pins::new(PinFile::new(token), components);
+        let with = |component, given: &[u8]| {
+            pins.for_component(component, |pin| pin == given).unwrap().map(|pin| pin.to_vec())
+        };
+        assert_eq!(with("nginx", b"nginx's").as_deref(), Some(&b"token's"[..]));
+        assert_eq!(with("nginx", b"token's"), None);
+        assert_eq!(with("other", b"anything").as_deref(), Some(&b"token's"[..]));
     }
 }

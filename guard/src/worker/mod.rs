@@ -6,14 +6,14 @@ mod counting;
 mod watch;
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
 use attester::Verifier;
 use configuration::Login;
 use gate::Limits;
-use gated_module::{AttestationPlace, GatedModule, Log, Logins};
+use gated_module::{AttestationPlace, GatedModule, Log, Logins, Pins};
 use linux_ffi::SharedCounter;
 use locks::Mutex;
 use measurement::peer::Confirmed;
@@ -81,7 +81,11 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
 fn logins(login: &Login) -> Result<Logins, GuardError> {
     match login {
         Login::PassThrough => Ok(Logins::Attested),
-        Login::Guard { pin_file } => confinement::pin_file(pin_file).map(Logins::With),
+        Login::Guard { pin_file, component_pins } => {
+            let opened = |(name, path): (&String, &PathBuf)| Ok((name.clone(), confinement::pin_file(path)?));
+            let components = component_pins.iter().map(opened).collect::<Result<_, GuardError>>()?;
+            Ok(Logins::With(Pins::new(confinement::pin_file(pin_file)?, components)))
+        }
     }
 }
 
