@@ -21,7 +21,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let pin_file = settings.pin_file.as_deref().map(confinement::pin_file).transpose()?;
     confinement::become_user(guard.attester_user.as_ref(), "attester_user")?;
     let channel = Channel::of_standard_input()?;
-    let module = module::initialized(&guard.configuration)?;
+    let module = module::initialized(&guard.configuration, None)?;
     let place = AttestationPlace::new(settings, module)?;
     let place = Arc::new(match pin_file {
         Some(pin_file) => place.with_pin_file(pin_file),

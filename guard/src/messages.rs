@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 /// To a worker, on its control channel.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
+    /// The first message: load the real module. With the places where it takes turns, where it has to.
+    Begin,
     /// Whom it serves. With the hold on the process, its memory, the channels for its questions and for
     /// tokens, and the counter of changes that all workers share.
     Serve(Served),

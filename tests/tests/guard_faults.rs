@@ -143,16 +143,15 @@ fn descriptors(pid: u32) -> usize {
 fn an_attester_or_a_measurer_that_has_ended_is_started_again() {
     let guarded = Guarded::up();
     approve(&guarded, "signer");
+    eventually("only a worker for the next client", || guarded.role("worker").len() == 1);
+    let probes = guarded.role("worker");
     let mut probe = guarded.probe("signer");
     let session = probe.session();
     signs(&guarded, &mut probe, session);
     for role in ["attester", "measurer", "worker"] {
-        for process in guarded.role(role) {
-            // The spare, not that of the probe, which was there before.
-            if role != "worker" || process == guarded.role(role).into_iter().max().unwrap() {
-                run(e2e::root::as_root("kill").args(["-KILL", &process.to_string()])).must_succeed();
-                eventually("its end", || !is_alive(process));
-            }
+        for process in guarded.role(role).into_iter().filter(|process| !probes.contains(process)) {
+            run(e2e::root::as_root("kill").args(["-KILL", &process.to_string()])).must_succeed();
+            eventually("its end", || !is_alive(process));
         }
         let mut next = guarded.probe("signer");
         let session = next.session();

@@ -97,11 +97,14 @@ impl Guard {
     }
 }
 
-/// What the real module needs to reach its token, beyond files.
+/// What the real module needs to work for several processes, beyond files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
     /// The network.
     Network,
+    /// Turns: no process is in a call while another is in one that writes. SoftHSM's processes do not keep apart what they
+    /// write to the token at every login.
+    Turns,
 }
 
 /// The configuration files of a program, which are measured with it.

@@ -33,7 +33,7 @@ mode = "guarded"
 [real_module]
 path = "/usr/lib/vendor/libhsm.so"
 init_args = "slots=2"
-needs = ["network"]
+needs = ["turns", "network"]
 [policy_server]
 url = "https://policy.example:8443"
 ca = "/etc/trustshim/ca.pem"
@@ -121,7 +121,7 @@ fn a_full_file_of_the_guard_is_read_value_by_value() {
     assert_eq!(configuration.gate.deny_code, DenyCode::Vendor);
     assert_eq!(configuration.component.name, "auto");
     assert_eq!(configuration.log.target, LogTarget::Syslog);
-    assert_eq!(guard.needs, [Need::Network]);
+    assert_eq!(guard.needs, [Need::Network, Need::Turns]);
     assert_eq!(guard.socket, Path::new("/run/other/guard.sock"));
     assert_eq!(guard.group, Some(Account::Name("trustshim-clients".into())));
     let component_pins = BTreeMap::from([("nginx".to_owned(), PathBuf::from("/etc/trustshim/nginx.pin"))]);

@@ -12,6 +12,7 @@ use std::thread;
 
 use attester::Verifier;
 use configuration::Login;
+use cryptoki_ffi::Turns;
 use gate::Limits;
 use gated_module::{AttestationPlace, GatedModule, Log, Logins, Pins};
 use linux_ffi::SharedCounter;
@@ -21,6 +22,7 @@ use measurement::peer::Confirmed;
 use crate::channel::{Channel, Message};
 use crate::error::GuardError;
 use crate::messages::{FromWorker, Served, ToWorker};
+use crate::turns::{Places, WorkersTurns};
 use crate::{confinement, module};
 use asking::Asking;
 use connection::Connection;
@@ -46,7 +48,8 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let logins = logins(&guard.login)?;
     confinement::leave_network(&guard)?;
     confinement::become_user(guard.worker_user.as_ref(), "worker_user")?;
-    let module = match module::initialized(&guard.configuration) {
+    let turns = places(&control)?.map(|places| &*Box::leak(Box::new(WorkersTurns::at(places))));
+    let module = match module::initialized(&guard.configuration, turns.map(|turns| turns as &dyn Turns)) {
         Ok(module) => module,
         Err(error) => return control.send(&FromWorker::Failed { reason: error.to_string() }),
     };
@@ -77,6 +80,19 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     Ok(())
 }
 
+/// Where this worker takes turns, as the first message says.
+fn places(control: &Channel) -> Result<Option<Places>, GuardError> {
+    match control.receive()? {
+        Some(Message { content: ToWorker::Begin, descriptors }) if descriptors.is_empty() => Ok(None),
+        Some(Message { content: ToWorker::Begin, descriptors }) => {
+            let places = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
+            Ok(Some(Places::of(places)))
+        }
+        Some(_) => Err(GuardError::OutOfPlace),
+        None => Err(GuardError::OtherSideGone),
+    }
+}
+
 /// Whoever may not use a key gets no PIN tried: it could lock the token.
 fn logins(login: &Login) -> Result<Logins, GuardError> {
     match login {
@@ -103,7 +119,7 @@ fn serve(worker: &Arc<Worker>, control: &Channel) -> Result<(), GuardError> {
                     .map_err(GuardError::Thread)?;
             }
             ToWorker::End => break,
-            ToWorker::Serve(_) => return Err(GuardError::OutOfPlace),
+            ToWorker::Begin | ToWorker::Serve(_) => return Err(GuardError::OutOfPlace),
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 //! `SPY_REAL`. Functions that the module behind does not have are faked, so that tests can see calls of them arrive.
 //!
 //! With `SPY_CRASH=C_SeedRandom` a call of that function ends the process as a fault in its memory would, and with
-//! `SPY_STALL=C_DigestKey` it does not return. `SPY_TURNS` names a file by which processes take turns at the module behind.
+//! `SPY_STALL=C_DigestKey` it does not return.
 //!
 //! Stands where the real module stands, so that tests can prove which calls arrived there. Made from the table of
 //! functions; records numbers only: handles, slots, flags and attribute types, never a PIN, its length, or data.
@@ -15,7 +15,6 @@ mod faults;
 mod lists;
 mod quirks;
 mod record;
-mod turns;
 
 use cryptoki_sys::*;
 
@@ -135,7 +134,6 @@ macro_rules! spy {
         unsafe extern "C" fn $name($($argument: $type),*) -> CK_RV {
             record(stringify!($name), &[$((stringify!($argument), $argument.recorded())),*]);
             faults::befall(stringify!($name));
-            let _turn = turns::wait();
             answer!($since $name($($argument),*))
         }
     )*)*};

@@ -57,6 +57,7 @@ struct GuardedModuleTable {
 #[serde(rename_all = "kebab-case")]
 enum NeedName {
     Network,
+    Turns,
 }
 
 /// Without a file of trust tokens: a token counts for one measurement, and a guard has many processes.
@@ -194,7 +195,13 @@ pub(crate) fn parse_guard(text: &str, path: PathBuf) -> Result<Guard, Configurat
 
 impl Checker {
     fn needs(&self, names: &[NeedName]) -> Result<Vec<Need>, ConfigurationError> {
-        let mut needs: Vec<_> = names.iter().map(|NeedName::Network| Need::Network).collect();
+        let mut needs: Vec<_> = names
+            .iter()
+            .map(|name| match name {
+                NeedName::Network => Need::Network,
+                NeedName::Turns => Need::Turns,
+            })
+            .collect();
         needs.sort();
         self.require(is_without_doubles(&needs), "real_module.needs", "must not name anything twice")?;
         Ok(needs)
