@@ -27,6 +27,14 @@ pub(crate) fn become_user(account: Option<&Account>, key: &'static str) -> Resul
     confine::end_with_parent(guard).map_err(GuardError::Confinement)
 }
 
+/// Where memory runs out, this process is to end before the monitor and other clients' processes that use less.
+pub(crate) fn end_before_others() {
+    // It is a wish: without it everything is as before.
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "500") {
+        tracing::debug!(%error, "the kernel was not told what to end first");
+    }
+}
+
 /// Leaves the network, unless the real module needs it.
 pub(crate) fn leave_network(guard: &Guard) -> Result<(), GuardError> {
     if guard.needs.contains(&Need::Network) {

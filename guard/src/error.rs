@@ -69,6 +69,9 @@ pub(crate) enum GuardError {
     /// The stream ended within a frame.
     #[error("the stream ended in the middle of a frame")]
     CutShort,
+    /// The connections of a process have too many large frames at once.
+    #[error("the process sends too much at once")]
+    TooMuchAtOnce,
     /// Another process has the connection.
     #[error("it came from another process ({pid:?}) than the one that was pinned")]
     OtherSender { pid: Option<u32> },

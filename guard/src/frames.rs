@@ -1,6 +1,8 @@
 //! Frames of clients: read within bounds, piece by piece from the one process that may send them.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use guard_wire::{Code, Control, HEADER, Header, MAX_BODY, Writer};
@@ -26,7 +28,7 @@ pub(crate) fn send(
 
 /// The next control frame of the process `pid`, whole before `until`; `None` once it has closed its end.
 pub(crate) fn receive(stream: &OwnedFd, pid: u32, until: Instant) -> Result<Option<Control>, GuardError> {
-    let mut incoming = Incoming { until: Some(until), ..Incoming::new(pid) };
+    let mut incoming = Incoming { until: Some(until), ..Incoming::new(pid, &Arc::default()) };
     let control = match incoming.next(stream, |code| matches!(code, Code::Control(_)))? {
         Some((header, body)) => match header.code() {
             Code::Control(kind) => Some(Control::decode(kind, body)?),
@@ -38,12 +40,42 @@ pub(crate) fn receive(stream: &OwnedFd, pid: u32, until: Instant) -> Result<Opti
     if incoming.is_ahead() { Err(GuardError::OutOfPlace) } else { Ok(control) }
 }
 
+/// Memory that the connections of one process may have for frames that are larger than usual, in bytes.
+const LARGE: usize = 128 << 20;
+
+/// What of it is in use.
+#[derive(Debug, Default)]
+pub(crate) struct Large(AtomicUsize);
+
+/// A part of it, until dropped.
+#[derive(Debug)]
+struct Taken {
+    of: Arc<Large>,
+    bytes: usize,
+}
+
+impl Taken {
+    fn of(large: &Arc<Large>, bytes: usize) -> Option<Self> {
+        let before = large.0.fetch_add(bytes, Ordering::AcqRel);
+        let taken = Self { of: Arc::clone(large), bytes };
+        (before.saturating_add(bytes) <= LARGE).then_some(taken)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.of.0.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
 /// What has come in on a connection.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pid: u32,
     /// When it must have come.
     until: Option<Instant>,
+    large: Arc<Large>,
+    taken: Option<Taken>,
     buffer: Vec<u8>,
     filled: usize,
     /// Of the frame that was given out last.
@@ -52,8 +84,9 @@ pub(crate) struct Incoming {
 
 impl Incoming {
     /// Nothing yet. Only the process `pid` may send.
-    pub(crate) const fn new(pid: u32) -> Self {
-        Self { pid, until: None, buffer: Vec::new(), filled: 0, given: 0 }
+    pub(crate) fn new(pid: u32, large: &Arc<Large>) -> Self {
+        let large = Arc::clone(large);
+        Self { pid, until: None, large, taken: None, buffer: Vec::new(), filled: 0, given: 0 }
     }
 
     /// The next frame, which must be of an `expected` kind; `None` where the other side has closed its end between two.
@@ -91,6 +124,7 @@ impl Incoming {
         if self.filled <= USUAL && self.buffer.len() > USUAL {
             self.buffer.truncate(USUAL);
             self.buffer.shrink_to_fit();
+            self.taken = None;
         }
     }
 
@@ -99,7 +133,13 @@ impl Incoming {
         while self.filled < wanted {
             if self.filled == self.buffer.len() {
                 // Not to the length that the frame states: memory is for what has come.
-                self.buffer.resize((2 * self.filled).clamp(USUAL, HEADER + MAX_BODY), 0);
+                let length = (2 * self.filled).clamp(USUAL, HEADER + MAX_BODY);
+                if length > USUAL {
+                    // The part that it had is counted until it has the larger one.
+                    let taken = Taken::of(&self.large, length);
+                    self.taken = Some(taken.ok_or(GuardError::TooMuchAtOnce)?);
+                }
+                self.buffer.resize(length, 0);
             }
             let room = self.buffer.get_mut(self.filled..).unwrap_or_default();
             if let Some(until) = self.until {

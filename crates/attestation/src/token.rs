@@ -11,7 +11,7 @@ pub use self::ear::{
 };
 pub use self::error::TokenError;
 pub use self::issue::{Binding, TokenFacts, TokenIssuer};
-pub use self::verify::{Expected, ParsedGrant, Presented, VerifiedToken, verify_token};
+pub use self::verify::{Expected, ParsedGrant, Presented, VerifiedToken, verify_signature, verify_token};
 
 mod anchors;
 mod ear;

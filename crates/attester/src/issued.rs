@@ -1,7 +1,7 @@
 //! The policy server's answer, and the check that a trust token is one for this host, mode, boot and measurement.
 
 use attestation::digest::Digest;
-use attestation::token::{Anchors, Expected, Mode, Presented, VerifiedToken, verify_token};
+use attestation::token::{Anchors, Expected, Mode, Presented, VerifiedToken, verify_signature, verify_token};
 use configuration::Configuration;
 use gate::AttestationFailure;
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,14 @@ impl Verifier {
     pub fn verify(&self, issued: &Issued) -> Result<VerifiedToken, AttestationFailure> {
         let presented = Presented::Answer { cnf: &issued.cnf, nonce: &issued.nonce };
         self.check(&issued.jwt, &issued.hsm_id, issued.measurement, presented)
+    }
+
+    /// Whether a token that somebody hands in is worth a measurement: whether it is signed.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn is_signed(&self, jwt: &str) -> Result<(), AttestationFailure> {
+        verify_signature(jwt, &self.anchors).map_err(|error| local(error.code(), error.to_string()))
     }
 
     /// Checks a token that somebody hands in, against a fresh measurement and the thumbprint of the attestation key.

@@ -23,6 +23,8 @@ pub(super) struct Attesting {
     settings: Arc<Guard>,
     patience: Duration,
     role: Mutex<Option<Role>>,
+    /// Thumbprint of the attestation key, once it is known: asking for it is a login to its token.
+    key: Mutex<Option<String>>,
 }
 
 impl Attesting {
@@ -31,7 +33,8 @@ impl Attesting {
         let request = Duration::from_millis(settings.configuration.policy_server.timeout_ms);
         // A challenge and an attestation.
         let patience = PATIENCE.saturating_add(request.saturating_mul(2));
-        let attesting = Self { program, settings, patience, role: Mutex::new(None) };
+        let (role, key) = (Mutex::new(None), Mutex::new(None));
+        let attesting = Self { program, settings, patience, role, key };
         *attesting.role.lock() = Some(attesting.started()?);
         Ok(attesting)
     }
@@ -50,8 +53,15 @@ impl Attesting {
 
     /// Thumbprint of the attestation key.
     pub(super) fn key(&self) -> Result<String, AttestationFailure> {
+        let mut known = self.key.lock();
+        if let Some(key) = &*known {
+            return Ok(key.clone());
+        }
         match self.ask(&ToAttester::Key) {
-            Ok(FromAttester::Key(key)) => key,
+            Ok(FromAttester::Key(key)) => {
+                known.clone_from(&key.as_ref().ok().cloned());
+                key
+            }
             Ok(FromAttester::Attested(_)) => Err(unavailable(&GuardError::OutOfPlace)),
             Err(error) => Err(unavailable(&error)),
         }

@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use configuration::Guard;
+use rustix::fs::Mode;
 
 use crate::accounts;
 use crate::error::GuardError;
@@ -22,7 +23,11 @@ pub(super) fn listen(settings: &Guard) -> Result<OwnedFd, GuardError> {
     }
     let failed = |source| GuardError::Listening { path: settings.socket.clone(), source };
     remove_stale(&settings.socket).map_err(failed)?;
-    let listener = UnixListener::bind(&settings.socket).map_err(failed)?;
+    // Nobody else's until its group is set.
+    let before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let bound = UnixListener::bind(&settings.socket);
+    rustix::process::umask(before);
+    let listener = bound.map_err(failed)?;
     if let Some(group) = &settings.group {
         chown(&settings.socket, None, Some(accounts::group(group, "group")?)).map_err(failed)?;
     }

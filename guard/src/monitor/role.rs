@@ -37,7 +37,8 @@ struct Order {
 /// A process of this program in another role. It is ended when dropped.
 #[derive(Debug)]
 pub(super) struct Role {
-    child: Child,
+    /// Until it is ended.
+    child: Option<Child>,
     pub(super) channel: Channel,
 }
 
@@ -79,14 +80,14 @@ impl Program {
         let (reply, replied) = mpsc::channel();
         self.orders.send(Order { command, reply }).map_err(|_| failed(io::ErrorKind::BrokenPipe.into()))?;
         let child = replied.recv().map_err(|_| failed(io::ErrorKind::BrokenPipe.into()))?;
-        Ok(Role { child: child.map_err(failed)?, channel })
+        Ok(Role { child: Some(child.map_err(failed)?), channel })
     }
 }
 
 impl Role {
     /// Whether it has not ended.
     pub(super) fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// Waits for its end, which it was told of, and ends it where it takes too long.
@@ -101,16 +102,32 @@ impl Role {
         }
     }
 
-    /// Ends it at once.
+    /// Ends it at once. Nobody waits for that: what it waits for in the kernel may not let it go.
     pub(super) fn kill(&mut self) {
-        let ended = self.child.kill().and_then(|()| self.child.wait()).map(drop);
-        // It had ended by itself.
-        if let Err(error) = ended.or_else(ended_before) {
-            tracing::warn!(%error, "a process of the guard could not be ended");
+        let Some(mut child) = self.child.take() else { return };
+        let ended = child.kill().or_else(ended_before).and_then(|()| child.try_wait());
+        match ended {
+            Ok(Some(_)) => {}
+            Ok(None) => wait_elsewhere(child),
+            Err(error) => tracing::warn!(%error, "a process of the guard could not be ended"),
         }
     }
 }
 
+/// Takes in the end of a process that has been told of it.
+fn wait_elsewhere(mut child: Child) {
+    let pid = child.id();
+    let waited = super::thread("ends", move || {
+        if let Err(error) = child.wait() {
+            tracing::warn!(%error, pid, "a process of the guard could not be waited for");
+        }
+    });
+    if let Err(error) = waited {
+        tracing::warn!(%error, pid, "a process of the guard is not waited for");
+    }
+}
+
+/// It had ended by itself.
 fn ended_before(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::InvalidInput { Ok(()) } else { Err(error) }
 }

@@ -44,6 +44,8 @@ impl Attester for Asking {
     }
 
     fn examine(&self, jwt: &str) -> Result<VerifiedToken, AttestationFailure> {
+        // Anybody can hand in anything, and each measurement is work.
+        self.verifier.is_signed(jwt)?;
         let asked = Attest { report: Report::default(), within_ms: None, beyond_ms: 0, only_measure: true };
         match self.ask(&asked)?.result? {
             Given::Measurement { measurement, hsm_id } => {

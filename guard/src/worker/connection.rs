@@ -60,7 +60,7 @@ struct Desk<'a> {
 
 impl Desk<'_> {
     fn over_socket(&mut self, stream: &OwnedFd) -> Result<(), GuardError> {
-        let mut incoming = Incoming::new(self.worker.served.pid);
+        let mut incoming = Incoming::new(self.worker.served.pid, &self.worker.large);
         while let Some((header, body)) = incoming.next(stream, is_call)? {
             // Of another program in the same process, nothing counts. An exec during the call gains nothing: the answer goes
             // to whoever asked.
@@ -74,7 +74,7 @@ impl Desk<'_> {
     /// child has it not.
     fn over_memory(&mut self, stream: &OwnedFd, memory: &SharedMemory) -> Result<(), GuardError> {
         let slot = Slot::over(memory.first(), memory.words()).ok_or(GuardError::OutOfPlace)?;
-        let mut incoming = Incoming::new(self.worker.served.pid);
+        let mut incoming = Incoming::new(self.worker.served.pid, &self.worker.large);
         let (mut waiting, mut frame) = (Waiting::default(), Vec::new());
         loop {
             while !waiting.wait(&slot, Side::Server, &Asleep) {}

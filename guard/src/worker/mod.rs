@@ -21,6 +21,7 @@ use measurement::peer::Confirmed;
 
 use crate::channel::{Channel, Message};
 use crate::error::GuardError;
+use crate::frames::Large;
 use crate::messages::{FromWorker, Served, ToWorker};
 use crate::turns::{Places, WorkersTurns};
 use crate::{confinement, module};
@@ -38,6 +39,8 @@ struct Worker {
     /// With its memory, as it was when it was pinned: empty once it runs another program.
     process: Confirmed,
     watch: Watch,
+    /// Memory for large frames, of all connections together.
+    large: Arc<Large>,
     module: GatedModule,
 }
 
@@ -47,6 +50,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let control = Channel::of_standard_input()?;
     let logins = logins(&guard.login)?;
     confinement::leave_network(&guard)?;
+    confinement::end_before_others();
     confinement::become_user(guard.worker_user.as_ref(), "worker_user")?;
     let turns = places(&control)?.map(|places| &*Box::leak(Box::new(WorkersTurns::at(places))));
     let module = match module::initialized(&guard.configuration, turns.map(|turns| turns as &dyn Turns)) {
@@ -69,6 +73,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         served,
         process: served.process(pidfd, memory)?,
         watch: Watch::new(questions),
+        large: Arc::default(),
         module: GatedModule::new(place, settings.gate, Box::new(asking), Box::new(log))
             .with_limits(limits)
             .with_shared_changes(Box::new(SharedCounter::of(changes)?))

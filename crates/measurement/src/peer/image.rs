@@ -2,9 +2,11 @@
 //! the auxiliary vector that says where they are (`AT_RANDOM`, getauxval(3)).
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
 
 use attestation::digest::Digest;
+use rustix::io::Errno;
 
 use crate::error::MeasurementError;
 use crate::proc_file::{ProcessDirectory, unreadable};
@@ -62,8 +64,9 @@ fn random(process: &ProcessDirectory, memory: &File, address: u64) -> Result<[u8
     let mut bytes = [0; RANDOM];
     match memory.read_exact_at(&mut bytes, address) {
         Ok(()) => Ok(bytes),
-        // The memory of a program that is executed no more.
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(MeasurementError::Executed),
+        // Nothing is there: it is the memory of a program that is executed no more.
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(MeasurementError::Executed),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => Err(MeasurementError::Executed),
         Err(error) => Err(unreadable(&process.path_of(MEMORY), error)),
     }
 }

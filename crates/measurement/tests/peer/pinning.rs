@@ -60,7 +60,8 @@ fn a_program_executed_between_connection_and_answer_does_not_get_its_predecessor
         assert_eq!(client.tell(&format!("execute {}", stage.program.display())), "executing");
         // The new program answers as it should, with its own memory.
         let (address, nonce) = client.challenge();
-        is_missing(pinned.confirm(address, nonce));
+        let error = pinned.confirm(address, nonce).unwrap_err();
+        assert!(matches!(error, MeasurementError::Executed), "{error}");
     }
 }
 
