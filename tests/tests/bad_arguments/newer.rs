@@ -26,10 +26,10 @@ pub(crate) fn bad_calls_of_newer_functions_end_no_process(mode: Mode) {
     watched.stack.grant("approved", "pkcs11:token=sandbox", "all");
     let spy = watched.stack.built("libspytoken.so");
     let mut direct = Caller::new(|| {
-        Probe::start_on(&watched.stack, &spy, |command| {
-            command.env("SPY_REAL", watched.stack.real_module());
-            command.env("SPY_LOG", watched.stack.file("direct.record"));
-        })
+        let mut command = watched.stack.owner(watched.stack.built("probe"));
+        command.arg(&spy).env("SPY_REAL", watched.stack.real_module());
+        command.env("SPY_LOG", watched.stack.file("direct.record"));
+        Probe::spawn(command)
     });
     let mut approved = Caller::new(|| watched.probe("approved", |_| {}).0);
     let mut unapproved = Caller::with_session(|| {
