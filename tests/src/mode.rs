@@ -82,7 +82,7 @@ const NO_FILE: &str =
 const BEHIND: &str =
     "the application calls the module behind the shim's back, and nobody gets behind a guard's worker";
 const NOT_OPENED: &str =
-    "an application whose module is a guard cannot open the token of the vendor's module at all";
+    "guard_clients has it, with what an application's file has to say for it in guarded mode";
 const NO_SESSION: &str = "no session of the attester is where the application's calls go";
 
 /// Every scenario that is run in one mode alone.
@@ -141,7 +141,7 @@ pub const WITHOUT_MODE: &[(&str, &str)] = &[
     ("packaging", "what a package installs"),
     (
         "preload",
-        "an application that opens the vendor's module itself, which guarded mode keeps from the token",
+        "how the loader is steered in an application's process; guard_clients has it in guarded mode",
     ),
     ("preload_leaves_the_rest", "the same"),
     ("sandbox", "scripts/sandbox itself"),

@@ -8,6 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::mode::Mode;
 use crate::stack::{Approval, Stack, Token};
 
 /// How a client reaches the token.
@@ -133,15 +134,21 @@ impl<'a> Parity<'a> {
         let [there, here] = [Access::Shim, Access::Direct].map(|access| self.tokens(access));
         let slots: Vec<_> = text
             .split("[[slots]]")
-            .filter(|slot| !slot.contains("/trustshim.sql"))
+            .filter(|slot| self.is_apart() || !slot.contains("/trustshim.sql"))
             .map(|slot| slot.replace(text_of(&there), text_of(&here)))
             .collect();
         slots.join("[[slots]]")
     }
 
+    /// Whether the attester's token is elsewhere in the first place.
+    fn is_apart(&self) -> bool {
+        self.stack.mode() == Mode::Guarded
+    }
+
     /// Whether this file or directory holds the token of the attestation key.
     fn is_the_attesters(&self, entry: &Path) -> bool {
         match self.stack.token() {
+            _ if self.is_apart() => false,
             Token::Kryoptic => entry.ends_with("trustshim.sql"),
             Token::SoftHsm => {
                 let token = fs::read(entry.join("token.object")).expect("a token of SoftHSM");

@@ -84,6 +84,10 @@ fn the_library_is_finalised_only_when_no_call_is_under_way(mode: Mode) {
     drop(attester);
     assert_eq!(probe.call("join", json!({ "thread": 0 })).rv, CKR_FUNCTION_REJECTED);
     assert_eq!(probe.call("join", json!({ "thread": 1 })).rv, CKR_OK);
+    if mode == Mode::Guarded {
+        // The worker's process ends, and its module in it: there was nothing to finalise under anybody's call.
+        return;
+    }
     let calls = record.calls_since(0);
     assert_eq!(calls.last().map(|call| call.function.as_str()), Some("C_Finalize"), "{calls:?}");
 }

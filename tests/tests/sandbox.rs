@@ -30,6 +30,7 @@ fn what_it_cannot_do_is_refused_with_a_message() {
     assert_eq!(attempt(&["sideways", "full"]).code, Some(2));
     assert_eq!(attempt(&["up", "new", "--mode", "outside"]).code, Some(2));
     assert_eq!(attempt(&["up", "new", "--login", "nobody"]).code, Some(2));
+    assert_eq!(attempt(&["down", "full", "--only", "everything"]).code, Some(2));
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn bad_calls_are_answered_as_by_the_real_module(mode: Mode) {
     let mut direct = Caller::new(|| Probe::start_on(&stack, stack.real_module(), |_| {}));
     let mut approved = Caller::new(|| named(&stack, "approved"));
     let mut unapproved = Caller::with_session(|| stack.unapproved_probe(|| named(&stack, "unapproved")));
-    let (mut calls, mut fatal, mut met, mut wrong) = (0, 0, Met::default(), Vec::new());
+    let (mut calls, mut fatal, mut met, mut wrong) = (0, 0, Met::none(mode), Vec::new());
     for (index, case) in direct.cases().1.into_iter().enumerate() {
         let function = case.function;
         for (number, bad) in direct.bad(index).into_iter().enumerate() {

@@ -1,9 +1,11 @@
 //! Bad calls of the functions of 3.0 and 3.2, which SoftHSM does not have. The spy fakes them and looks at little, so that what
 //! is right is not known from it: only that no call ends the process, and that what differs is an answer of the shim's own.
 
+use std::cell::Cell;
+
 use cryptoki_sys::*;
 use e2e::{Caller, Mode, Outcome, Probe, Watched, every_call};
-use pkcs11_table::Since;
+use pkcs11_table::{Function, Since};
 
 use crate::is_refusal;
 
@@ -18,7 +20,19 @@ const OWN: [CK_RV; 6] = [
     CKR_TEMPLATE_INCOMPLETE,
 ];
 
+/// What it says in guarded mode besides: what nobody can read cannot go along.
+const OWN_GUARDED: [CK_RV; 3] =
+    [CKR_ATTRIBUTE_TYPE_INVALID, CKR_ATTRIBUTE_VALUE_INVALID, CKR_MECHANISM_PARAM_INVALID];
+
+/// Of a message, a parameter of that length has the address of the tag where that of GCM has the length of the data. What is
+/// made without the data has an address there that leads nowhere, and in guarded mode it is followed.
+fn leads_nowhere(mode: Mode, function: Function, what: &str) -> bool {
+    let is_init = function.name().starts_with("C_Message") && function.name().ends_with("Init");
+    mode == Mode::Guarded && is_init && what.ends_with("has a GCM parameter without the data")
+}
+
 pub(crate) fn bad_calls_of_newer_functions_end_no_process(mode: Mode) {
+    let started = Cell::new(0);
     let watched = Watched::up(mode);
     let (mut owner, session) = watched.owner();
     every_call::make_keys(&mut owner, session);
@@ -26,14 +40,16 @@ pub(crate) fn bad_calls_of_newer_functions_end_no_process(mode: Mode) {
     watched.stack.grant("approved", "pkcs11:token=sandbox", "all");
     let spy = watched.stack.built("libspytoken.so");
     let mut direct = Caller::new(|| {
-        Probe::start_on(&watched.stack, &spy, |command| {
-            command.env("SPY_REAL", watched.stack.real_module());
-            command.env("SPY_LOG", watched.stack.file("direct.record"));
-        })
+        let mut command = watched.stack.owner(watched.stack.built("probe"));
+        command.arg(&spy).env("SPY_REAL", watched.stack.real_module());
+        command.env("SPY_LOG", watched.stack.file("direct.record"));
+        Probe::spawn(command)
     });
     let mut approved = Caller::new(|| watched.probe("approved", |_| {}).0);
     let mut unapproved = Caller::with_session(|| {
-        let (program, _) = watched.unapproved("unapproved");
+        // What was taken back once is not approved again.
+        started.set(started.get() + 1);
+        let (program, _) = watched.unapproved(&format!("unapproved-{}", started.get()));
         (program.probe, program.session)
     });
     let (mut calls, mut fatal, mut wrong) = (0, 0, Vec::new());
@@ -43,6 +59,9 @@ pub(crate) fn bad_calls_of_newer_functions_end_no_process(mode: Mode) {
             continue;
         }
         for (number, bad) in direct.bad(index).into_iter().enumerate() {
+            if leads_nowhere(mode, function, &bad.what) {
+                continue;
+            }
             let [real, shim, refused] =
                 [&mut direct, &mut approved, &mut unapproved].map(|caller| caller.outcome(index, number));
             calls += 1;
@@ -51,7 +70,10 @@ pub(crate) fn bad_calls_of_newer_functions_end_no_process(mode: Mode) {
                     fatal += 1;
                     rv == CKR_ARGUMENTS_BAD
                 }
-                (Outcome::Returned(_), Outcome::Returned(rv)) => shim == real || OWN.contains(&rv),
+                (Outcome::Returned(_), Outcome::Returned(rv)) => {
+                    let is_own = OWN.contains(&rv) || mode == Mode::Guarded && OWN_GUARDED.contains(&rv);
+                    shim == real || is_own
+                }
                 (_, Outcome::Ended(_)) => false,
             };
             if !is_right || !(refused == shim || is_refusal(function, refused)) {
