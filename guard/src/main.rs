@@ -71,6 +71,8 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
+    // Roles are started by way of /proc, which would name them after its link.
+    let _ = rustix::thread::set_name(c"trustshim-guard");
     let command_line = CommandLine::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();

@@ -1,4 +1,4 @@
-//! Turns at a real module whose processes get in each other's way: whoever has a call write there is alone in it.
+//! Turns at a real module whose processes get in each other's way: whoever has a call write to the token is alone at it.
 //!
 //! Two files in memory that all workers have: record locks on them belong to a process and end with it, however that ends.
 
@@ -6,8 +6,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Condvar, PoisonError};
 
 use cryptoki_ffi::Turns;
-use locks::Mutex;
-use pkcs11_table::Function;
+use locks::{Mutex, MutexGuard};
+use pkcs11_table::{Class, Function};
 use rustix::fs::{FlockOperation, MemfdFlags, fcntl_lock, memfd_create};
 use rustix::io::Errno;
 
@@ -22,7 +22,7 @@ pub(crate) struct Places {
     module: OwnedFd,
 }
 
-/// The turns of one worker's threads, which are never in the module at once.
+/// The turns of one worker's threads. To the kernel they are one process, whose lock they share as far as they only read.
 #[derive(Debug)]
 pub(crate) struct WorkersTurns {
     places: Places,
@@ -32,7 +32,10 @@ pub(crate) struct WorkersTurns {
 
 #[derive(Debug, Default)]
 struct State {
-    is_taken: bool,
+    /// Threads in a call that only reads.
+    reading: u32,
+    /// A thread is in a call that writes, or waits for the other processes.
+    is_alone: bool,
     /// Calls since the last one that has queued.
     overtaking: u32,
 }
@@ -80,86 +83,118 @@ fn lock(place: &OwnedFd, how: FlockOperation) -> Result<(), Errno> {
 impl WorkersTurns {
     /// At these places.
     pub(crate) const fn at(places: Places) -> Self {
-        let state = State { is_taken: false, overtaking: 0 };
+        let state = State { reading: 0, is_alone: false, overtaking: 0 };
         Self { places, state: Mutex::new(state), left: Condvar::new() }
+    }
+
+    fn wait_while(&self, is_kept: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        while is_kept(&state) {
+            state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state
+    }
+
+    fn begin_reading(&self, function: Function) {
+        // Other processes see one lock: as long as threads of this one hand it to each other, nobody can be alone.
+        let mut state =
+            self.wait_while(|state| state.is_alone || (state.reading > 0 && state.overtaking >= OVERTAKING));
+        state.overtaking += 1;
+        state.reading += 1;
+        if state.reading > 1 {
+            return;
+        }
+        let may_overtake = state.overtaking < OVERTAKING;
+        if may_overtake && lock(&self.places.module, FlockOperation::NonBlockingLockShared).is_ok() {
+            return;
+        }
+        state.overtaking = 0;
+        // With the mutex locked: the other threads would wait at the same place.
+        out_of_turn(function, self.places.take(FlockOperation::LockShared));
+    }
+
+    fn begin_alone(&self, function: Function) {
+        let mut state = self.wait_while(|state| state.is_alone || state.reading > 0);
+        state.is_alone = true;
+        state.overtaking = 0;
+        out_of_turn(function, self.places.take(FlockOperation::LockExclusive));
     }
 }
 
 impl Turns for WorkersTurns {
     fn begin(&self, function: Function) {
-        let mut state = self.state.lock();
-        while state.is_taken {
-            state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.is_taken = true;
-        let how = match only_reads(function) {
-            true => FlockOperation::LockShared,
-            false => FlockOperation::LockExclusive,
-        };
-        if how == FlockOperation::LockShared && state.overtaking < OVERTAKING {
-            state.overtaking += 1;
-            if lock(&self.places.module, FlockOperation::NonBlockingLockShared).is_ok() {
-                return;
-            }
-        }
-        state.overtaking = 0;
-        // With the mutex locked: the threads of this process wait for each other in any case.
-        if let Err(error) = self.places.take(how) {
-            tracing::error!(%error, "{function} is called out of turn");
+        match access(function) {
+            Access::None => {}
+            Access::Reads => self.begin_reading(function),
+            Access::Writes => self.begin_alone(function),
         }
     }
 
-    fn end(&self) {
+    fn end(&self, function: Function) {
         let mut state = self.state.lock();
+        match access(function) {
+            Access::None => return,
+            Access::Reads => state.reading = state.reading.saturating_sub(1),
+            Access::Writes => state.is_alone = false,
+        }
+        if state.reading > 0 {
+            return;
+        }
         if let Err(error) = lock(&self.places.module, FlockOperation::Unlock) {
             tracing::error!(%error, "a turn at the real module cannot be given back");
         }
-        state.is_taken = false;
-        self.left.notify_one();
+        self.left.notify_all();
     }
 }
 
-/// Functions that have the token as it was. Whatever else there is counts as writing.
-const fn only_reads(function: Function) -> bool {
+fn out_of_turn(function: Function, taken: Result<(), Errno>) {
+    if let Err(error) = taken {
+        tracing::error!(%error, "{function} is called out of turn");
+    }
+}
+
+/// What a call does with that of the token which is common to all processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// It has to do with this process's memory alone, such as an operation that goes on.
+    None,
+    Reads,
+    Writes,
+}
+
+/// What is not known to do less is taken for writing.
+const fn access(function: Function) -> Access {
     use Function as F;
-    matches!(
-        function,
-        F::C_GetInfo
-            | F::C_GetSlotList
-            | F::C_GetSlotInfo
-            | F::C_GetTokenInfo
-            | F::C_GetMechanismList
-            | F::C_GetMechanismInfo
-            | F::C_OpenSession
-            | F::C_CloseSession
-            | F::C_CloseAllSessions
-            | F::C_GetSessionInfo
-            | F::C_GetAttributeValue
-            | F::C_FindObjectsInit
-            | F::C_FindObjects
-            | F::C_FindObjectsFinal
-            | F::C_EncryptInit
-            | F::C_Encrypt
-            | F::C_EncryptUpdate
-            | F::C_EncryptFinal
-            | F::C_DecryptInit
-            | F::C_Decrypt
-            | F::C_DecryptUpdate
-            | F::C_DecryptFinal
-            | F::C_DigestInit
-            | F::C_Digest
-            | F::C_DigestUpdate
-            | F::C_DigestFinal
-            | F::C_SignInit
-            | F::C_Sign
-            | F::C_SignUpdate
-            | F::C_SignFinal
-            | F::C_VerifyInit
-            | F::C_Verify
-            | F::C_VerifyUpdate
-            | F::C_VerifyFinal
-            | F::C_GenerateRandom
-    )
+    match function.class() {
+        Class::Continue(_) | Class::Dual(..) => return Access::None,
+        Class::Begin(_) => return Access::Reads,
+        _ => {}
+    }
+    match function {
+        F::C_Digest
+        | F::C_DigestFinal
+        | F::C_DigestInit
+        | F::C_DigestUpdate
+        | F::C_FindObjects
+        | F::C_FindObjectsFinal
+        | F::C_GenerateRandom
+        | F::C_GetInfo
+        | F::C_GetMechanismInfo
+        | F::C_GetMechanismList
+        | F::C_GetSessionInfo
+        | F::C_SeedRandom
+        | F::C_SessionCancel => Access::None,
+        F::C_CloseAllSessions
+        | F::C_CloseSession
+        | F::C_FindObjectsInit
+        | F::C_GetAttributeValue
+        | F::C_GetObjectSize
+        | F::C_GetSlotInfo
+        | F::C_GetSlotList
+        | F::C_GetTokenInfo
+        | F::C_OpenSession => Access::Reads,
+        _ => Access::Writes,
+    }
 }
 
 #[cfg(test)]
@@ -174,33 +209,69 @@ mod tests {
     const SOON: Duration = Duration::from_millis(100);
     const BOUND: Duration = Duration::from_secs(20);
 
-    #[test]
-    fn threads_come_one_after_the_other() {
+    /// What another thread gets to while this one is in `first`.
+    fn meanwhile(first: Function, second: Function) -> bool {
         let turns = Arc::new(WorkersTurns::at(Places::new().unwrap()));
-        turns.begin(Function::C_Sign);
+        turns.begin(first);
         let (told, tells) = channel();
         let other = Arc::clone(&turns);
-        let second = thread::spawn(move || {
-            other.begin(Function::C_Sign);
+        let thread = thread::spawn(move || {
+            other.begin(second);
             told.send(()).unwrap();
-            other.end();
+            other.end(second);
         });
-        tells.recv_timeout(SOON).unwrap_err();
-        turns.end();
-        tells.recv_timeout(BOUND).unwrap();
-        second.join().unwrap();
+        let at_once = tells.recv_timeout(SOON).is_ok();
+        turns.end(first);
+        if !at_once {
+            tells.recv_timeout(BOUND).unwrap();
+        }
+        thread.join().unwrap();
+        at_once
+    }
+
+    #[test]
+    fn threads_that_read_are_among_themselves_and_who_writes_is_alone() {
+        use Function as F;
+        assert!(meanwhile(F::C_SignInit, F::C_FindObjectsInit));
+        assert!(meanwhile(F::C_Login, F::C_Sign) && meanwhile(F::C_Sign, F::C_Login));
+        assert!(!meanwhile(F::C_SignInit, F::C_Login) && !meanwhile(F::C_Login, F::C_SignInit));
+        assert!(!meanwhile(F::C_Login, F::C_Login));
+    }
+
+    #[test]
+    fn readers_that_come_without_end_let_somebody_in_who_wants_to_be_alone() {
+        let places = Places::new().unwrap();
+        let turns = Arc::new(WorkersTurns::at(places));
+        turns.begin(Function::C_SignInit);
+        let (told, tells) = channel();
+        let other = Arc::clone(&turns);
+        let thread = thread::spawn(move || {
+            for count in 0..u64::from(2 * OVERTAKING) {
+                other.begin(Function::C_SignInit);
+                told.send(count).unwrap();
+                other.end(Function::C_SignInit);
+            }
+        });
+        // Never without a reader: then no more than so many come in before all have left.
+        let mut last = 0;
+        while let Ok(count) = tells.recv_timeout(SOON) {
+            last = count;
+        }
+        assert!(last < u64::from(OVERTAKING), "{last}");
+        turns.end(Function::C_SignInit);
+        thread.join().unwrap();
     }
 
     #[test]
     fn what_changes_the_token_is_done_alone() {
         for function in [Function::C_Login, Function::C_CreateObject, Function::C_GenerateKeyPair] {
-            assert!(!only_reads(function), "{function}");
+            assert_eq!(access(function), Access::Writes, "{function}");
         }
         for function in Function::ALL {
             let name = function.name();
             let writes = ["Create", "Copy", "Destroy", "Generate", "Unwrap", "Derive", "Set", "Init", "Log"];
             let is_known = writes.iter().any(|prefix| name.starts_with(&format!("C_{prefix}")));
-            assert!(!(is_known && only_reads(*function)) || name == "C_GenerateRandom", "{name}");
+            assert!(!is_known || access(*function) == Access::Writes || name == "C_GenerateRandom", "{name}");
         }
     }
 }

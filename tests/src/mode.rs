@@ -13,7 +13,7 @@ pub enum Mode {
 /// Makes a test of each scenario in each mode, such as `inline::a_retired_version_is_refused` and
 /// `guarded::a_retired_version_is_refused`. Scenarios of one mode have to be listed with a reason in [`ONE_MODE`].
 ///
-/// ```ignore
+/// ```text
 /// e2e::in_modes! {
 ///     both: [an_unknown_program_is_refused, a_retired_version_is_refused],
 ///     inline: [the_gate_is_where_the_application_is],

@@ -67,6 +67,40 @@ fn pkcs11_tool_signs_decrypts_and_verifies() {
     assert_eq!(guarded.log().last().unwrap()["reason"], "not-granted");
 }
 
+#[test]
+fn a_client_with_the_vendors_path_built_in_comes_to_the_guard_where_the_shim_is_preloaded() {
+    let guarded = Guarded::up();
+    let module = guarded.variable("REAL_MODULE").to_owned();
+    let configuration = guarded.file("preloaded.toml");
+    let settings = fs::read_to_string(guarded.variable("TRUSTSHIM_CONFIG")).unwrap();
+    fs::write(&configuration, format!("{settings}\n[real_module]\npath = \"{module}\"\n")).unwrap();
+    let (digest, signature) = (guarded.file("digest"), guarded.clients_file("signature"));
+    fs::write(&digest, [1; 32]).unwrap();
+    let sign = || {
+        let mut command = guarded.client("env");
+        command.arg(format!("TRUSTSHIM_CONFIG={}", configuration.display()));
+        command.arg(format!("LD_PRELOAD={}", guarded.shim().display()));
+        command.args([
+            "pkcs11-tool",
+            "--module",
+            &module,
+            "--token-label",
+            "sandbox",
+            "--login",
+            "--pin",
+            "1234",
+        ]);
+        command.args(["--sign", "--mechanism", "RSA-PKCS", "--id", "01", "--input-file"]).arg(&digest);
+        run(command.arg("--output-file").arg(&signature))
+    };
+    let refused = sign().must_fail();
+    assert!(refused.all_text().contains("0x200"), "{refused}");
+    assert_eq!(guarded.last_reasons()[0], "executable-unknown");
+    guarded.approve_last(&Approval::of("pkcs11-tool", DEMO_RSA, "sign"));
+    sign().must_succeed();
+    assert_eq!(fs::read(&signature).unwrap().len(), 256);
+}
+
 /// OpenSSL with the engine on the shim, as a client.
 fn engine(guarded: &Guarded, arguments: &[&str]) -> Command {
     let configuration = guarded.engine_configuration("shim.cnf", guarded.shim());

@@ -59,8 +59,16 @@ struct ClientDocument {
     _mode: Mode,
     #[serde(default)]
     guard: ClientGuardTable,
+    real_module: Option<ClientModuleTable>,
     #[serde(default)]
     log: LogTable,
+}
+
+/// What is loaded, the guard says. This is the file whose place a preloaded shim takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientModuleTable {
+    path: PathBuf,
 }
 
 #[derive(Default, Deserialize)]
@@ -180,8 +188,10 @@ fn parse_client(text: &str, path: PathBuf) -> Result<Client, ConfigurationError>
         toml::from_str(text).map_err(|error| syntax(&error, text, path.clone()))?;
     let checker = Checker { path };
     let socket = checker.socket(document.guard.socket)?;
+    let stands_for = document.real_module.map(|table| checker.absolute("real_module.path", table.path));
+    let stands_for = stands_for.transpose()?;
     let log = checker.log(document.log)?;
-    Ok(Client { path: checker.path, digest: digest_of(text), socket, log })
+    Ok(Client { path: checker.path, digest: digest_of(text), socket, stands_for, log })
 }
 
 fn digest_of(text: &str) -> Digest {

@@ -16,6 +16,8 @@ pub struct Client {
     pub digest: Digest,
     /// The guard's socket.
     pub socket: PathBuf,
+    /// The vendor's module, in whose place the shim answers an application that has preloaded it. It is the guard's to load.
+    pub stands_for: Option<PathBuf>,
     /// `[log]`.
     pub log: Log,
 }

@@ -61,7 +61,9 @@ fn an_application_knows_the_guards_socket_and_its_own_log() {
     assert_eq!(client.log.target, LogTarget::File("/var/log/t.log".into()));
     let client = self::client(CLIENT).unwrap();
     assert_eq!(client.socket, Path::new("/run/trustshim/guard.sock"));
-    assert_eq!(client.log.target, LogTarget::Journal);
+    assert_eq!((client.log.target, client.stands_for), (LogTarget::Journal, None));
+    let client = self::client(&format!("{CLIENT}[real_module]\npath = \"/usr/lib/module.so\"\n")).unwrap();
+    assert_eq!(client.stands_for.as_deref(), Some(Path::new("/usr/lib/module.so")));
 }
 
 #[test]
@@ -73,7 +75,8 @@ fn nothing_else_may_stand_in_an_applications_file() {
         "[log]\nlevel = \"debug\"",
         "[gate]\nscope = \"keys\"",
         "[component]\nname = \"nginx\"",
-        "[real_module]\npath = \"/usr/lib/softhsm/libsofthsm2.so\"",
+        "[real_module]\npath = \"/usr/lib/softhsm/libsofthsm2.so\"\ninit_args = \"a\"",
+        "[real_module]",
         "[attestation]\nkey = \"pkcs11:token=a;object=b\"",
         "[policy_server]\nurl = \"https://127.0.0.1\"",
         "[[declared]]\nexecutable = \"/a\"\nfiles = [\"/b\"]",
@@ -86,6 +89,8 @@ fn nothing_else_may_stand_in_an_applications_file() {
     let long = format!("/{}", "s".repeat(107));
     let error = client(&format!("{CLIENT}[guard]\nsocket = {long:?}\n")).unwrap_err();
     assert!(is_about(&error, "guard.socket"), "{error}");
+    let error = client(&format!("{CLIENT}[real_module]\npath = \"module.so\"\n")).unwrap_err();
+    assert!(is_about(&error, "real_module.path"), "{error}");
     let error = client(&format!("{CLIENT}[log]\ntarget = \"stderr\"\n")).unwrap_err();
     assert!(is_about(&error, "log.target"), "{error}");
 }

@@ -7,21 +7,21 @@ pub trait Turns: Sync {
     /// Waits until a call of this function may be made.
     fn begin(&self, function: Function);
     /// The call has returned.
-    fn end(&self);
+    fn end(&self, function: Function);
 }
 
 /// The turn of a call, until dropped.
-pub(crate) struct Turn(&'static dyn Turns);
+pub(crate) struct Turn(&'static dyn Turns, Function);
 
 impl Turn {
     pub(crate) fn wait(turns: &'static dyn Turns, function: Function) -> Self {
         turns.begin(function);
-        Self(turns)
+        Self(turns, function)
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.end();
+        self.0.end(self.1);
     }
 }
