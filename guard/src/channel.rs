@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use linux_ffi::socket::{self, Descriptors};
+use linux_ffi::socket::{self, Descriptors, MAX_DESCRIPTORS};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -89,6 +89,15 @@ impl Channel {
         Ok(Some(Message { content, descriptors }))
     }
 
+    /// The next message, which must come alone; `None` once the other side is gone.
+    pub(crate) fn receive_alone<T: DeserializeOwned>(&self) -> Result<Option<T>, GuardError> {
+        match self.receive()? {
+            Some(message) if message.descriptors.is_empty() => Ok(Some(message.content)),
+            Some(_) => Err(GuardError::OutOfPlace),
+            None => Ok(None),
+        }
+    }
+
     /// A request and its answer, which comes alone.
     pub(crate) fn ask<T: DeserializeOwned>(&self, request: &impl Serialize) -> Result<T, GuardError> {
         self.send(request)?;
@@ -105,6 +114,9 @@ impl Channel {
         while !place.is_empty() {
             let received = socket::receive(self.0.as_fd(), place, Descriptors::Allowed)?;
             descriptors.extend(received.descriptors);
+            if descriptors.len() > MAX_DESCRIPTORS {
+                return Err(GuardError::OutOfPlace);
+            }
             match place.get_mut(received.bytes..) {
                 Some(rest) if received.bytes > 0 => place = rest,
                 _ => return Ok(false),

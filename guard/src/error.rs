@@ -57,9 +57,15 @@ pub(crate) enum GuardError {
     /// What a client sent.
     #[error("what the client sent: {0}")]
     Wire(#[from] guard_wire::WireError),
+    /// The client has not shown itself.
+    #[error("the process that has connected has not shown itself: {detail}")]
+    NotConfirmed { detail: String },
     /// The client is not who it must be.
     #[error(transparent)]
     Peer(#[from] measurement::MeasurementError),
+    /// The client had too long to say something.
+    #[error("the client did not answer in time")]
+    Slow,
     /// The stream ended within a frame.
     #[error("the stream ended in the middle of a frame")]
     CutShort,

@@ -1,9 +1,11 @@
 //! Frames of clients: read within bounds, piece by piece from the one process that may send them.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use guard_wire::{Code, Control, HEADER, Header, MAX_BODY, Writer};
 use linux_ffi::socket::{self, Descriptors};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use crate::channel::send_all;
 use crate::error::GuardError;
@@ -22,9 +24,9 @@ pub(crate) fn send(
     send_all(stream.as_fd(), body.frame(control.code(), 0)?, descriptors)
 }
 
-/// The next control frame of the process `pid`; `None` once it has closed its end.
-pub(crate) fn receive(stream: &OwnedFd, pid: u32) -> Result<Option<Control>, GuardError> {
-    let mut incoming = Incoming::new(pid);
+/// The next control frame of the process `pid`, whole before `until`; `None` once it has closed its end.
+pub(crate) fn receive(stream: &OwnedFd, pid: u32, until: Instant) -> Result<Option<Control>, GuardError> {
+    let mut incoming = Incoming { until: Some(until), ..Incoming::new(pid) };
     let control = match incoming.next(stream, |code| matches!(code, Code::Control(_)))? {
         Some((header, body)) => match header.code() {
             Code::Control(kind) => Some(Control::decode(kind, body)?),
@@ -40,6 +42,8 @@ pub(crate) fn receive(stream: &OwnedFd, pid: u32) -> Result<Option<Control>, Gua
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pid: u32,
+    /// When it must have come.
+    until: Option<Instant>,
     buffer: Vec<u8>,
     filled: usize,
     /// Of the frame that was given out last.
@@ -49,7 +53,7 @@ pub(crate) struct Incoming {
 impl Incoming {
     /// Nothing yet. Only the process `pid` may send.
     pub(crate) const fn new(pid: u32) -> Self {
-        Self { pid, buffer: Vec::new(), filled: 0, given: 0 }
+        Self { pid, until: None, buffer: Vec::new(), filled: 0, given: 0 }
     }
 
     /// The next frame, which must be of an `expected` kind; `None` where the other side has closed its end between two.
@@ -98,6 +102,14 @@ impl Incoming {
                 self.buffer.resize((2 * self.filled).clamp(USUAL, HEADER + MAX_BODY), 0);
             }
             let room = self.buffer.get_mut(self.filled..).unwrap_or_default();
+            if let Some(until) = self.until {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(GuardError::Slow);
+                }
+                set_socket_timeout(stream, Timeout::Recv, Some(left))
+                    .map_err(|errno| GuardError::channel(errno.into()))?;
+            }
             let received = socket::receive(stream.as_fd(), room, Descriptors::Refused)?;
             if received.bytes == 0 {
                 return Ok(false);

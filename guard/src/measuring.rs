@@ -6,7 +6,7 @@ use std::path::Path;
 
 use attester::Budget;
 use configuration::Guard;
-use measurement::peer::{Confirmed, Measurement};
+use measurement::peer::{Confirmed, Measurement, Parts, Pinned};
 use measurement::{DigestCache, Hashing, Request};
 
 use crate::channel::{Channel, Message};
@@ -23,6 +23,9 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let digests = DigestCache::new();
     while let Some(Message { content, descriptors }) = channel.receive::<ToMeasurer>()? {
         let answer = match content {
+            ToMeasurer::Confirm { pid, nonce, address } => pinned(pid, descriptors)
+                .and_then(|pinned| Ok(pinned.confirm(address, nonce)?))
+                .map(|confirmed| FromMeasurer::Confirmed(confirmed.image())),
             ToMeasurer::Measure { served, within_ms } => process(served, descriptors).and_then(|process| {
                 let hashing = Budget::new(within_ms).bound(Hashing::cached(&digests));
                 measure(&guard, &process, &hashing)
@@ -33,6 +36,11 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         channel.send(&answer.unwrap_or_else(|error| FromMeasurer::Failed { detail: error.to_string() }))?;
     }
     Ok(())
+}
+
+fn pinned(pid: u32, descriptors: Vec<OwnedFd>) -> Result<Pinned, GuardError> {
+    let [pidfd, memory] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
+    Ok(Pinned::from_parts(Parts { pid, pidfd, memory })?)
 }
 
 fn process(served: Served, descriptors: Vec<OwnedFd>) -> Result<Confirmed, GuardError> {

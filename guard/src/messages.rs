@@ -34,12 +34,15 @@ pub(crate) struct Served {
     pub(crate) nonce: [u8; 32],
     /// And where.
     pub(crate) address: u64,
+    /// By what its program is told from every other.
+    pub(crate) image: Digest,
 }
 
 impl Served {
     /// The process that came along.
     pub(crate) fn process(self, pidfd: OwnedFd, memory: OwnedFd) -> Result<Confirmed, MeasurementError> {
-        Pinned::from_parts(Parts { pid: self.pid, pidfd, memory })?.confirm(self.address, self.nonce)
+        let pinned = Pinned::from_parts(Parts { pid: self.pid, pidfd, memory })?;
+        Ok(pinned.confirmed_as(self.address, self.nonce, self.image))
     }
 }
 
@@ -112,6 +115,8 @@ pub(crate) enum Given {
 /// To a measurer, with the process. What is measured with it, the configuration says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToMeasurer {
+    /// Is the nonce at that address in the memory of this process? Answered with [`FromMeasurer::Confirmed`].
+    Confirm { pid: u32, nonce: [u8; 32], address: u64 },
     /// Answered with [`FromMeasurer::Measured`].
     Measure { served: Served, within_ms: Option<u64> },
     /// Answered with [`FromMeasurer::State`].
@@ -121,6 +126,8 @@ pub(crate) enum ToMeasurer {
 /// From a measurer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromMeasurer {
+    /// It is; and by this its program is told from every other.
+    Confirmed(Digest),
     /// The measurement, the files that were measured with the process, and the state that later looks are compared with.
     Measured { component: Box<Component>, files: Vec<PathBuf>, state: Digest },
     /// The state.

@@ -60,6 +60,8 @@ pub enum MeasurementError {
     NotProcfs { path: String },
     #[error("{path} is not a regular file")]
     NotRegular { path: String },
+    #[error("the process has executed another program since it has connected")]
+    Executed,
     #[error("the number of the process that has connected belongs to another one by now")]
     NumberReused,
     #[error("the time that the measurement may take is over")]

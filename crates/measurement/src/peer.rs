@@ -8,6 +8,7 @@
 //! system that it serves (FUSE). Everything here but pinning therefore belongs into a process that can be killed.
 //! Arguments and environment are the process's own memory, too: as it was started, or what it has written there since.
 
+mod image;
 mod start;
 mod state;
 
@@ -207,16 +208,26 @@ impl Pinned {
         if pinned.is_alive()? { Ok(pinned) } else { Err(MeasurementError::Ended) }
     }
 
-    /// Reads `nonce` back at `address`, where the process says that it has put it.
+    /// Reads `nonce` back at `address`, where the process says that it has put it, and takes note of the program that it
+    /// executes.
     ///
     /// The nonce must be fresh and told to nobody but through that process's connection.
     ///
     /// # Errors
-    /// [`MeasurementError::NonceMissing`] where something else is there, or nothing; [`MeasurementError::Ended`].
+    /// [`MeasurementError::NonceMissing`] where something else is there, or nothing; [`MeasurementError::Executed`] where the
+    /// process has executed a program since it was pinned; [`MeasurementError::Ended`].
     pub fn confirm(self, address: u64, nonce: [u8; NONCE]) -> Result<Confirmed, MeasurementError> {
-        let confirmed = Confirmed { pinned: self, address, nonce };
+        let directory = ProcessDirectory::of(self.pid).map_err(ended)?;
+        let image = image::of(&directory, &self.memory)?;
+        let confirmed = Confirmed { pinned: self, address, nonce, image };
         confirmed.lives_on()?;
+        confirmed.is_same_program()?;
         Ok(confirmed)
+    }
+
+    /// Takes over what another process of the guard's has confirmed, and believes it. Nothing is read.
+    pub const fn confirmed_as(self, address: u64, nonce: [u8; NONCE], image: Digest) -> Confirmed {
+        Confirmed { pinned: self, address, nonce, image }
     }
 }
 
@@ -225,6 +236,8 @@ pub struct Confirmed {
     pinned: Pinned,
     address: u64,
     nonce: [u8; NONCE],
+    /// Of the program that it has executed.
+    image: Digest,
 }
 
 /// What a process is, and the state in which it was found to be that.
@@ -257,11 +270,16 @@ impl Confirmed {
         self.address
     }
 
+    /// By what its program is told from every other, to be handed to another process of the guard's.
+    pub const fn image(&self) -> Digest {
+        self.image
+    }
+
     /// Whether the nonce still is in the process's memory: it is not once it has executed a program. One read of 32 bytes,
     /// for each message that comes in. That the message is the process's own has to be told by its sender.
     ///
     /// A process that shares the memory without being a thread (`vfork`, `CLONE_VM`) keeps it readable after the pinned one
-    /// has executed a program; that shows at the next [`Confirmed::look`].
+    /// has executed a program: then [`Confirmed::measure`] and [`Confirmed::look`] fail.
     ///
     /// # Errors
     /// [`MeasurementError::NonceMissing`], [`MeasurementError::Ended`].
@@ -326,12 +344,22 @@ impl Confirmed {
         let found = Subject::other(self.pinned.pid).and_then(|subject| {
             // The number is that process's for as long as it lives, and so is the directory.
             self.lives_on()?;
+            self.is_same_program()?;
             refuse_foreign(subject.process())?;
             probe(&subject)
         });
-        // Before its errors: that the process has ended explains all of them.
+        // Before its errors: that the process has ended, or executes something else, explains all of them.
         self.lives_on()?;
+        self.is_same_program()?;
         found
+    }
+
+    /// That it has not executed a program since it was confirmed. Somebody else may have kept its old memory alive, with the
+    /// nonce in it, and what was sent in its name before may still be under way.
+    fn is_same_program(&self) -> Result<(), MeasurementError> {
+        let directory = ProcessDirectory::of(self.pinned.pid).map_err(ended)?;
+        let now = image::now(&directory).map_err(ended)?;
+        if now == self.image { Ok(()) } else { Err(MeasurementError::Executed) }
     }
 
     fn lives_on(&self) -> Result<(), MeasurementError> {

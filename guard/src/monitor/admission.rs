@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use configuration::GuardLimits;
+use linux_ffi::peer::Credentials;
 use locks::Mutex;
+
+/// A process has one instance of the shim, begins it anew, and asks what is offered; each copy of the shim does.
+const OF_PROCESS: u32 = 16;
 
 /// Counts the processes that are being served.
 #[derive(Debug)]
@@ -17,6 +21,7 @@ pub(super) struct Admission {
 struct Counts {
     all: u32,
     of_users: BTreeMap<u32, u32>,
+    of_processes: BTreeMap<u32, u32>,
 }
 
 /// A process that counts, until dropped.
@@ -24,6 +29,7 @@ struct Counts {
 pub(super) struct Admitted {
     counts: Arc<Mutex<Counts>>,
     uid: u32,
+    pid: u32,
 }
 
 impl Admission {
@@ -32,16 +38,22 @@ impl Admission {
         Self { counts: Arc::default(), limits }
     }
 
-    /// Lets a process of this user in, unless there are as many as there may be.
-    pub(super) fn admit(&self, uid: u32) -> Option<Admitted> {
+    /// Lets a process in, unless there are as many as there may be.
+    pub(super) fn admit(&self, who: Credentials) -> Option<Admitted> {
+        let Credentials { pid, uid, .. } = who;
         let counts = &mut *self.counts.lock();
         let of_user = counts.of_users.get(&uid).copied().unwrap_or_default();
-        if counts.all >= self.limits.processes || of_user >= self.limits.processes_per_user {
+        let of_process = counts.of_processes.get(&pid).copied().unwrap_or_default();
+        let is_full = counts.all >= self.limits.processes
+            || of_user >= self.limits.processes_per_user
+            || of_process >= OF_PROCESS;
+        if is_full {
             return None;
         }
         counts.of_users.insert(uid, of_user + 1);
+        counts.of_processes.insert(pid, of_process + 1);
         counts.all += 1;
-        Some(Admitted { counts: Arc::clone(&self.counts), uid })
+        Some(Admitted { counts: Arc::clone(&self.counts), uid, pid })
     }
 }
 
@@ -49,32 +61,56 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         let counts = &mut *self.counts.lock();
         counts.all = counts.all.saturating_sub(1);
-        if let Some(of_user) = counts.of_users.get_mut(&self.uid) {
-            *of_user = of_user.saturating_sub(1);
-            if *of_user == 0 {
-                counts.of_users.remove(&self.uid);
-            }
+        leave(&mut counts.of_users, self.uid);
+        leave(&mut counts.of_processes, self.pid);
+    }
+}
+
+fn leave(counts: &mut BTreeMap<u32, u32>, who: u32) {
+    if let Some(count) = counts.get_mut(&who) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(&who);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     fn admission() -> Admission {
         Admission::new(GuardLimits { processes: 3, processes_per_user: 2, connections: 1, sessions: 1 })
     }
 
+    /// A process of this user.
+    fn of(uid: u32) -> Credentials {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        Credentials { pid: NEXT.fetch_add(1, Ordering::Relaxed), uid, gid: 0 }
+    }
+
+    #[test]
+    fn one_process_does_not_take_the_place_of_others() {
+        let limits = GuardLimits { processes: 100, processes_per_user: 100, connections: 1, sessions: 1 };
+        let admission = Admission::new(limits);
+        let process = of(1);
+        let admitted: Vec<_> = (0..OF_PROCESS).map(|_| admission.admit(process).unwrap()).collect();
+        assert!(admission.admit(process).is_none() && admission.admit(of(1)).is_some());
+        drop(admitted);
+        assert!(admission.admit(process).is_some());
+    }
+
     #[test]
     fn no_user_takes_the_place_of_the_others() {
         let admission = admission();
-        let of_one = [admission.admit(1).unwrap(), admission.admit(1).unwrap()];
-        assert!(admission.admit(1).is_none());
-        let of_other = admission.admit(2).unwrap();
-        assert!(admission.admit(2).is_none(), "there are three");
+        let of_one = [admission.admit(of(1)).unwrap(), admission.admit(of(1)).unwrap()];
+        assert!(admission.admit(of(1)).is_none());
+        let of_other = admission.admit(of(2)).unwrap();
+        assert!(admission.admit(of(2)).is_none(), "there are three");
         drop(of_one);
-        assert!(admission.admit(2).is_some() && admission.admit(1).is_some());
+        assert!(admission.admit(of(2)).is_some() && admission.admit(of(1)).is_some());
         drop(of_other);
     }
 
@@ -82,9 +118,9 @@ mod tests {
     fn who_has_left_leaves_nothing_behind() {
         let admission = admission();
         for uid in 0..100 {
-            drop(admission.admit(uid).unwrap());
+            drop(admission.admit(of(uid)).unwrap());
         }
         let counts = admission.counts.lock();
-        assert!(counts.all == 0 && counts.of_users.is_empty());
+        assert!(counts.all == 0 && counts.of_users.is_empty() && counts.of_processes.is_empty());
     }
 }

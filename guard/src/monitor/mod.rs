@@ -4,11 +4,13 @@
 mod admission;
 mod attester;
 mod client;
+mod greeting;
 mod listening;
 mod measurers;
 mod renewals;
 mod role;
 mod tokens;
+mod watched;
 mod workers;
 
 use std::os::fd::OwnedFd;
@@ -86,7 +88,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
 /// Serves a client on a thread of its own.
 fn serve(monitor: &Arc<Monitor>, stream: OwnedFd) {
     let monitor = Arc::clone(monitor);
-    let started = thread("client", move || client::serve(&monitor, &stream));
+    let started = thread("client", move || greeting::serve(&monitor, &stream));
     if let Err(error) = started {
         tracing::warn!(%error, "a client was turned away");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use locks::Mutex;
 
 use super::Monitor;
-use super::client::Watched;
+use super::watched::Watched;
 use crate::error::GuardError;
 
 /// Between two looks at what falls due. Renewal falls due minutes before the end.

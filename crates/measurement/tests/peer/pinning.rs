@@ -65,17 +65,32 @@ fn a_program_executed_between_connection_and_answer_does_not_get_its_predecessor
 }
 
 #[test]
-fn a_program_executed_while_a_sibling_shares_the_memory_is_seen_at_the_next_look() {
+fn a_program_executed_while_a_sibling_shares_the_memory_is_not_its_predecessor() {
     let stage = Stage::new();
     let mut client = stage.start();
     let confirmed = client.confirm();
-    let before = confirmed.look(&[]).unwrap();
+    confirmed.look(&[]).unwrap();
     client.tell(&format!("executes-with-sibling {}", stage.program.display()));
     // It answers, so it has executed the program.
     client.tell("text");
-    match confirmed.look(&[]) {
-        Ok(state) => assert_ne!(state, before),
-        other => is_missing(other),
+    confirmed.holds().unwrap();
+    let is_another = |error: MeasurementError| matches!(error, MeasurementError::Executed);
+    assert!(is_another(confirmed.look(&[]).unwrap_err()));
+    assert!(is_another(measure(&confirmed, &[]).unwrap_err()));
+    assert!(is_another(confirmed.executable().unwrap_err()));
+}
+
+#[test]
+fn a_program_executed_before_the_answer_while_a_sibling_shares_the_memory_is_not_confirmed() {
+    let stage = Stage::new();
+    for way in WAYS {
+        let mut client = stage.start();
+        let pinned = client.connected(way).unwrap().pin().unwrap();
+        let (address, nonce) = client.challenge();
+        client.tell(&format!("executes-with-sibling {}", stage.program.display()));
+        client.tell("text");
+        let error = pinned.confirm(address, nonce).unwrap_err();
+        assert!(matches!(error, MeasurementError::Executed), "{error}");
     }
 }
 

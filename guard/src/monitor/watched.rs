@@ -1,0 +1,216 @@
+//! A client process as the monitor watches it: what it was measured as, the token that it was given, and whether both still
+//! hold.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use attestation::component::Component;
+use attestation::digest::Digest;
+use gate::{AttestationFailure, FailureKind, Limit};
+use locks::Mutex;
+use measurement::peer::Confirmed;
+
+use super::Monitor;
+use super::admission::Admitted;
+use super::tokens::Standing;
+use crate::channel::Channel;
+use crate::error::GuardError;
+use crate::messages::{Attest, Attested, FromMeasurer, Looked, Question, Served, Taken, ToMeasurer};
+
+/// A trust token has no more grants for one key, and none with a longer name.
+const MAX_LIMITS: usize = 256;
+const MAX_GRANT: usize = 64;
+
+/// The process, for those who look at it.
+pub(super) struct Watched {
+    served: Served,
+    process: Confirmed,
+    /// It counts for as long as somebody works for it, though it may have left.
+    _admitted: Admitted,
+    /// Operations that were reserved for it under grants with a rate.
+    reserved: Mutex<BTreeMap<String, u64>>,
+    /// What it was when it was given a token, and which.
+    known: Mutex<Option<Known>>,
+}
+
+struct Known {
+    state: Digest,
+    /// Those that were measured with it.
+    files: Vec<PathBuf>,
+    /// None of a token that the process has handed in.
+    standing: Option<Standing>,
+}
+
+impl Known {
+    fn is_still(&self, state: Digest) -> bool {
+        self.state == state && self.standing.as_ref().is_none_or(Standing::is_good)
+    }
+}
+
+impl Watched {
+    /// A process that has not been measured yet.
+    pub(super) fn new(served: Served, process: Confirmed, admitted: Admitted) -> Self {
+        let (reserved, known) = (Mutex::default(), Mutex::new(None));
+        Self { served, process, _admitted: admitted, reserved, known }
+    }
+
+    /// As its worker knows it.
+    pub(super) const fn served(&self) -> Served {
+        self.served
+    }
+
+    /// The process.
+    pub(super) const fn process(&self) -> &Confirmed {
+        &self.process
+    }
+
+    /// Answers its worker's questions until that has ended.
+    pub(super) fn answer_questions(&self, monitor: &Monitor, channel: &Channel) {
+        let answered = || -> Result<(), GuardError> {
+            while let Some(question) = channel.receive_alone()? {
+                match question {
+                    Question::Look => channel.send(&self.look(monitor))?,
+                    Question::Take(limits) => channel.send(&Taken(self.reserve(monitor, &limits)?))?,
+                    Question::GiveBack(grant) => {
+                        self.give_back(monitor, &grant);
+                        channel.send(&Taken(None))?;
+                    }
+                }
+            }
+            Ok(())
+        };
+        ended(answered());
+    }
+
+    /// Has tokens for its worker until that has ended.
+    pub(super) fn answer_tokens(&self, monitor: &Monitor, channel: &Channel) {
+        let answered = || -> Result<(), GuardError> {
+            while let Some(asked) = channel.receive_alone::<Attest>()? {
+                channel.send(&self.attest(monitor, asked))?;
+            }
+            Ok(())
+        };
+        ended(answered());
+    }
+
+    fn reserve(&self, monitor: &Monitor, limits: &[Limit]) -> Result<Option<String>, GuardError> {
+        if limits.len() > MAX_LIMITS || limits.iter().any(|limit| limit.grant.len() > MAX_GRANT) {
+            return Err(GuardError::OutOfPlace);
+        }
+        let grant = monitor.limits.take(limits, linux_ffi::boottime_ms()?);
+        if let Some(grant) = &grant {
+            *self.reserved.lock().entry(grant.clone()).or_default() += 1;
+        }
+        Ok(grant)
+    }
+
+    /// No more than was reserved for this process.
+    fn give_back(&self, monitor: &Monitor, grant: &str) {
+        if let Some(reserved) = self.reserved.lock().get_mut(grant).filter(|reserved| **reserved > 0) {
+            *reserved -= 1;
+            monitor.limits.give_back(grant);
+        }
+    }
+
+    fn ask(&self, monitor: &Monitor, request: &ToMeasurer) -> Result<FromMeasurer, GuardError> {
+        monitor.measurers.ask(request, &[self.process.pinned().pidfd(), self.process.pinned().memory()])
+    }
+
+    /// What has become of the process since it was measured, and of the token that it was given.
+    fn look(&self, monitor: &Monitor) -> Looked {
+        let (baseline, files) = match &*self.known.lock() {
+            Some(known) => (known.state, known.files.clone()),
+            None => return Looked::Unmeasured,
+        };
+        let now = match self.ask(monitor, &ToMeasurer::Look { served: self.served, files }) {
+            Ok(FromMeasurer::State(state)) => Ok(state),
+            Ok(FromMeasurer::Failed { detail }) => Err(detail),
+            Ok(FromMeasurer::Measured { .. } | FromMeasurer::Confirmed(_)) => {
+                Err(GuardError::OutOfPlace.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        let mut known = self.known.lock();
+        match (&*known, now) {
+            (Some(known), Ok(state)) if known.is_still(state) => return Looked::Same,
+            // It was measured anew meanwhile, and this says nothing about that.
+            (Some(known), _) if known.state != baseline => return Looked::Unmeasured,
+            (_, Ok(_)) => tracing::info!(pid = self.served.pid, "a client is not what it was measured as"),
+            (_, Err(detail)) => {
+                tracing::warn!(pid = self.served.pid, detail, "a client cannot be looked at");
+            }
+        }
+        *known = None;
+        Looked::Changed
+    }
+
+    /// Measures the process anew, and has a token for it.
+    fn attest(&self, monitor: &Monitor, asked: Attest) -> Attested {
+        let (component, files, state) = match self.measure(monitor, asked.within_ms) {
+            Ok(measured) => measured,
+            Err(detail) => return unmeasured(asked, detail),
+        };
+        let only_measure = asked.only_measure;
+        let (attested, standing) = monitor.tokens.obtain(*component, asked);
+        let mut known = self.known.lock();
+        match &*known {
+            // Without a new token, one that there was goes on to count: as long as the process is what it was then. Measuring
+            // for a token that the process hands in, which may be none, is no reason to take what it has become for that.
+            Some(_) if only_measure => {}
+            _ if attested.result.is_ok() => *known = Some(Known { state, files, standing }),
+            _ => {}
+        }
+        drop(known);
+        attested
+    }
+
+    /// Has the process's token renewed if it is time: for the process as it is now, if that is what it was.
+    pub(super) fn renew_if_due(&self, monitor: &Monitor) {
+        let Ok(now_ms) = linux_ffi::boottime_ms() else { return };
+        // Whoever has it is about to say what the process is.
+        let Some(known) = self.known.try_lock() else { return };
+        let before = match &*known {
+            Some(Known { state, standing: Some(standing), .. }) if standing.is_due(now_ms) => *state,
+            _ => return,
+        };
+        drop(known);
+        // What has changed is the next look's to find.
+        if let Ok((component, _, state)) = self.measure(monitor, None)
+            && state == before
+        {
+            monitor.tokens.renew(*component);
+        }
+    }
+
+    fn measure(
+        &self,
+        monitor: &Monitor,
+        within_ms: Option<u64>,
+    ) -> Result<(Box<Component>, Vec<PathBuf>, Digest), String> {
+        match self.ask(monitor, &ToMeasurer::Measure { served: self.served, within_ms }) {
+            Ok(FromMeasurer::Measured { component, files, state }) => Ok((component, files, state)),
+            Ok(FromMeasurer::Failed { detail }) => Err(detail),
+            Ok(FromMeasurer::State(_) | FromMeasurer::Confirmed(_)) => {
+                Err(GuardError::OutOfPlace.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+fn unmeasured(asked: Attest, detail: String) -> Attested {
+    let failure = AttestationFailure {
+        kind: FailureKind::Unavailable,
+        code: "measurement-failed".to_owned(),
+        detail,
+        decision: None,
+    };
+    Attested { result: Err(failure), undelivered: Some(asked.report).filter(|report| !report.is_empty()) }
+}
+
+fn ended(result: Result<(), GuardError>) {
+    if let Err(error) = result {
+        // The worker waits in vain and refuses: it was ended, or is about to be.
+        tracing::debug!(%error, "a worker is no longer answered");
+    }
+}
