@@ -42,6 +42,8 @@ typedef struct {
 /* A session on the token `sandbox`, its user logged in, with the keys `demo-ec`. */
 CK_ULONG open_session(void);
 signer open_signer(void);
+/* The slot of the token `sandbox`. */
+CK_ULONG sandbox(void);
 void begin_signature(const signer *with);
 /* Ends a signature that was begun, and has it verified. */
 void end_signature(const signer *with);

@@ -150,7 +150,8 @@ fn an_attester_or_a_measurer_that_has_ended_is_started_again() {
     signs(&guarded, &mut probe, session);
     for role in ["attester", "measurer", "worker"] {
         for process in guarded.role(role).into_iter().filter(|process| !probes.contains(process)) {
-            run(e2e::root::as_root("kill").args(["-KILL", &process.to_string()])).must_succeed();
+            // It may be ending by itself, as that of a client that has left.
+            run(e2e::root::as_root("kill").args(["-KILL", &process.to_string()]));
             eventually("its end", || !is_alive(process));
         }
         let mut next = guarded.probe("signer");

@@ -83,7 +83,9 @@ fn a_token_counts_until_its_deadline_and_is_renewed_when_the_server_is_back() {
         sleep(Duration::from_millis(100));
     };
     assert_eq!(rv, CKR_FUNCTION_REJECTED);
-    assert_eq!(last_reason(&guarded), "policy-server-unavailable");
+    // By whether it ends before a signature begins, or within one.
+    let reason = last_reason(&guarded);
+    assert!(["policy-server-unavailable", "token-expired"].contains(&reason.as_str()), "{reason}");
     // Attempts to renew it begin when two thirds of its life are over, and refuse nothing when they fail.
     assert!(given.elapsed() > Duration::from_millis(11_500), "refused after {:?}", given.elapsed());
     // Down for longer than any token lives, and for a process that is new as well.

@@ -31,11 +31,16 @@ impl Waiting {
             return true;
         }
         self.crowded = self.crowded.saturating_sub(1);
+        let began = Instant::now();
         for _ in 0..YIELDS {
             if slot.is_turn_of(side) {
                 return true;
             }
             yield_now();
+            // In a crowd nobody comes to anything where all of them ask for the processor, only to leave it to the next.
+            if began.elapsed() > AWAKE {
+                break;
+            }
         }
         slot.sleep_until(side, sleep)
     }
