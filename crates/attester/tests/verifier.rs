@@ -55,7 +55,7 @@ impl Server {
                 host: Some(HOST.into()),
                 trust_token_file: None,
             },
-            gate: Gate { scope: Scope::Keys, deny_code: DenyCode::FunctionRejected },
+            gate: Gate { scope: Scope::Keys, deny_code: DenyCode::FunctionRejected, flat_mechanisms: FlatMechanisms::NONE },
             component: Component { name: "auto".into(), files: Vec::new() },
             log: Log { target: LogTarget::Journal },
         };
