@@ -313,8 +313,7 @@ impl Checker {
             })?;
         numbers.sort_unstable();
         self.require(is_without_doubles(&numbers), key, "must not name a mechanism twice")?;
-        FlatMechanisms::new(numbers)
-            .ok_or_else(|| self.refuse(key, "must not hold more than 64 mechanisms"))
+        FlatMechanisms::new(numbers).ok_or_else(|| self.refuse(key, "must not hold more than 64 mechanisms"))
     }
 
     fn component(&self, table: ComponentTable) -> Result<Component, ConfigurationError> {

@@ -83,7 +83,8 @@ fn what_is_no_mechanism_of_a_vendor_is_there_twice_or_too_much_is_refused() {
         let is_about = matches!(error, ConfigurationError::Value { key: "gate.flat_mechanisms", .. });
         assert!(is_about && error.to_string().contains(word), "{setting}: {error}");
     }
-    for setting in ["flat_mechanisms = \"0x80000101\"", "flat_mechanisms = [1.5]", "flat_mechanisms = [true]"] {
+    for setting in ["flat_mechanisms = \"0x80000101\"", "flat_mechanisms = [1.5]", "flat_mechanisms = [true]"]
+    {
         let error = flat(setting).unwrap_err();
         assert!(matches!(error, ConfigurationError::Syntax { .. }), "{setting}: {error}");
     }

@@ -21,6 +21,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use super::Monitor;
 use super::role::Role;
 use super::tokens::Standing;
+use super::workers::Ready;
 use crate::channel::{Channel, Message};
 use crate::error::GuardError;
 use crate::frames;
@@ -129,8 +130,8 @@ impl Client {
         (served, process): (Served, Confirmed),
         stream: &OwnedFd,
     ) -> Result<Self, GuardError> {
-        let worker = match monitor.workers.take() {
-            Ok(worker) => worker,
+        let Ready { role: worker, flat } = match monitor.workers.take() {
+            Ok(ready) => ready,
             Err(error) => {
                 turn_away(stream, CKR_DEVICE_ERROR, "the guard cannot start a process for this one")?;
                 return Err(error);
@@ -158,7 +159,7 @@ impl Client {
         super::thread("tokens", move || ended(answer_tokens(&for_tokens, &of_tokens, &tokens)))?;
         let mut client = Self { monitor: Arc::clone(monitor), watched, worker, connections: 0 };
         let theirs = client.connection()?;
-        let welcome = Control::Welcome { interfaces: monitor.workers.interfaces() };
+        let welcome = Control::Welcome { interfaces: monitor.workers.interfaces(), flat };
         frames::send(stream, &welcome, &borrowed(&theirs))?;
         Ok(client)
     }
