@@ -5,7 +5,8 @@
 //! `SPY_STALL=C_DigestKey` it does not return. `SPY_TURNS` names a file by which processes take turns at the module behind.
 //!
 //! Stands where the real module stands, so that tests can prove which calls arrived there. Made from the table of
-//! functions; records numbers only: handles, slots, flags and attribute types, never a PIN, its length, or data.
+//! functions; records numbers only: handles, slots, flags and attribute types, never a PIN, its length, or data, but for the
+//! parameter of one mechanism that is the tests' own.
 
 #![allow(non_snake_case)]
 
