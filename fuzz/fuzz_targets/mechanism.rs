@@ -7,6 +7,7 @@ use cryptoki_ffi::{MechanismView, ParameterNames, calls};
 use cryptoki_sys::*;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
+use pkcs11_table::FlatMechanisms;
 use trustshim_fuzz::caller::{Place, bytes_of, is_possible, length};
 
 /// Those with handles or buffers in their parameter, and some of the others.
@@ -201,7 +202,7 @@ fuzz_target!(|data: &[u8]| {
     // SAFETY: the mechanism and its parameter are as long as they say.
     let sign = unsafe { calls::C_SignInit::from_caller(1, place.pointer().cast(), 2) };
     let mut seen = None;
-    sign.pinned(|view, pinned| {
+    sign.pinned(&FlatMechanisms::NONE, |view, pinned| {
         seen = Some(view.clone());
         place.spoil();
         // SAFETY: the pinned call points to a copy that lives through this closure.

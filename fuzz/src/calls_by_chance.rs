@@ -20,7 +20,7 @@ mod trial;
 use cryptoki_sys::*;
 use guard_wire::{Reader, WireError, Writer};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
-use pkcs11_table::Function;
+use pkcs11_table::{FlatMechanisms, Function};
 
 use crate::{Arena, Remote, serve};
 use memory::Memory;
@@ -73,7 +73,7 @@ impl Trial for Reply<'_> {
         let mut memory = Memory::of(self.seed);
         let call = make(&mut memory);
         // What cannot be asked is not answered.
-        if call.encode(&mut Writer::new()).is_ok() {
+        if call.encode(&FlatMechanisms::NONE, &mut Writer::new()).is_ok() {
             let _ = call.deliver(&mut Reader::new(self.answer));
             assert!(memory.is_intact(), "{} has written beyond the room that there was", self.function);
         }
@@ -97,7 +97,7 @@ impl Trial for Body {
         if C::FUNCTION == self.function {
             let mut memory = Memory::of(self.seed);
             let mut body = Writer::new();
-            self.body = make(&mut memory).encode(&mut body).is_ok().then_some(body);
+            self.body = make(&mut memory).encode(&FlatMechanisms::NONE, &mut body).is_ok().then_some(body);
         }
     }
 }

@@ -49,8 +49,9 @@ impl Served {
 /// From a worker, on its control channel.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromWorker {
-    /// The real module is initialised, and offers the standard's interfaces of these versions.
-    Ready { interfaces: Vec<(u8, u8)> },
+    /// The real module is initialised, and offers the standard's interfaces of these versions; the parameters of these
+    /// mechanisms of its vendor's are to come as bytes.
+    Ready { interfaces: Vec<(u8, u8)>, flat: Vec<u64> },
     /// It cannot be.
     Failed { reason: String },
 }

@@ -129,6 +129,6 @@ impl Guarded {
 
 impl<C: Remote> Layer<C> for Guarded {
     fn call(&self, call: C) -> CK_RV {
-        self.exchange(|connection| connection.call(&call))
+        self.exchange(|connection| connection.call(&call, self.admitted.flat_mechanisms()))
     }
 }

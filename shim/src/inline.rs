@@ -36,7 +36,7 @@ impl Inline {
         let place = Arc::new(AttestationPlace::new(&configuration.attestation, module)?);
         let surroundings = Surroundings { itself: own_file, step_away: instance::step_away };
         let attester = InlineAttester::new(&configuration, Arc::clone(&place), surroundings)?;
-        let gated = GatedModule::new(place, configuration.gate, Box::new(attester), Box::new(log))
+        let gated = GatedModule::new(place, configuration.gate.clone(), Box::new(attester), Box::new(log))
             .with_limits(limits);
         Ok(Self { configuration, gated })
     }

@@ -19,6 +19,11 @@ impl Call {
         self.arguments.get(name)?.parse().ok()
     }
 
+    /// The parameter of the vendor's mechanism `CKM_VENDOR_DEFINED | 0x101`, in hexadecimal.
+    pub fn parameter(&self) -> Option<&str> {
+        self.arguments.get("mechanism").map(String::as_str)
+    }
+
     /// The attribute types of a template, as `0x11,0x12`.
     pub fn template(&self) -> Option<&str> {
         self.arguments.get("template").map(String::as_str)

@@ -11,7 +11,8 @@ use attestation::token::{
 };
 use attester::{Issued, Outcome, Verifier};
 use configuration::{
-    Attestation, Component, Configuration, DenyCode, Gate, Log, LogTarget, PolicyServer, RealModule, Scope,
+    Attestation, Component, Configuration, DenyCode, FlatMechanisms, Gate, Log, LogTarget, PolicyServer,
+    RealModule, Scope,
 };
 use gate::{AttestationFailure, FailureKind, Report};
 use tempfile::TempDir;
@@ -55,7 +56,11 @@ impl Server {
                 host: Some(HOST.into()),
                 trust_token_file: None,
             },
-            gate: Gate { scope: Scope::Keys, deny_code: DenyCode::FunctionRejected },
+            gate: Gate {
+                scope: Scope::Keys,
+                deny_code: DenyCode::FunctionRejected,
+                flat_mechanisms: FlatMechanisms::NONE,
+            },
             component: Component { name: "auto".into(), files: Vec::new() },
             log: Log { target: LogTarget::Journal },
         };

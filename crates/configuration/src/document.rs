@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use attestation::digest::Digest;
 use attestation::key_uri::KeyUri;
 use attestation::token::Mode;
+use pkcs11_table::FlatMechanisms;
 use serde::Deserialize;
 
 use crate::error::ConfigurationError;
@@ -112,6 +113,15 @@ struct GateTable {
     scope: ScopeName,
     #[serde(default)]
     deny_code: DenyCodeName,
+    #[serde(default)]
+    flat_mechanisms: Vec<MechanismNumber>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum MechanismNumber {
+    Number(i64),
+    Text(String),
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -293,7 +303,27 @@ impl Checker {
             DenyCodeName::KeyFunctionNotPermitted => DenyCode::KeyFunctionNotPermitted,
             DenyCodeName::Vendor => DenyCode::Vendor,
         };
-        Ok(Gate { scope, deny_code })
+        let flat_mechanisms = self.flat_mechanisms(&table.flat_mechanisms)?;
+        Ok(Gate { scope, deny_code, flat_mechanisms })
+    }
+
+    fn flat_mechanisms(&self, numbers: &[MechanismNumber]) -> Result<FlatMechanisms, ConfigurationError> {
+        let key = "gate.flat_mechanisms";
+        let numbers = numbers.iter().map(|number| match number {
+            MechanismNumber::Number(number) => u64::try_from(*number).ok(),
+            MechanismNumber::Text(text) => value::hexadecimal(text),
+        });
+        let mut numbers: Vec<_> = numbers
+            .map(|number| number.filter(|number| pkcs11_table::is_vendors(*number)))
+            .collect::<Option<_>>()
+            .ok_or_else(|| {
+                let rule = "must be numbers, or texts such as 0x80000101, of mechanisms that have CKM_VENDOR_DEFINED \
+                            (0x80000000) set: the standard's are known";
+                self.refuse(key, rule)
+            })?;
+        numbers.sort_unstable();
+        self.require(is_without_doubles(&numbers), key, "must not name a mechanism twice")?;
+        FlatMechanisms::new(numbers).ok_or_else(|| self.refuse(key, "must not hold more than 64 mechanisms"))
     }
 
     fn component(&self, table: ComponentTable) -> Result<Component, ConfigurationError> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use attestation::digest::Digest;
 use attestation::token::Mode;
+use pkcs11_table::FlatMechanisms;
 
 use crate::guard::Client;
 
@@ -79,13 +80,16 @@ pub struct Attestation {
     pub trust_token_file: Option<PathBuf>,
 }
 
-/// What the gate covers, and how it refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the gate covers, how it refuses, and what it is told of mechanisms.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gate {
     /// Which calls it covers.
     pub scope: Scope,
     /// What a refused call returns.
     pub deny_code: DenyCode,
+    /// Mechanisms of the vendor's own whose parameter is bytes alone; any other is refused with a parameter that could hold
+    /// a handle.
+    pub flat_mechanisms: FlatMechanisms,
 }
 
 /// Which calls the gate covers.

@@ -47,6 +47,14 @@ pub(crate) fn account_number(number: i64) -> Option<Account> {
     u32::try_from(number).ok().filter(|number| *number != u32::MAX).map(Account::Number)
 }
 
+/// A number that is written in hexadecimal: `0x`, and one to sixteen digits.
+pub(crate) fn hexadecimal(text: &str) -> Option<u64> {
+    // Signs are no digits to us, though they are to the parser.
+    let digits =
+        text.strip_prefix("0x").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() <= 16)
+}
+
 /// The name of an environment variable that somebody else than the loader and ourselves goes by.
 pub(crate) fn is_variable(text: &str) -> bool {
     (1..=MAX_VARIABLE).contains(&text.len())
@@ -162,6 +170,33 @@ mod tests {
         assert!(!is_component_name(""));
         assert!(!is_component_name("nginx\u{1b}[2J"));
         assert!(!is_component_name(&"a".repeat(MAX_COMPONENT + 1)));
+    }
+
+    #[test]
+    fn hexadecimal_numbers() {
+        for (text, number) in [
+            ("0x80000101", 0x8000_0101),
+            ("0xCe534351", 0xce53_4351),
+            ("0x0", 0),
+            ("0xffffffffffffffff", u64::MAX),
+        ] {
+            assert_eq!(hexadecimal(text), Some(number), "{text}");
+        }
+        for bad in [
+            "",
+            "0x",
+            "80000101",
+            "0X80000101",
+            "0x+1",
+            "0x-1",
+            "0x8000_0101",
+            " 0x1",
+            "0x1 ",
+            "0x10000000000000000",
+        ] {
+            assert_eq!(hexadecimal(bad), None, "{bad}");
+        }
+        assert_eq!(hexadecimal("0x00000000080000101"), None, "longer than any number");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, DenyCode, ModuleError, RealModule, denial_rv};
 use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_HANDLE_INVALID};
 use gate::{Attester, Denial, Gate, Held, Limits, Open, Place, Recorder, Scope, Sessions, Settings, rules};
+use pkcs11_table::FlatMechanisms;
 
 use crate::pin_file::Pins;
 use crate::place::AttestationPlace;
@@ -41,6 +42,8 @@ pub struct GatedModule {
     deny_code: DenyCode,
     logins: Logins,
     most_sessions: usize,
+    /// The vendors' mechanisms whose parameter names nothing.
+    flat: FlatMechanisms,
 }
 
 /// Who may log in as the token's user, and with which PIN.
@@ -79,6 +82,7 @@ impl GatedModule {
             deny_code,
             logins: Logins::AsAsked,
             most_sessions: usize::MAX,
+            flat: settings.flat_mechanisms,
         }
     }
 
@@ -98,6 +102,11 @@ impl GatedModule {
     #[must_use]
     pub fn with_bounds(self, logins: Logins, most_sessions: usize) -> Self {
         Self { logins, most_sessions, ..self }
+    }
+
+    /// The vendors' mechanisms whose parameter is taken for bytes.
+    pub const fn flat_mechanisms(&self) -> &FlatMechanisms {
+        &self.flat
     }
 
     /// The real module.

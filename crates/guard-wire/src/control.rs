@@ -1,6 +1,8 @@
 //! What is said about a connection before calls go over it: the challenge that a client meets, what it is offered, and why
 //! it is turned away.
 
+use pkcs11_table::FlatMechanisms;
+
 use crate::body::{Reader, Writer};
 use crate::error::WireError;
 use crate::header::{Code, Kind};
@@ -36,6 +38,8 @@ pub enum Control {
     Welcome {
         /// As in an offer.
         interfaces: Vec<(u8, u8)>,
+        /// The vendors' mechanisms whose parameter is to come as bytes.
+        flat: FlatMechanisms,
     },
     /// A connection for a further thread, please.
     More,
@@ -76,14 +80,11 @@ impl Control {
             Self::Challenge { nonce } => body.bytes(nonce),
             Self::Placed { address } => body.word(*address),
             Self::Ask | Self::More | Self::Another => Ok(()),
-            Self::Offer { interfaces } | Self::Welcome { interfaces } => {
-                if interfaces.len() > MAX_INTERFACES {
-                    return Err(WireError::Number("interfaces"));
-                }
-                body.word(interfaces.len() as u64)?;
-                interfaces
-                    .iter()
-                    .try_for_each(|(major, minor)| body.word(u64::from(*major) << 8 | u64::from(*minor)))
+            Self::Offer { interfaces } => write_interfaces(interfaces, body),
+            Self::Welcome { interfaces, flat } => {
+                write_interfaces(interfaces, body)?;
+                body.word(flat.numbers().len() as u64)?;
+                flat.numbers().iter().try_for_each(|number| body.word(*number))
             }
             Self::Turned { code, reason } => {
                 body.word(*code)?;
@@ -101,7 +102,7 @@ impl Control {
             Kind::Placed => Self::Placed { address: reader.word()? },
             Kind::Ask => Self::Ask,
             Kind::Offer => Self::Offer { interfaces: interfaces(&mut reader)? },
-            Kind::Welcome => Self::Welcome { interfaces: interfaces(&mut reader)? },
+            Kind::Welcome => Self::Welcome { interfaces: interfaces(&mut reader)?, flat: flat(&mut reader)? },
             Kind::More => Self::More,
             Kind::Another => Self::Another,
             Kind::Turned => {
@@ -119,6 +120,14 @@ impl Control {
     }
 }
 
+fn write_interfaces(interfaces: &[(u8, u8)], body: &mut Writer) -> Result<(), WireError> {
+    if interfaces.len() > MAX_INTERFACES {
+        return Err(WireError::Number("interfaces"));
+    }
+    body.word(interfaces.len() as u64)?;
+    interfaces.iter().try_for_each(|(major, minor)| body.word(u64::from(*major) << 8 | u64::from(*minor)))
+}
+
 fn interfaces(reader: &mut Reader<'_>) -> Result<Vec<(u8, u8)>, WireError> {
     let count = reader.number(MAX_INTERFACES, "interfaces")?;
     let version = |_| {
@@ -127,6 +136,12 @@ fn interfaces(reader: &mut Reader<'_>) -> Result<Vec<(u8, u8)>, WireError> {
         Ok((major, minor))
     };
     (0..count).map(version).collect()
+}
+
+fn flat(reader: &mut Reader<'_>) -> Result<FlatMechanisms, WireError> {
+    let count = reader.number(FlatMechanisms::MOST, "mechanisms")?;
+    let numbers = (0..count).map(|_| reader.word()).collect::<Result<_, _>>()?;
+    FlatMechanisms::new(numbers).ok_or(WireError::Contradiction("mechanisms"))
 }
 
 #[cfg(test)]
@@ -138,12 +153,16 @@ mod tests {
 
     fn control() -> impl Strategy<Value = Control> {
         let interfaces = || proptest::collection::vec(any::<(u8, u8)>(), 0..=MAX_INTERFACES);
+        let flat = || {
+            proptest::collection::btree_set(0x8000_0000_u64..0x1_0000_0000, 0..=FlatMechanisms::MOST)
+                .prop_map(|numbers| FlatMechanisms::new(numbers.into_iter().collect()).unwrap())
+        };
         prop_oneof![
             any::<[u8; NONCE]>().prop_map(|nonce| Control::Challenge { nonce }),
             any::<u64>().prop_map(|address| Control::Placed { address }),
             Just(Control::Ask),
             interfaces().prop_map(|interfaces| Control::Offer { interfaces }),
-            interfaces().prop_map(|interfaces| Control::Welcome { interfaces }),
+            (interfaces(), flat()).prop_map(|(interfaces, flat)| Control::Welcome { interfaces, flat }),
             Just(Control::More),
             Just(Control::Another),
             any::<(u64, String)>().prop_map(|(code, reason)| Control::Turned { code, reason }),
@@ -184,9 +203,30 @@ mod tests {
         longer.extend([0; 8]);
         assert_eq!(Control::decode(Kind::Offer, &longer), Err(WireError::Number("interfaces")));
         let more = [list, vec![(3, 0)]].concat();
-        assert!(Control::Welcome { interfaces: more }.encode(&mut Writer::new()).is_err());
+        let flat = FlatMechanisms::NONE;
+        assert!(Control::Welcome { interfaces: more, flat }.encode(&mut Writer::new()).is_err());
         let version = [1, 0, 0, 0, 0, 0, 0, 0, 2, 3, 1, 0, 0, 0, 0, 0];
         assert_eq!(Control::decode(Kind::Offer, &version), Err(WireError::Number("version")));
+    }
+
+    #[test]
+    fn flat_mechanisms_are_vendors_own_in_their_order() {
+        let welcome = |numbers: &[u64]| {
+            let mut writer = Writer::new();
+            let words = [&[0, numbers.len() as u64], numbers].concat();
+            words.iter().try_for_each(|word| writer.word(*word)).unwrap();
+            Control::decode(Kind::Welcome, writer.body())
+        };
+        let flat = FlatMechanisms::new(vec![0x8000_0001, 0x8000_0101]).unwrap();
+        assert_eq!(
+            welcome(&[0x8000_0001, 0x8000_0101]),
+            Ok(Control::Welcome { interfaces: Vec::new(), flat })
+        );
+        for bad in [&[0x402a][..], &[0x8000_0101, 0x8000_0001], &[0x8000_0001, 0x8000_0001]] {
+            assert_eq!(welcome(bad), Err(WireError::Contradiction("mechanisms")), "{bad:x?}");
+        }
+        let many: Vec<_> = (0..65).map(|number| 0x8000_0000 | number).collect();
+        assert_eq!(welcome(&many), Err(WireError::Number("mechanisms")));
     }
 
     #[test]

@@ -10,9 +10,9 @@ mod mechanisms;
 pub use form::Form;
 
 pub use mechanisms::{
-    Extent, HandleField, Layout, Parameter, Pointer, Structure, Target, When, effective_use,
-    generates_from_input, has_length_of_callers_choice, is_known, is_raw_rsa, layout, mechanism_by_name,
-    mechanism_name, message_layout, message_parameter_is_unclear, parameter, with_buffers,
+    Extent, FlatMechanisms, HandleField, Layout, Parameter, Pointer, Structure, Target, When, effective_use,
+    generates_from_input, has_length_of_callers_choice, is_known, is_raw_rsa, is_vendors, layout,
+    mechanism_by_name, mechanism_name, message_layout, message_parameter_is_unclear, parameter, with_buffers,
 };
 
 use core::fmt;

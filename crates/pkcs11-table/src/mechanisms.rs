@@ -1,10 +1,12 @@
 //! What there is to know about mechanisms: which uses one amounts to, which object handles its parameter holds, and where
 //! that has pointers (PKCS#11 3.2 mechanisms; structures as 64-bit Linux lays them out).
 
+mod flat;
 mod layouts;
 mod names;
 mod parameters;
 
+pub use flat::{FlatMechanisms, is_vendors};
 pub use layouts::{Extent, Layout, Pointer, Structure, Target, layout, message_layout, with_buffers};
 pub use parameters::{HandleField, Parameter, When, message_parameter_is_unclear, parameter};
 

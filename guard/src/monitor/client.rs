@@ -15,6 +15,7 @@ use super::Monitor;
 use super::greeting::{PATIENCE, turn_away};
 use super::role::Role;
 use super::watched::Watched;
+use super::workers::Ready;
 use crate::channel::Channel;
 use crate::error::GuardError;
 use crate::frames;
@@ -35,8 +36,8 @@ impl Client {
         watched: Watched,
         stream: &OwnedFd,
     ) -> Result<Self, GuardError> {
-        let worker = match monitor.workers.take() {
-            Ok(worker) => worker,
+        let Ready { role: worker, flat } = match monitor.workers.take() {
+            Ok(ready) => ready,
             Err(error) => {
                 turn_away(stream, CKR_DEVICE_ERROR, "the guard cannot start a process for this one")?;
                 return Err(error);
@@ -62,7 +63,7 @@ impl Client {
         super::thread("tokens", move || of_tokens.answer_tokens(&for_tokens, &tokens))?;
         let mut client = Self { monitor: Arc::clone(monitor), watched, worker, connections: 0 };
         let theirs = client.connection()?;
-        let welcome = Control::Welcome { interfaces: monitor.workers.interfaces() };
+        let welcome = Control::Welcome { interfaces: monitor.workers.interfaces(), flat };
         frames::send(stream, &welcome, &borrowed(&theirs))?;
         Ok(client)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use configuration::{Guard, Need};
 use locks::{Mutex, RwLock};
+use pkcs11_table::FlatMechanisms;
 
 use super::role::{Program, Role};
 use crate::error::GuardError;
@@ -24,10 +25,18 @@ pub(super) struct Workers {
 struct Shared {
     program: Program,
     settings: Arc<Guard>,
-    spare: Mutex<Option<Role>>,
+    spare: Mutex<Option<Ready>>,
     interfaces: RwLock<Vec<(u8, u8)>>,
     /// Where workers take turns at the real module, if it needs that.
     places: Option<Places>,
+}
+
+/// A worker that has read the configuration, which may have changed since the last one has, and the real module initialised.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) role: Role,
+    /// By which it reads its client's calls.
+    pub(super) flat: FlatMechanisms,
 }
 
 impl Workers {
@@ -46,10 +55,10 @@ impl Workers {
     }
 
     /// One that is ready. Another is made ready for the next client.
-    pub(super) fn take(&self) -> Result<Role, GuardError> {
+    pub(super) fn take(&self) -> Result<Ready, GuardError> {
         // Not waited for: while it is locked, another is being made ready, which takes as long as making one here.
         let spare = self.shared.spare.try_lock().and_then(|mut spare| spare.take());
-        let spare = spare.and_then(|mut spare| spare.is_alive().then_some(spare));
+        let spare = spare.and_then(|mut spare| spare.role.is_alive().then_some(spare));
         let shared = Arc::clone(&self.shared);
         super::thread("spare", move || shared.replenish())?;
         match spare {
@@ -72,15 +81,16 @@ impl Shared {
         }
     }
 
-    fn ready(&self) -> Result<Role, GuardError> {
-        let worker = self.program.start("worker", &self.settings, &self.settings.worker_environment)?;
-        worker.channel.wait_at_most(PATIENCE)?;
+    fn ready(&self) -> Result<Ready, GuardError> {
+        let role = self.program.start("worker", &self.settings, &self.settings.worker_environment)?;
+        role.channel.wait_at_most(PATIENCE)?;
         let places = self.places.as_ref().map(Places::descriptors);
-        worker.channel.send_with(&ToWorker::Begin, places.as_ref().map_or(&[], |places| places))?;
-        match worker.channel.answer()? {
-            FromWorker::Ready { interfaces } => {
+        role.channel.send_with(&ToWorker::Begin, places.as_ref().map_or(&[], |places| places))?;
+        match role.channel.answer()? {
+            FromWorker::Ready { interfaces, flat } => {
+                let flat = FlatMechanisms::new(flat).ok_or(GuardError::OutOfPlace)?;
                 *self.interfaces.write() = interfaces;
-                Ok(worker)
+                Ok(Ready { role, flat })
             }
             FromWorker::Failed { reason } => Err(GuardError::GaveUp { role: "worker", reason }),
         }

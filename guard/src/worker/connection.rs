@@ -39,7 +39,8 @@ impl Connection {
 
 /// Serves a connection until the client closes it, or is not who it was.
 pub(super) fn serve(worker: &Worker, connection: &Connection) {
-    let mut desk = Desk { worker, arena: Arena::new(), answer: Writer::new() };
+    let arena = Arena::taking(worker.module.flat_mechanisms().clone());
+    let mut desk = Desk { worker, arena, answer: Writer::new() };
     let served = match &connection.memory {
         None => desk.over_socket(&connection.stream),
         Some(memory) => desk.over_memory(&connection.stream, memory),

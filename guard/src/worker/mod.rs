@@ -57,7 +57,8 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         Ok(module) => module,
         Err(error) => return control.send(&FromWorker::Failed { reason: error.to_string() }),
     };
-    control.send(&FromWorker::Ready { interfaces: module.versions() })?;
+    let flat = guard.configuration.gate.flat_mechanisms.numbers().to_vec();
+    control.send(&FromWorker::Ready { interfaces: module.versions(), flat })?;
     let Some(Message { content: ToWorker::Serve(served), descriptors }) = control.receive()? else {
         return Ok(());
     };
@@ -74,7 +75,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         process: served.process(pidfd, memory)?,
         watch: Watch::new(questions),
         large: Arc::default(),
-        module: GatedModule::new(place, settings.gate, Box::new(asking), Box::new(log))
+        module: GatedModule::new(place, settings.gate.clone(), Box::new(asking), Box::new(log))
             .with_limits(limits)
             .with_shared_changes(Box::new(SharedCounter::of(changes)?))
             .with_bounds(logins, usize::try_from(guard.limits.sessions).unwrap_or(usize::MAX)),

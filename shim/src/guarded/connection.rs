@@ -11,6 +11,7 @@ use cryptoki_ffi::calls;
 use guard_wire::{Code, HEADER, Header, Passed, Reader, SLOT, Side, Sleep, Slot, Waiting, WireError, Writer};
 use linux_ffi::socket::{self, Descriptors};
 use linux_ffi::{LinuxError, SharedMemory, futex};
+use pkcs11_table::FlatMechanisms;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Buffers that have become larger are given back after the call.
@@ -62,11 +63,11 @@ impl Connection {
         Ok(Self { stream: handed.stream, memory, waiting: Waiting::default(), sequence: 0, out, answer })
     }
 
-    /// Has the guard answer a call.
-    pub(super) fn call<C: Remote>(&mut self, call: &C) -> Result<CK_RV, Broken> {
+    /// Has the guard answer a call. The parameters of the mechanisms `flat` are bytes to it.
+    pub(super) fn call<C: Remote>(&mut self, call: &C, flat: &FlatMechanisms) -> Result<CK_RV, Broken> {
         self.out.clear(USUAL);
         // Nothing has been sent: the answer is the application's, and the connection as good as before.
-        if let Err(rv) = call.encode(&mut self.out) {
+        if let Err(rv) = call.encode(flat, &mut self.out) {
             return Ok(rv);
         }
         let answer = self.exchange(Code::Call(C::FUNCTION))?;
@@ -76,7 +77,7 @@ impl Connection {
     /// Has the guard answer a `C_GetInfo` of the lists of 3.x.
     pub(super) fn newest_info(&mut self, call: &calls::C_GetInfo) -> Result<CK_RV, Broken> {
         self.out.clear(USUAL);
-        if let Err(rv) = call.encode(&mut self.out) {
+        if let Err(rv) = call.encode(&FlatMechanisms::NONE, &mut self.out) {
             return Ok(rv);
         }
         let answer = self.exchange(Code::NewestInfo)?;

@@ -10,6 +10,7 @@ use guard_wire::{Code, Control, HEADER, Header, MAX_CONTROL, WireError, Writer};
 use linux_ffi::socket::{self, Descriptors};
 use linux_ffi::{LinuxError, NoncePage};
 use locks::Mutex;
+use pkcs11_table::FlatMechanisms;
 use rustix::net::Shutdown;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
@@ -68,6 +69,7 @@ pub(super) struct Admitted {
     /// Locked for each question and its answer.
     control: Mutex<OwnedFd>,
     interfaces: Vec<(u8, u8)>,
+    flat: FlatMechanisms,
     /// The guard looks at it again and again.
     _page: NoncePage,
 }
@@ -83,8 +85,8 @@ impl Admitted {
         let page = NoncePage::holding(&nonce)?;
         send(&control, &Control::Placed { address: page.address() })?;
         match receive(&control)? {
-            (Control::Welcome { interfaces }, Some(first)) => {
-                Ok((Self { control: Mutex::new(control), interfaces, _page: page }, first))
+            (Control::Welcome { interfaces, flat }, Some(first)) => {
+                Ok((Self { control: Mutex::new(control), interfaces, flat, _page: page }, first))
             }
             (other, _) => Err(unexpected(other)),
         }
@@ -93,6 +95,11 @@ impl Admitted {
     /// The versions of the real module's function lists.
     pub(super) fn interfaces(&self) -> &[(u8, u8)] {
         &self.interfaces
+    }
+
+    /// The vendors' mechanisms whose parameter the guard takes for bytes.
+    pub(super) const fn flat_mechanisms(&self) -> &FlatMechanisms {
+        &self.flat
     }
 
     /// Asks for a further connection.

@@ -5,7 +5,8 @@
 //! `SPY_STALL=C_DigestKey` it does not return.
 //!
 //! Stands where the real module stands, so that tests can prove which calls arrived there. Made from the table of
-//! functions; records numbers only: handles, slots, flags and attribute types, never a PIN, its length, or data.
+//! functions; records numbers only: handles, slots, flags and attribute types, never a PIN, its length, or data, but for the
+//! parameter of one mechanism that is the tests' own.
 
 #![allow(non_snake_case)]
 

@@ -7,12 +7,17 @@ use std::io::Write as _;
 
 use cryptoki_sys::*;
 
+/// The vendor's mechanism whose parameter the tests look for in the record. It is theirs, and no secret.
+const LOOKED_FOR: CK_MECHANISM_TYPE = CKM_VENDOR_DEFINED | 0x101;
+
 /// What of an argument may be recorded.
 pub enum Recorded {
     /// A handle, slot, set of flags or count.
     Number(CK_ULONG),
     /// Attributes; their types are recorded, their values never.
     Template(*const CK_ATTRIBUTE),
+    /// The parameter of the one mechanism that tests look for.
+    Parameter(Vec<u8>),
     /// Anything else that is passed by pointer.
     Nothing,
 }
@@ -35,6 +40,22 @@ impl Recordable for *mut CK_ATTRIBUTE {
     }
 }
 
+impl Recordable for *mut CK_MECHANISM {
+    fn recorded(&self) -> Recorded {
+        // SAFETY: PKCS#11 callers pass NULL or a mechanism.
+        let mechanism = unsafe { self.as_ref() };
+        let Some(mechanism) = mechanism.filter(|mechanism| mechanism.mechanism == LOOKED_FOR) else {
+            return Recorded::Nothing;
+        };
+        if mechanism.pParameter.is_null() {
+            return Recorded::Parameter(Vec::new());
+        }
+        let (start, length) = (mechanism.pParameter.cast::<u8>(), mechanism.ulParameterLen as usize);
+        // SAFETY: the tests that use this mechanism give it a parameter that is as long as they say.
+        Recorded::Parameter(unsafe { core::slice::from_raw_parts(start, length) }.to_vec())
+    }
+}
+
 macro_rules! not_recorded {
     ($($type:ty),*) => {$(
         impl Recordable for $type {
@@ -53,7 +74,6 @@ not_recorded!(
     *mut CK_BYTE,
     *mut CK_INFO,
     *mut CK_INTERFACE,
-    *mut CK_MECHANISM,
     *mut CK_MECHANISM_INFO,
     *mut CK_SESSION_INFO,
     *mut CK_SLOT_INFO,
@@ -78,6 +98,10 @@ pub fn record(function: &str, arguments: &[(&str, Recorded)]) {
                 if let Some((_, Recorded::Number(count))) = arguments.peek() {
                     let _ = write!(line, " {name}={}", types(*template, *count));
                 }
+            }
+            Recorded::Parameter(bytes) => {
+                let digits = bytes.iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"));
+                let _ = write!(line, " {name}={digits}");
             }
             Recorded::Number(_) | Recorded::Nothing => {}
         }

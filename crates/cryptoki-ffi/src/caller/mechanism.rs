@@ -2,7 +2,7 @@
 
 use cryptoki_sys::*;
 use pkcs11_table::{
-    Extent, Function, HandleField, Parameter, Pointer, Target, When, parameter, with_buffers,
+    Extent, FlatMechanisms, Function, HandleField, Parameter, Pointer, Target, When, with_buffers,
 };
 
 use super::copied::Copied;
@@ -36,11 +36,16 @@ pub(super) struct PinnedMechanism {
 }
 
 impl PinnedMechanism {
-    /// `None` where the mechanism is NULL, or its parameter, or a buffer in that, cannot be there.
+    /// `None` where the mechanism is NULL, or its parameter, or a buffer in that, cannot be there. The parameter of the
+    /// mechanisms `flat` is bytes.
     ///
     /// # Safety
     /// `mechanism` is NULL or points to a mechanism, whose parameter is NULL or as long as it says.
-    pub(super) unsafe fn read(function: Function, mechanism: *const CK_MECHANISM) -> Option<Self> {
+    pub(super) unsafe fn read(
+        function: Function,
+        flat: &FlatMechanisms,
+        mechanism: *const CK_MECHANISM,
+    ) -> Option<Self> {
         if mechanism.is_null() {
             return None;
         }
@@ -54,7 +59,7 @@ impl PinnedMechanism {
         let length = usize::try_from(mechanism.ulParameterLen).unwrap_or(usize::MAX);
         let is_empty = mechanism.pParameter.is_null() || length == 0;
         let none = ParameterNames::Objects(Vec::new());
-        let (names, copy) = match parameter(kind) {
+        let (names, copy) = match flat.parameter(kind) {
             Parameter::Plain => (none, None),
             Parameter::Opaque => (ParameterNames::Unclear, None),
             Parameter::Unknown | Parameter::Handles { .. } if is_empty => {
@@ -143,7 +148,11 @@ unsafe fn handle(structure: &Copied, field: HandleField) -> Option<CK_OBJECT_HAN
 mod tests {
     use core::mem::{offset_of, size_of, zeroed};
 
+    use pkcs11_table::parameter;
+
     use super::*;
+
+    const NONE: &FlatMechanisms = &FlatMechanisms::NONE;
 
     fn view<T>(kind: CK_MECHANISM_TYPE, parameter: &mut T) -> MechanismView {
         let mechanism = CK_MECHANISM {
@@ -152,7 +161,10 @@ mod tests {
             ulParameterLen: size_of::<T>() as CK_ULONG,
         };
         // SAFETY: the parameter is as long as the mechanism says.
-        unsafe { PinnedMechanism::read(Function::C_SignInit, &raw const mechanism) }.unwrap().view.clone()
+        unsafe { PinnedMechanism::read(Function::C_SignInit, NONE, &raw const mechanism) }
+            .unwrap()
+            .view
+            .clone()
     }
 
     /// Every place of a handle, by another's generation of the structures from the header.
@@ -225,7 +237,7 @@ mod tests {
             let mechanism =
                 CK_MECHANISM { mechanism: kind, pParameter: parameter.cast(), ulParameterLen: length };
             // SAFETY: the parameter is as long as the mechanism says, or of a length that is not believed.
-            unsafe { PinnedMechanism::read(Function::C_SignInit, &raw const mechanism) }.is_some()
+            unsafe { PinnedMechanism::read(Function::C_SignInit, NONE, &raw const mechanism) }.is_some()
         };
         // SAFETY: numbers and null pointers, for all of which zero is a value.
         let mut gcm: CK_GCM_PARAMS = unsafe { zeroed() };
@@ -287,6 +299,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_called_flat_names_nothing_and_stays_where_it_is() {
+        let flat = FlatMechanisms::new(vec![CKM_VENDOR_DEFINED | 1]).unwrap();
+        let mut parameter = [5_u64; 2];
+        let mut read = |kind| {
+            let mechanism = CK_MECHANISM {
+                mechanism: kind,
+                pParameter: (&raw mut parameter).cast(),
+                ulParameterLen: size_of_val(&parameter) as CK_ULONG,
+            };
+            // SAFETY: the parameter is as long as the mechanism says.
+            let pinned = unsafe { PinnedMechanism::read(Function::C_SignInit, &flat, &raw const mechanism) };
+            let pinned = pinned.unwrap();
+            assert_eq!(
+                (pinned.mechanism.pParameter, pinned.mechanism.ulParameterLen),
+                (mechanism.pParameter, 16)
+            );
+            pinned.view().names.clone()
+        };
+        assert_eq!(read(CKM_VENDOR_DEFINED | 1), ParameterNames::Objects(vec![]));
+        assert_eq!(read(CKM_VENDOR_DEFINED | 2), ParameterNames::Unclear);
+        assert_eq!(read(CKM_KIP_DERIVE), ParameterNames::Unclear);
+    }
+
+    #[test]
     fn a_pointer_to_no_bytes_is_not_passed_on_where_it_could_lead_to_a_handle() {
         let mut handle: CK_OBJECT_HANDLE = 5;
         let mut leads_on = |kind| {
@@ -294,7 +330,7 @@ mod tests {
             let mechanism = CK_MECHANISM { mechanism: kind, pParameter: pointer, ulParameterLen: 0 };
             // SAFETY: the parameter has no bytes, as the mechanism says.
             let mut pinned =
-                unsafe { PinnedMechanism::read(Function::C_SignInit, &raw const mechanism) }.unwrap();
+                unsafe { PinnedMechanism::read(Function::C_SignInit, NONE, &raw const mechanism) }.unwrap();
             assert_eq!(pinned.view().names, ParameterNames::Objects(vec![]));
             // SAFETY: the pinned mechanism is there until it is dropped.
             !unsafe { (*pinned.as_mut_ptr()).pParameter }.is_null()
@@ -315,7 +351,8 @@ mod tests {
             ulParameterLen: size_of::<CK_GCM_MESSAGE_PARAMS>() as CK_ULONG,
         };
         // SAFETY: the parameter is as long as the mechanism says.
-        let is_there = |function| unsafe { PinnedMechanism::read(function, &raw const mechanism) }.is_some();
+        let is_there =
+            |function| unsafe { PinnedMechanism::read(function, NONE, &raw const mechanism) }.is_some();
         assert!(!is_there(Function::C_EncryptInit), "there it is a CK_GCM_PARAMS with an absurd length");
         for function in [
             Function::C_MessageDecryptInit,
@@ -338,7 +375,7 @@ mod tests {
         };
         // SAFETY: the parameter is as long as the mechanism says.
         let mut pinned =
-            unsafe { PinnedMechanism::read(Function::C_SignInit, &raw const mechanism) }.unwrap();
+            unsafe { PinnedMechanism::read(Function::C_SignInit, NONE, &raw const mechanism) }.unwrap();
         // SAFETY: nobody else uses the handle.
         unsafe { *place = 6 };
         assert_eq!(pinned.view().names, ParameterNames::Objects(vec![5]));

@@ -8,6 +8,7 @@ mod mechanism;
 mod template;
 
 use cryptoki_sys::*;
+use pkcs11_table::FlatMechanisms;
 
 use crate::calls::{self, Call as _};
 
@@ -21,12 +22,17 @@ macro_rules! with_mechanism {
     ($($call:ident),*) => {$(
         impl calls::$call {
             /// Gives `judge` the mechanism and this call with a mechanism that the caller can no longer change; `None`
-            /// where there is none, or a buffer of it cannot be there.
+            /// where there is none, or a buffer of it cannot be there. The parameter of the vendors' mechanisms `flat` is
+            /// bytes.
             ///
             /// What was judged is what is forwarded: another thread may write to the caller's structures meanwhile.
-            pub fn pinned(self, judge: impl FnOnce(&MechanismView, Self) -> CK_RV) -> Option<CK_RV> {
+            pub fn pinned(
+                self,
+                flat: &FlatMechanisms,
+                judge: impl FnOnce(&MechanismView, Self) -> CK_RV,
+            ) -> Option<CK_RV> {
                 // SAFETY: NULL or a mechanism, by the caller's promise.
-                let mut mechanism = unsafe { PinnedMechanism::read(Self::FUNCTION, self.mechanism) }?;
+                let mut mechanism = unsafe { PinnedMechanism::read(Self::FUNCTION, flat, self.mechanism) }?;
                 let pointer = mechanism.as_mut_ptr();
                 Some(judge(mechanism.view(), Self { mechanism: pointer, ..self }))
             }
@@ -74,10 +80,11 @@ macro_rules! with_mechanism_and_template {
             /// what was judged; `None` where one of them, or a value, is NULL or absurdly long.
             pub fn pinned(
                 self,
+                flat: &FlatMechanisms,
                 judge: impl FnOnce(&MechanismView, &TemplateView, Self) -> CK_RV,
             ) -> Option<CK_RV> {
                 // SAFETY: NULL or a mechanism, by the caller's promise.
-                let mut mechanism = unsafe { PinnedMechanism::read(Self::FUNCTION, self.mechanism) }?;
+                let mut mechanism = unsafe { PinnedMechanism::read(Self::FUNCTION, flat, self.mechanism) }?;
                 // SAFETY: NULL or a template of `count` attributes, by the caller's promise.
                 let mut template = unsafe { PinnedTemplate::read(self.template, self.count) }?;
                 let pinned = Self { mechanism: mechanism.as_mut_ptr(), template: template.as_mut_ptr(), ..self };
@@ -102,10 +109,11 @@ impl calls::C_GenerateKeyPair {
     /// long.
     pub fn pinned(
         self,
+        flat: &FlatMechanisms,
         judge: impl FnOnce(&MechanismView, &TemplateView, &TemplateView, Self) -> CK_RV,
     ) -> Option<CK_RV> {
         // SAFETY: NULL or a mechanism, by the caller's promise.
-        let mut mechanism = unsafe { PinnedMechanism::read(Self::FUNCTION, self.mechanism) }?;
+        let mut mechanism = unsafe { PinnedMechanism::read(Self::FUNCTION, flat, self.mechanism) }?;
         // SAFETY: NULL or a template of `public_count` attributes, by the caller's promise.
         let mut public = unsafe { PinnedTemplate::read(self.public_template, self.public_count) }?;
         // SAFETY: as above, with `private_count`.

@@ -9,7 +9,7 @@ fn a_mechanism_that_changes_after_the_judgement_is_forwarded_as_judged() {
     let mechanism = &raw mut callers;
     // SAFETY: `mechanism` points to a mechanism that outlives the call.
     let call = unsafe { calls::C_SignInit::from_caller(1, mechanism, 2) };
-    let rv = call.pinned(|view, pinned| {
+    let rv = call.pinned(&FlatMechanisms::NONE, |view, pinned| {
         // SAFETY: nobody else uses the mechanism.
         unsafe { (*mechanism).mechanism = CKM_RSA_X_509 };
         assert_eq!(view.kind, CKM_RSA_PKCS);
@@ -20,7 +20,7 @@ fn a_mechanism_that_changes_after_the_judgement_is_forwarded_as_judged() {
     assert_eq!(rv, Some(CKR_OK));
     // SAFETY: NULL is a legal argument to judge.
     let none = unsafe { calls::C_SignInit::from_caller(1, core::ptr::null_mut(), 2) };
-    assert_eq!(none.pinned(|_, _| CKR_OK), None);
+    assert_eq!(none.pinned(&FlatMechanisms::NONE, |_, _| CKR_OK), None);
 }
 
 #[test]

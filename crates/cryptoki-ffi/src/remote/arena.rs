@@ -5,6 +5,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 use guard_wire::{MAX_BODY, WireError};
+use pkcs11_table::FlatMechanisms;
 use zeroize::Zeroize as _;
 
 /// Most bytes of one call: as much in as a body has, as much out, and what holds it together.
@@ -21,6 +22,7 @@ pub struct Arena {
     chunks: Vec<Chunk>,
     /// Bytes of all chunks.
     total: usize,
+    flat: FlatMechanisms,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,17 @@ unsafe impl Send for Chunk {}
 impl Arena {
     /// No memory yet.
     pub const fn new() -> Self {
-        Self { chunks: Vec::new(), total: 0 }
+        Self::taking(FlatMechanisms::NONE)
+    }
+
+    /// As [`new`](Self::new), but the parameters of these mechanisms are taken in as the bytes that a client sends.
+    pub const fn taking(flat: FlatMechanisms) -> Self {
+        Self { chunks: Vec::new(), total: 0, flat }
+    }
+
+    /// The vendors' mechanisms whose parameter is bytes.
+    pub(super) const fn flat(&self) -> &FlatMechanisms {
+        &self.flat
     }
 
     /// A place for `length` bytes, zero, aligned for whatever structure of PKCS#11 comes there. It stays until the arena is

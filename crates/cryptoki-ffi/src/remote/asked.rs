@@ -5,7 +5,7 @@ use guard_wire::{Reader, WireError, Writer};
 use pkcs11_table::Function;
 
 use super::arena::Arena;
-use super::kind::{CONTENT, Kind, MOST_ROOM, NULL, NUMBER, THERE, UNTOUCHED, fits, give, seen};
+use super::kind::{CONTENT, Kind, MOST_ROOM, NULL, NUMBER, THERE, Terms, UNTOUCHED, fits, give, seen};
 use super::template::{Bounds, NESTED, Value, bytes_of, count_in, value_of};
 
 /// A template that is filled in, and how many attributes it has.
@@ -43,7 +43,7 @@ impl Kind for Asked {
     type Arguments = (*mut CK_ATTRIBUTE, CK_ULONG);
     type Place = AskedTemplate;
 
-    unsafe fn encode(_: Function, (first, count): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
+    unsafe fn encode(_: Terms<'_>, (first, count): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
         if first.is_null() {
             fits(body.word(NULL))?;
             return fits(body.word(count));

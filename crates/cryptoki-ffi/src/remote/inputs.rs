@@ -5,7 +5,7 @@ use guard_wire::{Reader, WireError, Writer};
 use pkcs11_table::Function;
 
 use super::arena::Arena;
-use super::kind::{Kind, NULL, THERE, fits, length, take};
+use super::kind::{Kind, NULL, THERE, Terms, fits, length, take};
 
 /// Bytes, and how many there are. NULL goes over with the length that is stated, which the layer judges.
 pub(super) struct Input;
@@ -14,7 +14,7 @@ impl Kind for Input {
     type Arguments = (*mut CK_BYTE, CK_ULONG);
     type Place = (*mut CK_BYTE, CK_ULONG);
 
-    unsafe fn encode(_: Function, (bytes, stated): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
+    unsafe fn encode(_: Terms<'_>, (bytes, stated): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
         if bytes.is_null() {
             fits(body.word(NULL))?;
             return fits(body.word(stated));
@@ -46,7 +46,7 @@ impl Kind for Label {
     type Arguments = (*mut CK_UTF8CHAR,);
     type Place = *mut CK_UTF8CHAR;
 
-    unsafe fn encode(_: Function, (label,): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
+    unsafe fn encode(_: Terms<'_>, (label,): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
         if label.is_null() {
             return fits(body.word(NULL));
         }
@@ -78,7 +78,7 @@ impl Kind for Name {
     type Arguments = (*mut CK_UTF8CHAR,);
     type Place = *mut CK_UTF8CHAR;
 
-    unsafe fn encode(_: Function, (name,): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
+    unsafe fn encode(_: Terms<'_>, (name,): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
         if name.is_null() {
             return fits(body.word(NULL));
         }

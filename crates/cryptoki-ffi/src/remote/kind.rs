@@ -2,7 +2,7 @@
 
 use cryptoki_sys::{CK_RV, CK_ULONG, CKR_ARGUMENTS_BAD, CKR_HOST_MEMORY};
 use guard_wire::{MAX_BODY, Reader, WireError, Writer};
-use pkcs11_table::Function;
+use pkcs11_table::{FlatMechanisms, Function};
 
 use super::arena::Arena;
 use crate::lengths::is_possible;
@@ -25,6 +25,15 @@ pub(super) const CONTENT: u64 = 2;
 /// What a number is before the layer writes there.
 pub(super) const UNWRITTEN: CK_ULONG = 0x5afe_7e55_a1b2_c3d4;
 
+/// What a call's arguments are written by.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'a> {
+    /// Whose arguments they are.
+    pub(super) function: Function,
+    /// The vendors' mechanisms whose parameter is bytes to the one who answers.
+    pub(super) flat: &'a FlatMechanisms,
+}
+
 /// How arguments that belong together, such as a buffer and its length, cross over: on the client's side out of the caller's
 /// memory and back into it, on the server's side into an arena and out of it.
 pub(super) trait Kind {
@@ -37,7 +46,7 @@ pub(super) trait Kind {
     ///
     /// # Safety
     /// The arguments are those of a C caller, by the rules of PKCS#11.
-    unsafe fn encode(function: Function, arguments: Self::Arguments, body: &mut Writer) -> Result<(), CK_RV>;
+    unsafe fn encode(terms: Terms<'_>, arguments: Self::Arguments, body: &mut Writer) -> Result<(), CK_RV>;
 
     /// Gives the arguments a place on the server's side.
     fn decode(function: Function, body: &mut Reader<'_>, arena: &mut Arena)

@@ -5,7 +5,7 @@ use guard_wire::{Reader, WireError, Writer};
 use pkcs11_table::{Function, layout, message_layout};
 
 use super::arena::Arena;
-use super::kind::{Kind, NULL, THERE, fits};
+use super::kind::{Kind, NULL, THERE, Terms, fits};
 use super::parameter::{self, Placed, is_refused};
 
 /// A mechanism and its parameter.
@@ -22,7 +22,7 @@ impl Kind for Mechanism {
     type Place = PlacedMechanism;
 
     unsafe fn encode(
-        function: Function,
+        Terms { function, flat }: Terms<'_>,
         (mechanism,): Self::Arguments,
         body: &mut Writer,
     ) -> Result<(), CK_RV> {
@@ -33,8 +33,8 @@ impl Kind for Mechanism {
         let own = unsafe { mechanism.read_unaligned() };
         fits(body.word(THERE))?;
         fits(body.word(own.mechanism))?;
-        let layout = layout(function, own.mechanism);
-        let refused = |length| is_refused(function, own.mechanism, length);
+        let layout = flat.layout(function, own.mechanism);
+        let refused = |length| is_refused(function, flat.parameter(own.mechanism), length);
         // SAFETY: the mechanism's parameter, by the caller's promise.
         unsafe { parameter::encode(layout, refused, (own.pParameter, own.ulParameterLen), body) }
     }
@@ -48,8 +48,9 @@ impl Kind for Mechanism {
             return Ok(PlacedMechanism { mechanism: core::ptr::null_mut(), parameter: None });
         }
         let kind = body.word()?;
-        let refused = |length| is_refused(function, kind, length);
-        let parameter = parameter::decode(layout(function, kind), refused, body, arena)?;
+        let (layout, held) = (arena.flat().layout(function, kind), arena.flat().parameter(kind));
+        let refused = |length| is_refused(function, held, length);
+        let parameter = parameter::decode(layout, refused, body, arena)?;
         let mechanism: *mut CK_MECHANISM = arena.place(size_of::<CK_MECHANISM>())?.cast();
         let content =
             CK_MECHANISM { mechanism: kind, pParameter: parameter.pointer, ulParameterLen: parameter.length };
@@ -81,6 +82,7 @@ impl Kind for Mechanism {
         }
         // SAFETY: not NULL, hence a mechanism, by the caller's promise; callers align nothing.
         let own = unsafe { mechanism.read_unaligned() };
+        // Of what is flat nothing comes back, whether the table knows it or not.
         let layout = layout(function, own.mechanism);
         // SAFETY: the mechanism's parameter, by the caller's promise.
         unsafe { parameter::deliver(layout, (own.pParameter, own.ulParameterLen), answer) }
@@ -95,7 +97,7 @@ impl Kind for Message {
     type Arguments = (CK_VOID_PTR, CK_ULONG);
     type Place = Placed;
 
-    unsafe fn encode(_: Function, arguments: Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
+    unsafe fn encode(_: Terms<'_>, arguments: Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
         // SAFETY: the caller's parameter, by the caller's promise.
         unsafe { parameter::encode(message_layout(), |_| false, arguments, body) }
     }

@@ -14,7 +14,7 @@ mod template;
 
 use cryptoki_sys::*;
 use guard_wire::{Reader, WireError, Writer};
-use pkcs11_table::Function;
+use pkcs11_table::{FlatMechanisms, Function};
 
 use crate::calls::{self, Call};
 use crate::layer::{Answers, Layer};
@@ -23,7 +23,7 @@ pub use arena::Arena;
 
 use asked::Asked;
 use inputs::{Input, Label, Name};
-use kind::Kind;
+use kind::{Kind, Terms};
 use mechanism::{Mechanism, Message};
 use numbers::{Kept, Local, Number, Value};
 use outputs::{Filled, Found, Output};
@@ -32,10 +32,11 @@ use template::Template;
 
 /// A call that another process can answer.
 pub trait Remote: Call {
-    /// Reads the caller's memory and writes what the call is made of. What it fails with is the answer to the call:
+    /// Reads the caller's memory and writes what the call is made of, for one to whom the parameters of the mechanisms `flat`
+    /// are bytes. What it fails with is the answer to the call:
     /// `CKR_ARGUMENTS_BAD` for what cannot be in any memory, `CKR_HOST_MEMORY` for what is too much for a frame,
     /// `CKR_MECHANISM_PARAM_INVALID` for a parameter whose pointers nobody knows.
-    fn encode(&self, body: &mut Writer) -> Result<(), CK_RV>;
+    fn encode(&self, flat: &FlatMechanisms, body: &mut Writer) -> Result<(), CK_RV>;
 
     /// Writes what was answered into the caller's memory, never more than there is room for whatever the answer says, and
     /// gives the return value.
@@ -54,14 +55,15 @@ pub trait Remote: Call {
 macro_rules! define_remote {
     ($name:ident $(($kind:ty; $first:ident $($more:ident)*))*) => {
         impl Remote for calls::$name {
-            fn encode(&self, body: &mut Writer) -> Result<(), CK_RV> {
+            fn encode(&self, flat: &FlatMechanisms, body: &mut Writer) -> Result<(), CK_RV> {
                 if !self.has_possible_lengths() {
                     return Err(CKR_ARGUMENTS_BAD);
                 }
+                let terms = Terms { function: Self::FUNCTION, flat };
                 $(
                     // SAFETY: the arguments are a C caller's own (`from_caller`).
                     unsafe {
-                        <$kind as Kind>::encode(Self::FUNCTION, (self.$first, $(self.$more),*), body)
+                        <$kind as Kind>::encode(terms, (self.$first, $(self.$more),*), body)
                     }?;
                 )*
                 Ok(())

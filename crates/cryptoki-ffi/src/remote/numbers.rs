@@ -9,7 +9,7 @@ use guard_wire::{Reader, WireError, Writer};
 use pkcs11_table::Function;
 
 use super::arena::Arena;
-use super::kind::{Kind, NULL, NUMBER, THERE, UNTOUCHED, UNWRITTEN, fits};
+use super::kind::{Kind, NULL, NUMBER, THERE, Terms, UNTOUCHED, UNWRITTEN, fits};
 
 /// A number, by value.
 pub(super) struct Value<T>(PhantomData<T>);
@@ -18,7 +18,7 @@ impl<T: Copy + Into<u64> + TryFrom<u64>> Kind for Value<T> {
     type Arguments = (T,);
     type Place = T;
 
-    unsafe fn encode(_: Function, (value,): (T,), body: &mut Writer) -> Result<(), CK_RV> {
+    unsafe fn encode(_: Terms<'_>, (value,): (T,), body: &mut Writer) -> Result<(), CK_RV> {
         fits(body.word(value.into()))
     }
 
@@ -40,7 +40,7 @@ macro_rules! stay_here {
             type Arguments = ($type,);
             type Place = ();
 
-            unsafe fn encode(_: Function, _: ($type,), _: &mut Writer) -> Result<(), CK_RV> {
+            unsafe fn encode(_: Terms<'_>, _: ($type,), _: &mut Writer) -> Result<(), CK_RV> {
                 Ok(())
             }
 
@@ -68,7 +68,7 @@ impl Kind for Kept {
     type Arguments = (*mut CK_BYTE, CK_ULONG);
     type Place = ();
 
-    unsafe fn encode(_: Function, _: Self::Arguments, _: &mut Writer) -> Result<(), CK_RV> {
+    unsafe fn encode(_: Terms<'_>, _: Self::Arguments, _: &mut Writer) -> Result<(), CK_RV> {
         Ok(())
     }
 
@@ -88,7 +88,7 @@ impl Kind for Number {
     type Arguments = (*mut CK_ULONG,);
     type Place = *mut CK_ULONG;
 
-    unsafe fn encode(_: Function, (place,): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
+    unsafe fn encode(_: Terms<'_>, (place,): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
         fits(body.word(if place.is_null() { NULL } else { THERE }))
     }
 

@@ -7,7 +7,9 @@ use guard_wire::{Reader, WireError, Writer};
 use pkcs11_table::Function;
 
 use super::arena::Arena;
-use super::kind::{CONTENT, Kind, MOST_ROOM, NULL, NUMBER, THERE, UNTOUCHED, UNWRITTEN, fits, give, seen};
+use super::kind::{
+    CONTENT, Kind, MOST_ROOM, NULL, NUMBER, THERE, Terms, UNTOUCHED, UNWRITTEN, fits, give, seen,
+};
 use super::numbers::number;
 
 /// A buffer and a place for its length, which says before the call how much room there is: bytes, or a list of numbers
@@ -40,7 +42,11 @@ impl<T> Kind for Output<T> {
     type Arguments = (*mut T, *mut CK_ULONG);
     type Place = Room<T>;
 
-    unsafe fn encode(_: Function, (output, length): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
+    unsafe fn encode(
+        _: Terms<'_>,
+        (output, length): Self::Arguments,
+        body: &mut Writer,
+    ) -> Result<(), CK_RV> {
         fits(body.word(which(!output.is_null(), !length.is_null())))?;
         if length.is_null() {
             return Ok(());
@@ -139,7 +145,11 @@ impl Kind for Filled {
     type Arguments = (*mut CK_BYTE, CK_ULONG);
     type Place = (*mut CK_BYTE, CK_ULONG);
 
-    unsafe fn encode(_: Function, (output, stated): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
+    unsafe fn encode(
+        _: Terms<'_>,
+        (output, stated): Self::Arguments,
+        body: &mut Writer,
+    ) -> Result<(), CK_RV> {
         if !output.is_null() && stated > MOST_ROOM as CK_ULONG {
             return Err(CKR_HOST_MEMORY);
         }
@@ -213,7 +223,7 @@ impl Kind for Found {
     type Place = FoundPlaces;
 
     unsafe fn encode(
-        _: Function,
+        _: Terms<'_>,
         (objects, room, count): Self::Arguments,
         body: &mut Writer,
     ) -> Result<(), CK_RV> {

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 
 use cryptoki_sys::*;
 use guard_wire::{Reader, WireError, Writer};
-use pkcs11_table::{Extent, Function, Layout, Parameter, Pointer, Structure, Target, When, parameter};
+use pkcs11_table::{Extent, Function, Layout, Parameter, Pointer, Structure, Target, When};
 
 use super::arena::Arena;
 use super::kind::{NULL, THERE, fits, give, length, seen, take};
@@ -29,12 +29,12 @@ pub(super) struct Placed {
     written: Vec<(*mut u8, usize)>,
 }
 
-/// Whether the gate refuses a call of this mechanism for its parameter alone, whatever is in it, and says so in its own words
+/// Whether the gate refuses a call for the parameter of its mechanism alone, which can hold this, whatever is in it, and says so in its own words
 /// (`MechanismView`).
-pub(super) fn is_refused(function: Function, mechanism: CK_MECHANISM_TYPE, length: usize) -> bool {
+pub(super) fn is_refused(function: Function, parameter: Parameter, length: usize) -> bool {
     // Digests are forwarded without a look at their mechanism.
     function != Function::C_DigestInit
-        && match parameter(mechanism) {
+        && match parameter {
             Parameter::Opaque => true,
             Parameter::Unknown => length >= POINTER,
             Parameter::Handles { size, .. } => length != size && length > 0,

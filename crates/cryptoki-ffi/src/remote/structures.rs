@@ -8,7 +8,7 @@ use guard_wire::{Reader, WireError, Writer};
 use pkcs11_table::Function;
 
 use super::arena::Arena;
-use super::kind::{CONTENT, Kind, NULL, THERE, UNTOUCHED, fits, give, seen};
+use super::kind::{CONTENT, Kind, NULL, THERE, Terms, UNTOUCHED, fits, give, seen};
 
 /// A structure without pointers, of which bytes are all that there is to know.
 pub(super) trait Plain {}
@@ -26,7 +26,7 @@ impl<T: Plain> Kind for Structure<T> {
     type Arguments = (*mut T,);
     type Place = *mut T;
 
-    unsafe fn encode(_: Function, (place,): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
+    unsafe fn encode(_: Terms<'_>, (place,): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
         fits(body.word(if place.is_null() { NULL } else { THERE }))
     }
 
@@ -82,7 +82,7 @@ impl Kind for Asynchronous {
     type Arguments = (*mut CK_ASYNC_DATA,);
     type Place = *mut CK_ASYNC_DATA;
 
-    unsafe fn encode(_: Function, (place,): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
+    unsafe fn encode(_: Terms<'_>, (place,): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
         if place.is_null() {
             return fits(body.word(NULL));
         }

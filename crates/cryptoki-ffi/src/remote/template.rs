@@ -5,7 +5,7 @@ use guard_wire::{Reader, WireError, Writer};
 use pkcs11_table::Function;
 
 use super::arena::Arena;
-use super::kind::{Kind, NULL, THERE, fits, length, take};
+use super::kind::{Kind, NULL, THERE, Terms, fits, length, take};
 
 /// A template that is a value.
 pub(super) const NESTED: u64 = 2;
@@ -91,7 +91,7 @@ impl Kind for Template {
     type Arguments = (*mut CK_ATTRIBUTE, CK_ULONG);
     type Place = (*mut CK_ATTRIBUTE, CK_ULONG);
 
-    unsafe fn encode(_: Function, (first, count): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
+    unsafe fn encode(_: Terms<'_>, (first, count): Self::Arguments, body: &mut Writer) -> Result<(), CK_RV> {
         if first.is_null() {
             fits(body.word(NULL))?;
             return fits(body.word(count));

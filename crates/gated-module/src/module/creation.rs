@@ -155,7 +155,7 @@ fn stated<T: Clone>(value: &Stated<T>, absent: T) -> Option<T> {
 
 impl Layer<calls::C_GenerateKey> for GatedModule {
     fn call(&self, call: calls::C_GenerateKey) -> CK_RV {
-        call.pinned(|mechanism, template, pinned| {
+        call.pinned(&self.flat, |mechanism, template, pinned| {
             let function = Function::C_GenerateKey;
             let result = self.hold(call.session()).and_then(|(place, _held)| {
                 let caller = Caller { function, place, session: call.session() };
@@ -179,7 +179,7 @@ impl Layer<calls::C_GenerateKey> for GatedModule {
 
 impl Layer<calls::C_GenerateKeyPair> for GatedModule {
     fn call(&self, call: calls::C_GenerateKeyPair) -> CK_RV {
-        call.pinned(|mechanism, public, private, pinned| {
+        call.pinned(&self.flat, |mechanism, public, private, pinned| {
             let function = Function::C_GenerateKeyPair;
             let result = self.hold(call.session()).and_then(|(place, _held)| {
                 let caller = Caller { function, place, session: call.session() };

@@ -11,7 +11,7 @@ use super::{GatedModule, delivered};
 
 impl Layer<calls::C_EncapsulateKey> for GatedModule {
     fn call(&self, call: calls::C_EncapsulateKey) -> CK_RV {
-        call.pinned(|mechanism, template, pinned| {
+        call.pinned(&self.flat, |mechanism, template, pinned| {
             let from = (call.public_key(), rules::encapsulate as Rule);
             let origin =
                 match self.origin(Function::C_EncapsulateKey, call.session(), mechanism, template, from) {

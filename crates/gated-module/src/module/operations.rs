@@ -174,7 +174,7 @@ macro_rules! begin {
     ($($call:ident),*) => {$(
         impl Layer<calls::$call> for GatedModule {
             fn call(&self, call: calls::$call) -> CK_RV {
-                call.pinned(|mechanism, call| self.begin(call, call.session(), mechanism, call.key()))
+                call.pinned(&self.flat, |mechanism, call| self.begin(call, call.session(), mechanism, call.key()))
                     .unwrap_or_else(|| self.begin_nothing(Function::$call, call.session()))
             }
         }

@@ -19,7 +19,7 @@ macro_rules! wrap {
     ($($call:ident),*) => {$(
         impl Layer<calls::$call> for GatedModule {
             fn call(&self, call: calls::$call) -> CK_RV {
-                call.pinned(|mechanism, pinned| {
+                call.pinned(&self.flat, |mechanism, pinned| {
                     let (place, _held) = match self.hold(call.session()) {
                         Ok(held) => held,
                         Err(rv) => return rv,
@@ -139,7 +139,7 @@ macro_rules! make_from {
     ($($call:ident: $parent:ident, $rule:expr;)*) => {$(
         impl Layer<calls::$call> for GatedModule {
             fn call(&self, call: calls::$call) -> CK_RV {
-                call.pinned(|mechanism, template, pinned| {
+                call.pinned(&self.flat, |mechanism, template, pinned| {
                     let function = Function::$call;
                     if template.class == Stated::Absent && is_of_any_class(function) {
                         return CKR_TEMPLATE_INCOMPLETE;

@@ -2,6 +2,7 @@
 
 use cryptoki_sys::*;
 use guard_wire::{Reader, WireError, Writer};
+use pkcs11_table::FlatMechanisms;
 
 use super::memory::{Chance, Memory, places};
 use super::raw::Named;
@@ -26,7 +27,7 @@ impl Trial for Changed {
         let mut memory = Memory::of(self.seed);
         let call = make(&mut memory);
         let (mut body, mut answer) = (Writer::new(), Writer::new());
-        if call.encode(&mut body).is_err() {
+        if call.encode(&FlatMechanisms::NONE, &mut body).is_err() {
             return;
         }
         let module = Module::of(self.seed);
@@ -208,7 +209,7 @@ fn a_module_that_writes_beyond_the_room_of_an_attribute_is_not_answered_for() {
     // SAFETY: the template outlives the call.
     let call = unsafe { calls::C_GetAttributeValue::from_caller(1, 2, template.as_mut_ptr(), 1) };
     let mut body = Writer::new();
-    call.encode(&mut body).unwrap();
+    call.encode(&FlatMechanisms::NONE, &mut body).unwrap();
     let served = |length, rv| {
         let mut answer = Writer::new();
         calls::C_GetAttributeValue::serve(body.body(), &mut Arena::new(), &mut answer, |call| {
@@ -233,7 +234,7 @@ fn a_module_that_writes_beyond_its_room_is_not_answered_for() {
         calls::C_Sign::from_caller(1, core::ptr::null_mut(), 0, output.as_mut_ptr(), &raw mut length)
     };
     let mut body = Writer::new();
-    sign.encode(&mut body).unwrap();
+    sign.encode(&FlatMechanisms::NONE, &mut body).unwrap();
     let served = |length| {
         calls::C_Sign::serve(body.body(), &mut Arena::new(), &mut Writer::new(), |call| {
             // SAFETY: a place for the length.

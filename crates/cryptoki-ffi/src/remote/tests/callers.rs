@@ -4,7 +4,8 @@
 use core::ptr::null_mut;
 
 use cryptoki_sys::*;
-use guard_wire::{MAX_BODY, Reader, Writer};
+use guard_wire::{MAX_BODY, Reader, WireError, Writer};
+use pkcs11_table::FlatMechanisms;
 
 use super::making::MECHANISMS;
 use crate::calls;
@@ -13,7 +14,7 @@ use crate::remote::{Arena, Remote};
 /// Has `layer` answer `call` from the other side.
 pub(super) fn across<C: Remote>(call: &C, layer: impl FnOnce(C) -> CK_RV) -> Result<CK_RV, CK_RV> {
     let (mut body, mut answer) = (Writer::new(), Writer::new());
-    call.encode(&mut body)?;
+    call.encode(&FlatMechanisms::NONE, &mut body)?;
     C::serve(body.body(), &mut Arena::new(), &mut answer, layer).unwrap();
     Ok(call.deliver(&mut Reader::new(answer.body())).unwrap())
 }
@@ -150,7 +151,7 @@ fn parameters_that_nobody_can_carry_are_refused_here_or_by_the_gate() {
             "zeros, as many"
         );
         assert!(
-            call.pinned(|view, _| {
+            call.pinned(&FlatMechanisms::NONE, |view, _| {
                 assert_eq!(view.names, crate::ParameterNames::Unclear, "which the gate refuses");
                 CKR_OK
             })
@@ -174,6 +175,48 @@ fn parameters_that_nobody_can_carry_are_refused_here_or_by_the_gate() {
     // SAFETY: as above.
     unsafe { (*place).ulParameterLen = 1 << 62 };
     assert_eq!(refusal(&sign), Some(CKR_ARGUMENTS_BAD));
+}
+
+#[test]
+fn a_parameter_of_a_vendors_mechanism_goes_over_as_it_is_where_it_is_called_flat() {
+    let flat = FlatMechanisms::new(vec![CKM_VENDOR_DEFINED | 1]).unwrap();
+    let mut bytes = *b"0123456789abcdef";
+    let mut own = mechanism(CKM_VENDOR_DEFINED | 1, &raw mut bytes);
+    let place = &raw mut own;
+    // SAFETY: the mechanism outlives the calls.
+    let (sign, digest) =
+        unsafe { (calls::C_SignInit::from_caller(1, place, 2), calls::C_DigestInit::from_caller(1, place)) };
+    let see = |mechanism: *mut CK_MECHANISM| {
+        // SAFETY: a mechanism with a parameter as long as it says.
+        unsafe {
+            assert_eq!(((*mechanism).mechanism, (*mechanism).ulParameterLen), (CKM_VENDOR_DEFINED | 1, 16));
+            let parameter = (*mechanism).pParameter.cast::<[u8; 16]>();
+            assert_eq!(*parameter, *b"0123456789abcdef");
+            // It stays there: of bytes, nothing comes back.
+            (*parameter)[0] = b'x';
+        }
+        CKR_OK
+    };
+    let mut arena = Arena::taking(flat.clone());
+    let (mut body, mut answer) = (Writer::new(), Writer::new());
+    sign.encode(&flat, &mut body).unwrap();
+    calls::C_SignInit::serve(body.body(), &mut arena, &mut answer, |call| see(call.mechanism())).unwrap();
+    assert_eq!(sign.deliver(&mut Reader::new(answer.body())), Ok(CKR_OK));
+    assert_eq!(bytes, *b"0123456789abcdef");
+    (body, answer) = (Writer::new(), Writer::new());
+    digest.encode(&flat, &mut body).unwrap();
+    calls::C_DigestInit::serve(body.body(), &mut arena, &mut answer, |call| see(call.mechanism())).unwrap();
+    // One to whom they are not flat takes no bytes for what could be a structure.
+    let served = calls::C_DigestInit::serve(body.body(), &mut Arena::new(), &mut answer, |_| CKR_OK);
+    assert_eq!(served, Err(WireError::Contradiction("a structure without its pointers")));
+    // And to whom they are, nothing is withheld.
+    body = Writer::new();
+    sign.encode(&FlatMechanisms::NONE, &mut body).unwrap();
+    let served = calls::C_SignInit::serve(body.body(), &mut arena, &mut answer, |_| CKR_OK);
+    assert_eq!(served, Err(WireError::Contradiction("a parameter that is withheld")));
+    // SAFETY: nobody else uses the mechanism.
+    unsafe { (*place).mechanism = CKM_VENDOR_DEFINED | 2 };
+    assert_eq!(digest.encode(&flat, &mut Writer::new()), Err(CKR_MECHANISM_PARAM_INVALID), "another");
 }
 
 /// Callers leave in a structure what they have no use for.

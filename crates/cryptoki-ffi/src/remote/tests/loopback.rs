@@ -3,7 +3,7 @@
 
 use cryptoki_sys::*;
 use guard_wire::{Reader, Writer};
-use pkcs11_table::{Class, Function};
+use pkcs11_table::{Class, FlatMechanisms, Function};
 
 use super::memory::Memory;
 use super::raw::Named;
@@ -35,7 +35,7 @@ pub(super) fn across<C: Remote, L: Answers>(
 ) -> Result<CK_RV, CK_RV> {
     body.clear(1 << 16);
     answer.clear(1 << 16);
-    call.encode(body)?;
+    call.encode(&FlatMechanisms::NONE, body)?;
     serve(C::FUNCTION, body.body(), layer, arena, answer).unwrap();
     Ok(call.deliver(&mut Reader::new(answer.body())).unwrap())
 }

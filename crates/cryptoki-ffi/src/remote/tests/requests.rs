@@ -2,7 +2,7 @@
 
 use cryptoki_sys::*;
 use guard_wire::{MAX_BODY, WireError, Writer};
-use pkcs11_table::{Class, Function};
+use pkcs11_table::{Class, FlatMechanisms, Function};
 
 use super::memory::{Chance, Memory, places};
 use super::raw::Named;
@@ -17,7 +17,7 @@ impl<F: FnMut(Function, &[u8])> Trial for Bodies<F> {
         let mut memory = Memory::of(self.0);
         let call = make(&mut memory);
         let mut body = Writer::new();
-        if call.encode(&mut body).is_ok() {
+        if call.encode(&FlatMechanisms::NONE, &mut body).is_ok() {
             (self.1)(C::FUNCTION, body.body());
         }
     }
