@@ -90,8 +90,7 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::SRCH))
 }
 
-const INCOMPLETE: &str =
-    "a thread's status lacks TracerPid, NoNewPrivs, Seccomp, Seccomp_filters (Linux 5.9), Uid or Gid, or they cannot be understood";
+const INCOMPLETE: &str = "a thread's status lacks TracerPid, NoNewPrivs, Seccomp, Seccomp_filters (Linux 5.9), Uid or Gid, or they cannot be understood";
 
 fn parse(status: &[u8]) -> Option<Status> {
     let user = [ids(status, b"Uid:")?, ids(status, b"Gid:")?];
@@ -158,13 +157,8 @@ mod tests {
     fn the_lines_are_found() {
         let status =
             "Name:\tTracerPid:\t9\nTracerPid:\t0\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t3\n";
-        let expected = Status {
-            traced: false,
-            no_new_privs: true,
-            seccomp: 2,
-            seccomp_filters: 3,
-            acts_as: Some(IDS),
-        };
+        let expected =
+            Status { traced: false, no_new_privs: true, seccomp: 2, seccomp_filters: 3, acts_as: Some(IDS) };
         assert_eq!(parsed(status).unwrap(), expected);
     }
 
@@ -231,13 +225,8 @@ mod tests {
 
     #[test]
     fn a_process_is_as_restricted_as_its_freest_thread_and_traced_and_filtered_as_any() {
-        let free = Status {
-            traced: false,
-            no_new_privs: false,
-            seccomp: 0,
-            seccomp_filters: 0,
-            acts_as: Some(IDS),
-        };
+        let free =
+            Status { traced: false, no_new_privs: false, seccomp: 0, seccomp_filters: 0, acts_as: Some(IDS) };
         let bound =
             Status { traced: true, no_new_privs: true, seccomp: 2, seccomp_filters: 2, acts_as: Some(IDS) };
         let both = Status { no_new_privs: false, seccomp: 0, ..bound };
