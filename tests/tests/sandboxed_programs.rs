@@ -70,7 +70,7 @@ fn a_filter_that_nobody_approved_is_refused_with_its_reason(mode: Mode) {
 fn what_was_approved_under_filters_signs_under_as_many(mode: Mode) {
     let stack = Stack::up(mode);
     let (filtered, tool) = (filtered(&stack), Tool::copied(&stack, "signer"));
-    let mut command = || under(&filtered, 2, &stack, &tool.sign_command());
+    let command = || under(&filtered, 2, &stack, &tool.sign_command());
     tool.must_be_refused(&mut command());
     stack.approve_last(&Approval::of("signer", DEMO_EC, "sign"));
     tool.must_sign(&mut command());
