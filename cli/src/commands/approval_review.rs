@@ -92,6 +92,12 @@ fn oddities(measured: &Component) -> Vec<String> {
             oddities.push(format!("{count} {what}"));
         }
     }
+    if runtime.seccomp_filters > 0 {
+        oddities.push(format!(
+            "runs under seccomp filters ({}): whoever sets up so many is trusted, as they may answer its system calls",
+            runtime.seccomp_filters
+        ));
+    }
     if !measured.principal.initial_user_namespace {
         oddities.push("runs in a user namespace of its own".to_owned());
     }
@@ -134,6 +140,7 @@ pub mod tests {
                 traced: false,
                 no_new_privs: false,
                 seccomp: 0,
+                seccomp_filters: 0,
                 dumpable: true,
                 anonymous_executable: 0,
                 deleted_executable: 0,
@@ -195,6 +202,15 @@ pub mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
+    }
+
+    #[test]
+    fn filters_are_not_overlooked() {
+        let mut filtered = component();
+        (filtered.runtime.seccomp, filtered.runtime.seccomp_filters) = (2, 3);
+        let shown = |measured: &Component| text(&explanation(None), measured, None, "nginx", 0);
+        assert!(shown(&filtered).contains("Attention    runs under seccomp filters (3)"));
+        assert!(!shown(&component()).contains("seccomp"));
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::error::{CliError, Ended};
 use crate::local_attester::ConfigurationFile;
 use crate::output;
 
+/// Seccomp mode of a process with filters.
+const FILTER: u8 = 2;
+
 /// Measures a program that is not running, and writes the manifest that approves it
 ///
 /// What a program loads by itself later (plug-ins, NSS, character sets) is not known before it runs: name such
@@ -43,6 +46,9 @@ pub struct Args {
     /// The systemd service that will run it
     #[arg(long, value_name = "NAME.service")]
     unit: Option<String>,
+    /// Under how many seccomp filters it will run: `Seccomp_filters` in the status of a process started like it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seccomp_filters: u32,
     /// A library that it loads while it runs; may be given several times
     #[arg(long = "library", value_name = "FILE")]
     libraries: Vec<PathBuf>,
@@ -108,6 +114,8 @@ pub fn run(args: &Args) -> Result<Ended, CliError> {
         &Hashing::afresh(),
     )?;
     component.principal.unit = args.unit.as_ref().map(|unit| escape(unit.as_bytes()));
+    component.runtime.seccomp_filters = args.seccomp_filters;
+    component.runtime.seccomp = if args.seccomp_filters == 0 { 0 } else { FILTER };
     let attester = AttesterClaims {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         shim: measure_file(measurer, &Hashing::afresh())?,
@@ -118,7 +126,9 @@ pub fn run(args: &Args) -> Result<Ended, CliError> {
             build_id: None,
         },
     };
-    let reference = ReferenceValues::of(&component, &attester);
+    let mut reference = ReferenceValues::of(&component, &attester);
+    // How it will be started says nothing about it here, and an approval after that start compares it.
+    reference.sandbox.no_new_privs = None;
     let manifest = Manifest { format: MANIFEST_FORMAT.to_owned(), name: None, reference };
     if args.json || args.output.is_some() {
         component::write_manifest(&manifest, args.output.as_deref())?;

@@ -87,7 +87,8 @@ pub struct Principal {
     pub uid: u32,
     /// Effective group id.
     pub gid: u32,
-    /// The systemd service whose control group holds the process, such as `nginx.service`.
+    /// The systemd service whose control group holds the process, such as `nginx.service`; of a user's own services
+    /// this is `user@UID.service`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
     /// Whether the process is in the initial user namespace.
@@ -106,6 +107,8 @@ pub struct Runtime {
     pub no_new_privs: bool,
     /// Seccomp mode: 0 off, 1 strict, 2 filter.
     pub seccomp: u8,
+    /// How many seccomp filters are installed, of the thread that has the most. Which ones does not show.
+    pub seccomp_filters: u32,
     /// Other processes of the same user may read and change the memory of this one (`PR_GET_DUMPABLE`).
     pub dumpable: bool,
     /// Executable mappings without a file behind them.

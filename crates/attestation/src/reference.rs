@@ -34,6 +34,10 @@ pub struct ReferenceValues {
     pub attester: AttesterRule,
     /// Run-time code generation is part of this component (`--allow-jit`).
     pub allow_jit: bool,
+    /// The restrictions that it runs under. Values that say nothing of them are of before they were compared, and
+    /// mean a process without a seccomp filter: nobody has looked at one.
+    #[serde(default)]
+    pub sandbox: SandboxRule,
 }
 
 impl ReferenceValues {
@@ -59,6 +63,11 @@ impl ReferenceValues {
                 configuration: BTreeSet::from([attester.configuration.sha256]),
             },
             allow_jit: false,
+            sandbox: SandboxRule {
+                seccomp: component.runtime.seccomp,
+                seccomp_filters: component.runtime.seccomp_filters,
+                no_new_privs: Some(component.runtime.no_new_privs),
+            },
         }
     }
 }
@@ -103,6 +112,23 @@ pub struct ArgumentPatterns {
     /// Any number of further arguments may follow, each of this pattern.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub more: Option<String>,
+}
+
+/// Under which restrictions a component runs; by default under no seccomp filter.
+///
+/// A filter can hand system calls to a supervisor (`SECCOMP_RET_USER_NOTIF`), which answers them in the kernel's place: with
+/// another file than the one that the program opens, for instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxRule {
+    /// Seccomp mode: 0 off, 1 strict, 2 filter.
+    pub seccomp: u8,
+    /// How many filters.
+    pub seccomp_filters: u32,
+    /// Whether `PR_SET_NO_NEW_PRIVS` is set. Not compared where nothing is said: it takes rights away and lends nobody a
+    /// hold on the process, so that not to have looked at it is no reason to refuse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_new_privs: Option<bool>,
 }
 
 /// The measurers that may vouch for a component: digests of shim, real module and configuration.

@@ -83,6 +83,7 @@ fn whole(
             traced: status.traced,
             no_new_privs: status.no_new_privs,
             seccomp: status.seccomp,
+            seccomp_filters: status.seccomp_filters,
             dumpable: subject.dumpable(ids)?,
             anonymous_executable: code.anonymous,
             deleted_executable: code.deleted,

@@ -74,6 +74,7 @@ pub fn measure_program(program: &Program<'_>, hashing: &Hashing<'_>) -> Result<C
             traced: false,
             no_new_privs: false,
             seccomp: 0,
+            seccomp_filters: 0,
             dumpable: true,
             anonymous_executable: 0,
             deleted_executable: 0,

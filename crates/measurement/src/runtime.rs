@@ -12,15 +12,19 @@ use crate::proc_file::{ProcessDirectory, unreadable};
 const TASKS: &str = "task";
 const MAX_THREADS: usize = 1 << 16;
 const MAX_STATUS: u64 = 64 * 1024;
+/// `SECCOMP_MODE_FILTER`.
+const FILTER: u8 = 2;
 
 /// What `/proc/PID/task/*/status` says. These are properties of threads: the process counts as restricted where
-/// all of its threads are, and as traced where one is.
+/// all of its threads are, and as traced or filtered where one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Status {
     pub(crate) traced: bool,
     pub(crate) no_new_privs: bool,
     /// The weakest mode of all threads: 0 off, 1 strict, 2 filter.
     pub(crate) seccomp: u8,
+    /// The most filters of any thread: who filters one thread's system calls can answer them.
+    pub(crate) seccomp_filters: u32,
     /// The one user and group as which all threads act in every respect; nothing where they differ.
     pub(crate) acts_as: Option<Ids>,
 }
@@ -70,6 +74,7 @@ impl Status {
             traced: self.traced || other.traced,
             no_new_privs: self.no_new_privs && other.no_new_privs,
             seccomp: self.seccomp.min(other.seccomp),
+            seccomp_filters: self.seccomp_filters.max(other.seccomp_filters),
             acts_as: self.acts_as.filter(|ids| other.acts_as == Some(*ids)),
         }
     }
@@ -85,11 +90,11 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::SRCH))
 }
 
-const INCOMPLETE: &str =
-    "a thread's status lacks TracerPid, NoNewPrivs, Seccomp, Uid or Gid, or they cannot be understood";
+const INCOMPLETE: &str = "a thread's status lacks TracerPid, NoNewPrivs, Seccomp, Seccomp_filters (Linux 5.9), Uid or Gid, or they cannot be understood";
 
 fn parse(status: &[u8]) -> Option<Status> {
     let user = [ids(status, b"Uid:")?, ids(status, b"Gid:")?];
+    let seccomp = u8::try_from(number(status, b"Seccomp:")?).ok()?;
     Some(Status {
         traced: number(status, b"TracerPid:")? != 0,
         no_new_privs: match number(status, b"NoNewPrivs:")? {
@@ -97,12 +102,20 @@ fn parse(status: &[u8]) -> Option<Status> {
             1 => true,
             _ => return None,
         },
-        seccomp: u8::try_from(number(status, b"Seccomp:")?).ok()?,
+        seccomp,
+        seccomp_filters: filters(status, seccomp)?,
         acts_as: match user.map(one) {
             [Some(uid), Some(gid)] => Some(Ids { uid, gid }),
             _ => None,
         },
     })
+}
+
+/// Kernels before 5.9 do not count filters: there none are none only where the mode says so, too.
+fn filters(status: &[u8], seccomp: u8) -> Option<u32> {
+    const KEY: &[u8] = b"Seccomp_filters:";
+    let is_counted = status.split(|byte| *byte == b'\n').any(|line| line.starts_with(KEY));
+    if is_counted || seccomp == FILTER { number(status, KEY) } else { Some(0) }
 }
 
 /// The value of the one line that begins with `key`.
@@ -143,9 +156,30 @@ mod tests {
     #[test]
     fn the_lines_are_found() {
         let status =
-            "Name:\tTracerPid:\t9\nTracerPid:\t0\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n";
-        let expected = Status { traced: false, no_new_privs: true, seccomp: 2, acts_as: Some(IDS) };
+            "Name:\tTracerPid:\t9\nTracerPid:\t0\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t3\n";
+        let expected =
+            Status { traced: false, no_new_privs: true, seccomp: 2, seccomp_filters: 3, acts_as: Some(IDS) };
         assert_eq!(parsed(status).unwrap(), expected);
+    }
+
+    #[test]
+    fn filters_that_are_not_counted_are_none_only_where_the_mode_says_so() {
+        let counted = |rest: &str| {
+            let status = parsed(&format!("TracerPid:\t0\nNoNewPrivs:\t0\n{rest}"));
+            status.map(|status| status.seccomp_filters)
+        };
+        for (rest, expected) in [
+            ("Seccomp:\t0\n", Some(0)),
+            ("Seccomp:\t1\n", Some(0)),
+            ("Seccomp:\t2\n", None),
+            ("Seccomp:\t0\nSeccomp_filters:\t0\n", Some(0)),
+            ("Seccomp:\t2\nSeccomp_filters:\t21\n", Some(21)),
+            ("Seccomp:\t2\nSeccomp_filters:\tmany\n", None),
+            ("Seccomp:\t0\nSeccomp_filters:\t-1\n", None),
+            ("Seccomp:\t0\nSeccomp_filters:\t0\nSeccomp_filters:\t1\n", None),
+        ] {
+            assert_eq!(counted(rest), expected, "{rest}");
+        }
     }
 
     #[test]
@@ -190,11 +224,14 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_as_restricted_as_its_freest_thread_and_traced_by_any() {
-        let free = Status { traced: false, no_new_privs: false, seccomp: 0, acts_as: Some(IDS) };
-        let bound = Status { traced: true, no_new_privs: true, seccomp: 2, acts_as: Some(IDS) };
-        let both = Status { traced: true, no_new_privs: false, seccomp: 0, acts_as: Some(IDS) };
-        assert_eq!(free.and(bound), both);
+    fn a_process_is_as_restricted_as_its_freest_thread_and_traced_and_filtered_as_any() {
+        let free =
+            Status { traced: false, no_new_privs: false, seccomp: 0, seccomp_filters: 0, acts_as: Some(IDS) };
+        let bound =
+            Status { traced: true, no_new_privs: true, seccomp: 2, seccomp_filters: 2, acts_as: Some(IDS) };
+        let both = Status { no_new_privs: false, seccomp: 0, ..bound };
+        assert_eq!(free.and(bound), both, "what one thread's filters answer counts for the process");
+        assert_eq!(bound.and(free), both);
         assert_eq!(bound.and(bound), bound);
         let root = Status { acts_as: Some(Ids { uid: 0, gid: 8 }), ..free };
         assert_eq!(free.and(root).acts_as, None);

@@ -9,7 +9,7 @@ use attestation::component::{Component, MeasuredFile, Principal, Runtime};
 use attestation::decision::Reason;
 use attestation::digest::Digest;
 use attestation::evidence::{AttesterClaims, EvidenceClaims};
-use attestation::reference::{ArgvRule, AttesterRule, PrincipalRule, ReferenceValues};
+use attestation::reference::{ArgvRule, AttesterRule, PrincipalRule, ReferenceValues, SandboxRule};
 
 use super::argument_pattern;
 use super::policy::LibrarySets;
@@ -73,6 +73,7 @@ pub fn differences(reference: &ReferenceValues, sets: &LibrarySets, claims: &Evi
     argv(&reference.argv, &component.argv, &mut findings);
     environment(&reference.environment, &component.environment, &mut findings);
     attester(&reference.attester, &claims.submods.attester, &mut findings);
+    sandbox(&reference.sandbox, &component.runtime, &mut findings);
     findings.extend(runtime(&component.runtime, reference.allow_jit));
     findings
 }
@@ -266,6 +267,29 @@ fn attester(rule: &AttesterRule, measured: &AttesterClaims, findings: &mut Vec<F
                 Some(file.sha256.to_string()),
             ));
         }
+    }
+}
+
+/// More filters than approved may answer system calls with what was never measured; fewer, or rights that can be regained,
+/// are not the conditions under which somebody found the program safe.
+fn sandbox(rule: &SandboxRule, measured: &Runtime, findings: &mut Vec<Finding>) {
+    let mut compare = |item: &str, approved: String, measured: String| {
+        if approved != measured {
+            let code = ReasonCode::SandboxMismatch;
+            findings.push(Finding::new(code, "sandbox", item, Some(approved), Some(measured)));
+        }
+    };
+    let mode = |mode: u8| match mode {
+        0 => "off".to_owned(),
+        1 => "strict".to_owned(),
+        2 => "filter".to_owned(),
+        other => other.to_string(),
+    };
+    let yes = |is_set: bool| if is_set { "set" } else { "not set" }.to_owned();
+    compare("seccomp mode", mode(rule.seccomp), mode(measured.seccomp));
+    compare("seccomp filters", rule.seccomp_filters.to_string(), measured.seccomp_filters.to_string());
+    if let Some(approved) = rule.no_new_privs {
+        compare("no_new_privs", yes(approved), yes(measured.no_new_privs));
     }
 }
 

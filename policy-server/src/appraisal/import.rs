@@ -59,6 +59,7 @@ fn check_text(reference: &ReferenceValues) -> Result<(), ImportError> {
         environment,
         attester: _,
         allow_jit: _,
+        sandbox: _,
     } = reference;
     let paths = [executables, libraries, scripts, configuration].into_iter().flat_map(|files| files.keys());
     let arguments: Vec<&String> = match argv {

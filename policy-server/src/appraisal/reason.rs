@@ -39,6 +39,7 @@ pub enum ReasonCode {
     NonceUnknown,
     NonceUsed,
     PrincipalMismatch,
+    SandboxMismatch,
     ScriptUnknown,
     SignatureInvalid,
     TextModified,
@@ -77,6 +78,7 @@ impl ReasonCode {
             Self::NonceUnknown => "nonce-unknown",
             Self::NonceUsed => "nonce-used",
             Self::PrincipalMismatch => "principal-mismatch",
+            Self::SandboxMismatch => "sandbox-mismatch",
             Self::ScriptUnknown => "script-unknown",
             Self::SignatureInvalid => "signature-invalid",
             Self::TextModified => "text-modified",
@@ -111,6 +113,7 @@ impl ReasonCode {
         matches!(
             self,
             Self::PrincipalMismatch
+                | Self::SandboxMismatch
                 | Self::CodeAnonymous
                 | Self::CodeDeleted
                 | Self::CodeMemfd

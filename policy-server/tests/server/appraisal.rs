@@ -167,6 +167,21 @@ const VECTORS: &[Vector] = &[
         |case| case.attester().configuration = file("/c", "x"),
         &["attester-unknown"],
     ),
+    ("one more filter", |case| case.component().runtime.seccomp_filters += 1, &["sandbox-mismatch"]),
+    (
+        "no filter",
+        |case| {
+            let runtime = &mut case.component().runtime;
+            (runtime.seccomp, runtime.seccomp_filters) = (0, 0);
+        },
+        &["sandbox-mismatch", "sandbox-mismatch"],
+    ),
+    ("a thread without filters", |case| case.component().runtime.seccomp = 0, &["sandbox-mismatch"]),
+    (
+        "privileges that can be gained",
+        |case| case.component().runtime.no_new_privs = false,
+        &["sandbox-mismatch"],
+    ),
     ("traced", |case| case.component().runtime.traced = true, &["traced"]),
     ("anonymous code", |case| case.component().runtime.anonymous_executable = 1, &["code-anonymous"]),
     ("deleted code", |case| case.component().runtime.deleted_executable = 1, &["code-deleted"]),
@@ -314,6 +329,26 @@ fn jit_permits_generated_code_and_nothing_that_hides_a_file() {
         case.assert_refused(&[code]);
         case.claims = before;
     }
+}
+
+#[test]
+fn what_was_approved_before_restrictions_were_compared_counts_as_without_a_filter() {
+    let mut case = case();
+    let mut old = serde_json::to_value(&case.policy.versions[0].reference).unwrap();
+    assert!(old.as_object_mut().unwrap().remove("sandbox").is_some());
+    case.policy.versions[0].reference = serde_json::from_value(old).unwrap();
+    case.assert_refused(&["sandbox-mismatch", "sandbox-mismatch"]);
+    let latitude = Latitude::default();
+    let again = approve(Some(&case.policy.versions[0].reference), &case.claims, &latitude, &case.policy);
+    assert!(again.unwrap_err().to_string().contains("seccomp"), "a version has one sandbox");
+    let runtime = &mut case.component().runtime;
+    (runtime.seccomp, runtime.seccomp_filters) = (0, 0);
+    for no_new_privs in [false, true] {
+        case.component().runtime.no_new_privs = no_new_privs;
+        case.assert_version("1.0");
+    }
+    case.component().runtime.seccomp_filters = 1;
+    case.assert_refused(&["sandbox-mismatch"]);
 }
 
 #[test]

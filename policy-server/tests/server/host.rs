@@ -137,6 +137,7 @@ pub fn program() -> Component {
             traced: false,
             no_new_privs: true,
             seccomp: 2,
+            seccomp_filters: 3,
             dumpable: false,
             anonymous_executable: 0,
             deleted_executable: 0,

@@ -124,7 +124,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use attestation::digest::Digest;
-    use attestation::reference::{ArgvRule, AttesterRule, PrincipalRule, ReferenceValues};
+    use attestation::reference::{ArgvRule, AttesterRule, PrincipalRule, ReferenceValues, SandboxRule};
 
     use super::*;
 
@@ -144,6 +144,7 @@ mod tests {
                 environment: BTreeMap::new(),
                 attester: AttesterRule { shim: some(), real_module: some(), configuration: some() },
                 allow_jit: false,
+                sandbox: SandboxRule { seccomp: 2, seccomp_filters: 3, no_new_privs: Some(true) },
             },
         }
     }
@@ -193,5 +194,15 @@ mod tests {
         let text = show::values(&manifest().reference);
         assert!(text.contains("/lib/b.so") && text.contains("by set"), "{text}");
         assert!(text.contains("Library sets debian-12") && text.contains("GENERAL TOOL"), "{text}");
+        assert!(text.contains("seccomp filters: 3, no_new_privs: yes"), "{text}");
+    }
+
+    #[test]
+    fn a_manifest_without_restrictions_means_no_filter() {
+        let mut old = serde_json::to_value(manifest()).unwrap();
+        old["reference"].as_object_mut().unwrap().remove("sandbox");
+        let read: Manifest = serde_json::from_value(old).unwrap();
+        assert_eq!(read.reference.sandbox, SandboxRule::default());
+        assert!(show::values(&read.reference).contains("seccomp filters: none, no_new_privs: not compared"));
     }
 }

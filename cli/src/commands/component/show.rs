@@ -1,7 +1,7 @@
 //! Components, versions and reference values as people read them.
 
 use attestation::api::{ComponentMode, ComponentRecord, VersionRecord};
-use attestation::reference::{ArgvRule, PrincipalRule, ReferenceValues};
+use attestation::reference::{ArgvRule, PrincipalRule, ReferenceValues, SandboxRule};
 
 use crate::date;
 use crate::output;
@@ -122,12 +122,28 @@ pub fn values(reference: &ReferenceValues) -> String {
          Arguments    {}\n\
          {environment}\
          Library sets {}\n\
+         Sandbox      {}\n\
          Run-time code generation  {}\n\n{}",
         kind(reference),
         output::one_line(&principal),
         output::one_line(&argv),
         output::one_line(&sets),
+        sandbox(reference.sandbox),
         if reference.allow_jit { "allowed" } else { "not allowed" },
         output::table(["part", "path", "sha-256"], rows.chain(attester), "No files."),
     )
+}
+
+fn sandbox(rule: SandboxRule) -> String {
+    let filters = match (rule.seccomp, rule.seccomp_filters) {
+        (0 | 2, 0) => "none".to_owned(),
+        (1, 0) => "none, strict mode".to_owned(),
+        (_, count) => count.to_string(),
+    };
+    let no_new_privs = match rule.no_new_privs {
+        None => "not compared",
+        Some(true) => "yes",
+        Some(false) => "no",
+    };
+    format!("seccomp filters: {filters}, no_new_privs: {no_new_privs}")
 }

@@ -52,6 +52,7 @@ pub fn component() -> Component {
             traced: false,
             no_new_privs: true,
             seccomp: 2,
+            seccomp_filters: 21,
             dumpable: false,
             anonymous_executable: 0,
             deleted_executable: 0,

@@ -126,7 +126,7 @@ fn the_measurement_digest_is_of_the_canonical_form() {
     assert_eq!(component().measurement_digest(), Digest::of(value.to_string().as_bytes()));
     assert_eq!(
         component().measurement_digest().to_string(),
-        "c162a9fe9fd4f39813a46b6c9ce412182d7761bb0c0c356dcadc8f1910139ade"
+        "31b4fe31ac69243db9788b85d27cd3e029524acd0dc5aa4e23fd972c4528cf8b"
     );
 }
 

@@ -50,10 +50,10 @@ impl State {
 
     /// Whether `component` has what comes and goes as it was seen here.
     pub(super) fn is_of(&self, component: &Component) -> bool {
-        let Runtime { traced, no_new_privs, seccomp, dumpable, .. } = component.runtime;
-        component.principal == self.principal
-            && (traced, no_new_privs, seccomp, dumpable)
-                == (self.status.traced, self.status.no_new_privs, self.status.seccomp, self.dumpable)
+        let Runtime { traced, no_new_privs, seccomp, seccomp_filters, dumpable, .. } = component.runtime;
+        let Status { acts_as, .. } = self.status;
+        let status = Status { traced, no_new_privs, seccomp, seccomp_filters, acts_as };
+        component.principal == self.principal && status == self.status && dumpable == self.dumpable
     }
 
     /// As it was seen here, of one of the mappings.
@@ -74,6 +74,7 @@ impl State {
             status.traced.into(),
             status.no_new_privs.into(),
             status.seccomp.into(),
+            status.seccomp_filters.into(),
             dumpable.into(),
             ids.uid.into(),
             ids.gid.into(),
@@ -197,10 +198,11 @@ mod tests {
         let hasher = &mut Hasher::new(&Hashing::afresh());
         let (component, _) = process::measure(&subject, &state.mappings, modified, &request, hasher).unwrap();
         assert!(state.is_of(&component));
-        let changes: [fn(&mut Component); 6] = [
+        let changes: [fn(&mut Component); 7] = [
             |component| component.runtime.traced ^= true,
             |component| component.runtime.no_new_privs ^= true,
             |component| component.runtime.seccomp += 1,
+            |component| component.runtime.seccomp_filters += 1,
             |component| component.runtime.dumpable ^= true,
             |component| component.principal.uid += 1,
             |component| component.principal.unit = Some("other.service".to_owned()),

@@ -174,6 +174,19 @@ fn restrictions_are_seen() {
 }
 
 #[test]
+fn a_filter_of_one_thread_is_seen() {
+    let mut measured = Measured::prepared(|_, client| drop(client.tell("no-new-privileges")));
+    let mode = measured.before.component.runtime.seccomp;
+    for more in 1..=2 {
+        measured.client.tell("filter");
+        assert!(measured.has_changed());
+        let runtime = measured.again().component.runtime;
+        assert_eq!(runtime.seccomp, mode, "another thread has none");
+        assert_eq!(runtime.seccomp_filters, measured.before.component.runtime.seccomp_filters + more);
+    }
+}
+
+#[test]
 fn a_change_of_user_is_seen() {
     let stage = Stage::new();
     let mut client = stage.start();
