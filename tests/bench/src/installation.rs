@@ -18,7 +18,7 @@ use crate::series::{Access, Outcome, Worker};
 const PROXY: &str = "/usr/lib/x86_64-linux-gnu/p11-kit-proxy.so";
 
 /// A failed attestation stands for a second; an approval takes effect after that.
-const APPROVAL_TAKES_EFFECT: Duration = Duration::from_secs(15);
+pub const APPROVAL_TAKES_EFFECT: Duration = Duration::from_secs(15);
 
 /// The keys that a component of the benchmark may use, for everything that is measured.
 const KEYS: [&str; 2] = ["pkcs11:token=sandbox;type=private", "pkcs11:token=sandbox;type=secret-key"];
@@ -37,7 +37,8 @@ fn variable(name: &'static str) -> Result<String, BenchError> {
     env::var(name).map_err(|_| BenchError::Environment(name))
 }
 
-fn is_root() -> Result<bool, BenchError> {
+/// Whether this process is root's.
+pub fn is_root() -> Result<bool, BenchError> {
     Ok(fs::metadata("/proc/self").map_err(BenchError::io("/proc/self"))?.uid() == 0)
 }
 
@@ -51,6 +52,21 @@ pub fn run(command: &mut Command) -> Result<String, BenchError> {
     }
     let output = format!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
     Err(BenchError::Command { command: shown, output: output.trim().to_owned() })
+}
+
+/// Has `operator` approve the newest refusal as version 1 of `component`, for every key and use that is measured.
+pub fn approve_last(
+    operator: impl Fn(&[&str]) -> Result<String, BenchError>,
+    component: &str,
+) -> Result<(), BenchError> {
+    let approve = ["approve", "--last", "--version", "1", "--many", "--yes", "--component", component];
+    let [first, others @ ..] = KEYS;
+    operator(&[&approve[..], &["--grant", first, "--operations", OPERATIONS]].concat())?;
+    for key in others {
+        let add = ["grant", "add", "--component", component, "--many"];
+        operator(&[&add[..], &["--key", key, "--operations", OPERATIONS]].concat())?;
+    }
+    Ok(())
 }
 
 impl Installation {
@@ -183,14 +199,7 @@ impl Installation {
 
     /// Approves the newest refusal as version 1 of `component`, for every key and use that is measured.
     pub fn approve_last(&self, component: &str) -> Result<(), BenchError> {
-        let approve = ["approve", "--last", "--version", "1", "--many", "--yes", "--component", component];
-        let [first, others @ ..] = KEYS;
-        self.operator(&[&approve[..], &["--grant", first, "--operations", OPERATIONS]].concat())?;
-        for key in others {
-            let add = ["grant", "add", "--component", component, "--many"];
-            self.operator(&[&add[..], &["--key", key, "--operations", OPERATIONS]].concat())?;
-        }
-        Ok(())
+        approve_last(|arguments| self.operator(arguments), component)
     }
 
     /// Has a worker on the shim refused, approves what was measured, and waits until it is allowed.

@@ -2,6 +2,8 @@
 
 mod attestation;
 mod error;
+mod guarded;
+mod histogram;
 mod installation;
 mod module;
 mod protocol;
@@ -17,9 +19,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::error::BenchError;
+use crate::guarded::Part;
 use crate::installation::Installation;
 use crate::report::Report;
 use crate::rounds::Effort;
@@ -41,13 +45,19 @@ enum Command {
     /// One process with one module; started by `measure`
     #[command(hide = true)]
     Worker(worker::Args),
+    /// One process that becomes ready to sign, and ends; started by `measure`
+    #[command(hide = true)]
+    StartUp(guarded::StartUpArgs),
 }
 
 #[derive(clap::Args)]
 struct Measure {
     /// Holds the sandbox, as `sandbox`, and the files of the benchmark
     #[arg(long)]
-    directory: PathBuf,
+    directory: Option<PathBuf>,
+    /// Holds a sandbox of guarded mode, as `sandbox`
+    #[arg(long)]
+    guarded: Option<PathBuf>,
     /// Fewer and shorter rounds
     #[arg(long)]
     quick: bool,
@@ -59,16 +69,17 @@ struct Measure {
     only: Option<Only>,
 }
 
-/// What `--only` names: a row, or the attestation.
+/// What `--only` names: a row, the attestation, or a part of guarded mode.
 #[derive(Clone, Copy)]
 enum Only {
     Row(Row),
     Attestation,
+    Guarded(Part),
 }
 
 impl ValueEnum for Only {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [Only; 14] = [
+        const ALL: [Only; 21] = [
             Only::Row(Row::SessionInfo),
             Only::Row(Row::Random),
             Only::Row(Row::Hmac),
@@ -83,14 +94,22 @@ impl ValueEnum for Only {
             Only::Row(Row::GateMessage),
             Only::Row(Row::GateVerifySignature),
             Only::Attestation,
+            Only::Guarded(Part::Row(Row::SessionInfo)),
+            Only::Guarded(Part::Row(Row::Random)),
+            Only::Guarded(Part::Row(Row::Hmac)),
+            Only::Guarded(Part::Row(Row::Ecdsa)),
+            Only::Guarded(Part::Row(Row::Rsa)),
+            Only::Guarded(Part::Idle),
+            Only::Guarded(Part::StartUp),
         ];
         &ALL
     }
 
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+    fn to_possible_value(&self) -> Option<PossibleValue> {
         match self {
             Self::Row(row) => row.to_possible_value(),
             Self::Attestation => Some("attestation".into()),
+            Self::Guarded(part) => Some(part.name().into()),
         }
     }
 }
@@ -108,6 +127,7 @@ fn main() -> ExitCode {
             worker::run(&arguments);
             Ok(())
         }
+        Command::StartUp(arguments) => guarded::start_up(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -120,19 +140,30 @@ fn main() -> ExitCode {
 
 fn measure(arguments: &Measure) -> Result<(), BenchError> {
     let effort = if arguments.quick { Effort::QUICK } else { Effort::FULL };
-    let installation = Installation::open(&arguments.directory)?;
-    let rows = match arguments.only {
-        None => Row::ALL.to_vec(),
-        Some(Only::Row(row)) => vec![row],
-        Some(Only::Attestation) => Vec::new(),
-    };
-    let mut measurements = rounds::measure(&installation, Token::SoftHsm, &rows, effort)?;
-    measurements.extend(rounds::measure(&installation, Token::Null, &rows, effort)?);
-    let attestation = match arguments.only {
-        None | Some(Only::Attestation) => Some(attestation::measure(&installation, effort)?),
-        Some(Only::Row(_)) => None,
-    };
-    let report = Report { effort, measurements, attestation };
+    let (mut measurements, mut attestation, mut figures) = (Vec::new(), None, None);
+    if let Some(directory) = &arguments.directory {
+        let installation = Installation::open(directory)?;
+        let rows = match arguments.only {
+            None => Row::ALL.to_vec(),
+            Some(Only::Row(row)) => vec![row],
+            Some(Only::Attestation | Only::Guarded(_)) => Vec::new(),
+        };
+        measurements = rounds::measure(&installation, Token::SoftHsm, &rows, effort)?;
+        measurements.extend(rounds::measure(&installation, Token::Null, &rows, effort)?);
+        attestation = match arguments.only {
+            None | Some(Only::Attestation) => Some(attestation::measure(&installation, effort)?),
+            Some(Only::Row(_) | Only::Guarded(_)) => None,
+        };
+    }
+    if let Some(directory) = &arguments.guarded {
+        let parts = match arguments.only {
+            None => Part::ALL.to_vec(),
+            Some(Only::Guarded(part)) => vec![part],
+            Some(Only::Row(_) | Only::Attestation) => Vec::new(),
+        };
+        figures = Some(guarded::measure(directory, &parts, effort)?);
+    }
+    let report = Report { effort, measurements, attestation, guarded: figures };
     print!("{}", report.text());
     if let Some(path) = &arguments.json {
         let text = format!("{:#}\n", report.json());

@@ -97,6 +97,19 @@ fn list_3_2(library: &Library) -> Option<&'static CK_FUNCTION_LIST_3_2> {
 impl Module {
     /// Loads and initialises the module, for several threads.
     pub fn load(path: &Path) -> Result<Self, ModuleError> {
+        let module = Self::open(path)?;
+        module.initialize()?;
+        Ok(module)
+    }
+
+    /// Initialises it.
+    pub fn initialize(self) -> Result<(), ModuleError> {
+        let mut args = CK_C_INITIALIZE_ARGS { flags: CKF_OS_LOCKING_OK, ..CK_C_INITIALIZE_ARGS::default() };
+        call!(self, C_Initialize((&raw mut args).cast()))
+    }
+
+    /// Loads it.
+    pub fn open(path: &Path) -> Result<Self, ModuleError> {
         // SAFETY: whoever runs the benchmark names a PKCS#11 module, whose initialisers are harmless.
         let library = unsafe { Library::new(path) }?;
         let mut list = ptr::null_mut();
@@ -112,10 +125,7 @@ impl Module {
         // SAFETY: the module's own answer, and the module is never unloaded.
         let list =
             unsafe { list.as_ref() }.ok_or_else(|| ModuleError::Missing("function list".to_owned()))?;
-        let module = Self { list, list_3_2 };
-        let mut args = CK_C_INITIALIZE_ARGS { flags: CKF_OS_LOCKING_OK, ..CK_C_INITIALIZE_ARGS::default() };
-        call!(module, C_Initialize((&raw mut args).cast()))?;
-        Ok(module)
+        Ok(Self { list, list_3_2 })
     }
 
     /// The slot of the token with this label.
@@ -150,7 +160,7 @@ impl Module {
     }
 
     /// Opens a session.
-    pub fn open(self, slot: CK_SLOT_ID) -> Result<CK_SESSION_HANDLE, ModuleError> {
+    pub fn session(self, slot: CK_SLOT_ID) -> Result<CK_SESSION_HANDLE, ModuleError> {
         let mut session = CK_INVALID_HANDLE;
         let flags = CKF_SERIAL_SESSION | CKF_RW_SESSION;
         call!(self, C_OpenSession(slot, flags, ptr::null_mut(), None, &raw mut session))?;
@@ -205,12 +215,21 @@ impl Module {
         })
     }
 
+    /// Begins a signature with a P-256 key.
+    pub fn begin_signature(
+        self,
+        session: CK_SESSION_HANDLE,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<(), ModuleError> {
+        let mut mechanism = plain(CKM_ECDSA);
+        call!(self, C_SignInit(session, &raw mut mechanism, key))
+    }
+
     /// Signs a digest with a P-256 key.
     pub fn sign_digest(self, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> Result<(), ModuleError> {
-        let mut mechanism = plain(CKM_ECDSA);
+        self.begin_signature(session, key)?;
         let (mut digest, mut signature) = ([0x5a; 32], [0; 64]);
         let mut length = signature.len() as CK_ULONG;
-        call!(self, C_SignInit(session, &raw mut mechanism, key))?;
         call!(self, C_Sign(session, digest.as_mut_ptr(), 32, signature.as_mut_ptr(), &raw mut length))
     }
 }

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::histogram::Histogram;
 use crate::row::Operation;
 
 /// Sessions that a worker opens: one for each thread.
-pub const MAX_THREADS: usize = 4;
+pub const MAX_THREADS: usize = 16;
 
 /// What a worker is to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -16,6 +17,8 @@ pub enum Request {
     Try { operation: Operation },
     /// Again and again for a while.
     Run(Run),
+    /// The same, and how long every single operation of all threads took.
+    Sample(Run),
     /// The slowest of all single operations that `Run` has timed so far.
     Tail { operation: Operation },
     /// Waits until the trust token is due for renewal, then signs.
@@ -46,6 +49,8 @@ pub enum Answer {
     Refused { rv: u64 },
     /// To `Run`.
     Batch(Batch),
+    /// To `Sample`.
+    Sample(Sample),
     /// To `Tail`.
     Tail(Tail),
     /// To `Renewal`.
@@ -65,6 +70,15 @@ pub struct Batch {
     pub operations: u64,
     /// From the common start to the end of the last thread.
     pub elapsed_ns: u64,
+}
+
+/// What a batch came to, operation by operation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sample {
+    /// In all.
+    pub batch: Batch,
+    /// How long each took.
+    pub times: Histogram,
 }
 
 /// Percentiles of operations that were timed one by one, on one thread.

@@ -9,6 +9,7 @@ use cryptoki_sys::CKR_FUNCTION_NOT_SUPPORTED;
 use serde_json::{Value, json};
 
 use crate::attestation::Attestation;
+use crate::guarded;
 use crate::protocol::Tail;
 use crate::rounds::{Effort, Measurement, Series};
 use crate::row::{Bar, Token};
@@ -28,10 +29,12 @@ pub struct Report {
     pub measurements: Vec<Measurement>,
     /// Unless left out.
     pub attestation: Option<Attestation>,
+    /// Unless left out.
+    pub guarded: Option<guarded::Figures>,
 }
 
 /// Nanoseconds, for people.
-fn time(ns: f64) -> String {
+pub fn time(ns: f64) -> String {
     match ns.abs() {
         below if below < 100.0 => format!("{ns:.1} ns"),
         below if below < 10e3 => format!("{ns:.0} ns"),
@@ -44,7 +47,8 @@ fn signed(ns: f64) -> String {
     if ns < 0.0 { time(ns) } else { format!("+{}", time(ns)) }
 }
 
-fn or_blank(text: Option<String>) -> String {
+/// A cell that may be empty.
+pub fn or_blank(text: Option<String>) -> String {
     text.unwrap_or_default()
 }
 
@@ -56,7 +60,8 @@ fn verdict(bar: Bar, ns: f64) -> &'static str {
     }
 }
 
-fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+/// A table with its first column to the left.
+pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     for row in rows {
@@ -70,7 +75,7 @@ fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [Stri
 }
 
 /// In the place of a figure: a way to the token that does not have the functions at all is no refusal.
-fn no_figure(rv: u64) -> String {
+pub fn no_figure(rv: u64) -> String {
     match rv {
         CKR_FUNCTION_NOT_SUPPORTED => "-".to_owned(),
         _ => format!("refused {rv:#x}"),
@@ -161,6 +166,9 @@ impl Report {
                 table(["", "time", "bar", "goal", ""], attestation_rows(attestation)),
             );
         }
+        if let Some(figures) = &self.guarded {
+            text.push_str(&guarded::text(figures, self.effort));
+        }
         text
     }
 
@@ -197,6 +205,7 @@ impl Report {
             "processors": thread::available_parallelism().map_or(1, usize::from),
             "rows": self.measurements.iter().map(row_json).collect::<Vec<_>>(),
             "attestation": self.attestation.as_ref().map(attestation_json),
+            "guarded": self.guarded.as_ref().map(guarded::Figures::json),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::BenchError;
 use crate::installation::Installation;
-use crate::protocol::{Batch, MAX_THREADS, Run, Tail};
+use crate::protocol::{Batch, Run, Tail};
 use crate::row::{Row, Token};
 use crate::series::{Access, Outcome, Worker};
 use crate::statistics::median;
@@ -18,17 +18,19 @@ pub struct Effort {
     pub cold_runs: usize,
     /// Renewals of the trust token.
     pub renewals: usize,
+    /// How long a guard without calls is looked at, in milliseconds.
+    pub idle_ms: u64,
 }
 
 impl Effort {
     /// Under a minute and a half.
-    pub const QUICK: Self = Self { rounds: 5, batch_ms: 15, cold_runs: 5, renewals: 4 };
+    pub const QUICK: Self = Self { rounds: 5, batch_ms: 15, cold_runs: 5, renewals: 4, idle_ms: 2000 };
     /// Some minutes.
-    pub const FULL: Self = Self { rounds: 15, batch_ms: 80, cold_runs: 15, renewals: 12 };
+    pub const FULL: Self = Self { rounds: 15, batch_ms: 80, cold_runs: 15, renewals: 12, idle_ms: 10_000 };
 }
 
 /// Threads, each with a session of its own.
-pub const THREADS: [usize; 3] = [1, 2, MAX_THREADS];
+pub const THREADS: [usize; 3] = [1, 2, 4];
 
 /// One series of one row.
 #[derive(Clone, Debug)]

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
 use crate::error::BenchError;
 use crate::installation::Installation;
-use crate::protocol::{Answer, Batch, Renewal, Request, Run, Tail};
+use crate::protocol::{Answer, Batch, Renewal, Request, Run, Sample, Tail};
 use crate::row::{Operation, Token};
 
 /// Longer than any request takes.
@@ -76,8 +76,11 @@ pub struct Worker {
 impl Worker {
     /// Starts a worker and waits until it has logged in.
     pub fn start(installation: &Installation, access: Access, token: Token) -> Result<Self, BenchError> {
-        let name = format!("{access} on {token:?}");
-        let mut command = installation.worker(access, token)?;
+        Self::spawn(format!("{access} on {token:?}"), installation.worker(access, token)?)
+    }
+
+    /// Starts a worker by its command and waits until it has logged in.
+    pub fn spawn(name: String, mut command: Command) -> Result<Self, BenchError> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(BenchError::io(format!("{command:?}")))?;
         let (Some(requests), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
@@ -110,11 +113,15 @@ impl Worker {
     }
 
     fn ask(&mut self, request: &Request) -> Result<Answer, BenchError> {
+        self.send(request)?;
+        self.receive()
+    }
+
+    fn send(&mut self, request: &Request) -> Result<(), BenchError> {
         let line = serde_json::to_string(request).map_err(BenchError::json(&self.name))?;
         writeln!(self.requests, "{line}")
             .and_then(|()| self.requests.flush())
-            .map_err(BenchError::io(&self.name))?;
-        self.receive()
+            .map_err(BenchError::io(&self.name))
     }
 
     fn failed(&self, message: String) -> BenchError {
@@ -138,6 +145,20 @@ impl Worker {
     pub fn batch(&mut self, run: Run) -> Result<Outcome<Batch>, BenchError> {
         match self.ask(&Request::Run(run))? {
             Answer::Batch(batch) => Ok(Outcome::Measured(batch)),
+            Answer::Refused { rv } => Ok(Outcome::Refused(rv)),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Has it begin to time every single operation of a batch; [`sample`](Self::sample) waits for the end.
+    pub fn begin(&mut self, run: Run) -> Result<(), BenchError> {
+        self.send(&Request::Sample(run))
+    }
+
+    /// What it has begun to time.
+    pub fn sample(&mut self) -> Result<Outcome<Sample>, BenchError> {
+        match self.receive()? {
+            Answer::Sample(sample) => Ok(Outcome::Measured(sample)),
             Answer::Refused { rv } => Ok(Outcome::Refused(rv)),
             other => Err(self.unexpected(&other)),
         }

@@ -12,8 +12,9 @@ use cryptoki_sys::{
     CKA_SENSITIVE, CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKR_FUNCTION_NOT_SUPPORTED, CKR_OK,
 };
 
+use crate::histogram::Histogram;
 use crate::module::{Keys, Module, ModuleError, checked};
-use crate::protocol::{Answer, MAX_THREADS, Renewal, Request, Run, Tail};
+use crate::protocol::{Answer, MAX_THREADS, Renewal, Request, Run, Sample, Tail};
 use crate::row::Operation;
 use crate::statistics::{median, quantile};
 use crate::timing;
@@ -32,6 +33,9 @@ pub struct Args {
     /// The file that must be in this process once the module is initialised: what is measured is what was meant
     #[arg(long)]
     behind: PathBuf,
+    /// It must not be: another process has it
+    #[arg(long)]
+    apart: bool,
 }
 
 struct Worker {
@@ -66,17 +70,18 @@ impl Worker {
         let worker = Self::load(&args.module).map_err(|error| format!("{:?}: {error}", args.module))?;
         let maps = fs::read_to_string("/proc/self/maps").map_err(|error| error.to_string())?;
         let behind = fs::canonicalize(&args.behind).map_err(|error| error.to_string())?;
-        if maps.lines().any(|line| line.ends_with(&format!(" {}", behind.display()))) {
-            Ok(worker)
-        } else {
-            Err(format!("{:?} does not lead to {behind:?}", args.module))
+        let is_here = maps.lines().any(|line| line.ends_with(&format!(" {}", behind.display())));
+        match (is_here, args.apart) {
+            (true, false) | (false, true) => Ok(worker),
+            (false, false) => Err(format!("{:?} does not lead to {behind:?}", args.module)),
+            (true, true) => Err(format!("{:?} has {behind:?} in this process", args.module)),
         }
     }
 
     fn load(module: &Path) -> Result<Self, ModuleError> {
         let module = Module::load(module)?;
         let slot = module.slot("sandbox")?;
-        let sessions = (0..MAX_THREADS).map(|_| module.open(slot)).collect::<Result<Vec<_>, _>>()?;
+        let sessions = (0..MAX_THREADS).map(|_| module.session(slot)).collect::<Result<Vec<_>, _>>()?;
         let first = *sessions.first().ok_or_else(|| ModuleError::Missing("session".to_owned()))?;
         module.login(first, b"1234")?;
         let keys = module.keys(first)?;
@@ -97,6 +102,7 @@ impl Worker {
         let answer = match request {
             Request::Try { operation } => self.attempt(operation).map(|()| Answer::Done),
             Request::Run(run) => self.batch(run),
+            Request::Sample(run) => self.sample(run),
             Request::Tail { operation } => return self.tail(operation),
             Request::Renewal { after_ms } => self.renewal(Duration::from_millis(after_ms)),
             Request::AttestationKey { pin_file } => return self.attestation_key(&pin_file),
@@ -123,6 +129,12 @@ impl Worker {
             self.single.entry(run.operation).or_default().append(&mut times);
         }
         Ok(Answer::Batch(batch))
+    }
+
+    fn sample(&self, run: Run) -> Result<Answer, CK_RV> {
+        let sessions = self.sessions.get(..run.threads).ok_or(CKR_FUNCTION_NOT_SUPPORTED)?;
+        let (batch, times) = timing::batch(self.module, sessions, self.keys, run, self.clock_ns)?;
+        Ok(Answer::Sample(Sample { batch, times: times.into_iter().collect::<Histogram>() }))
     }
 
     fn tail(&mut self, operation: Operation) -> Answer {
@@ -181,7 +193,7 @@ impl Worker {
     /// Closing the token's last session also ends the login, so that the next time is like the first.
     fn use_attestation_key(&self, pin: &[u8]) -> Result<(), ModuleError> {
         let slot = self.module.slot("trustshim")?;
-        let session = self.module.open(slot)?;
+        let session = self.module.session(slot)?;
         self.module.login(session, pin)?;
         let key = self.module.find(session, CKO_PRIVATE_KEY, "attestation")?;
         let public = self.module.find(session, CKO_PUBLIC_KEY, "attestation")?;
