@@ -40,6 +40,8 @@ pub enum CliError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Configuration(#[from] configuration::ConfigurationError),
+    #[error("nothing could be tried as the user {name}: {why}")]
+    BecomeUser { name: String, why: String },
     #[error("{path:?} exists already", path = path.display())]
     Exists { path: PathBuf },
     #[error("the evidence could not be made: {0}")]
@@ -62,6 +64,8 @@ pub enum CliError {
     Module { path: PathBuf, why: String },
     #[error("the policy server has allowed no evidence lately")]
     NoAllowed,
+    #[error("it takes root {what}")]
+    NeedsRoot { what: &'static str },
     #[error("no attestation key {uri} in the token")]
     NoAttestationKey { uri: String },
     #[error("no {what} is known")]
@@ -78,6 +82,8 @@ pub enum CliError {
     NotATerminal { question: &'static str },
     #[error("not confirmed; nothing was changed")]
     NotConfirmed,
+    #[error("this host has no user or group {name:?}")]
+    NoSuchAccount { name: String },
     #[error("no enrolment has the fingerprint {0}")]
     NoSuchEnrolment(String),
     #[error("writing to standard output: {0}")]
@@ -104,6 +110,7 @@ impl CliError {
         match self {
             Self::AmbiguousToken { .. } => "add `serial=` to [attestation] key, so that one token matches".into(),
             Self::AmbiguousKey { .. } => "add `id=` to [attestation] key, so that one key matches".into(),
+            Self::BecomeUser { .. } => "nothing is proved; correct what it names and try again".into(),
             Self::Client(error) => client_advice(error),
             Self::Configuration(_) => {
                 "correct the file, or write a new one with `trustshim init`; `trustshim doctor` checks it".into()
@@ -127,6 +134,7 @@ impl CliError {
             Self::NoAllowed => {
                 "let the application attest, then look at `trustshim decisions --allowed`".into()
             }
+            Self::NeedsRoot { .. } => "run the command as root, for example with sudo".into(),
             Self::NoAttestationKey { .. } => "run `trustshim enroll`, which generates it".into(),
             Self::NoConnection { what } => format!(
                 "give it with {}, or in the profile file (see `trustshim --help`)",
@@ -147,6 +155,7 @@ impl CliError {
             Self::NoPin { .. } => "name its file in [attestation] pin_file, or type it when asked on a terminal".into(),
             Self::NotATerminal { .. } => "in a script, say --yes after checking by yourself".into(),
             Self::NotConfirmed => "run the command again when you are sure".into(),
+            Self::NoSuchAccount { .. } => "`getent passwd` and `getent group` list them".into(),
             Self::NoSuchEnrolment(_) => {
                 "`trustshim hsm list` shows what is enrolled; `trustshim enroll` on the host enrols".into()
             }

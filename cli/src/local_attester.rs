@@ -1,8 +1,12 @@
 //! This host as an attester: the configuration of shim or guard, and evidence about this very process.
 
+use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use attestation::api::{AttestRequest, AttestResponse, ChallengeRequest, Problem};
@@ -41,10 +45,36 @@ impl ConfigurationFile {
         Ok(configuration::load_installation(self.config.as_deref())?)
     }
 
+    /// As [`load_installation`](Self::load_installation), for a command that goes on to load the real module.
+    ///
+    /// Modules find their tokens by variables. In guarded mode those of the attester count, and this program starts anew
+    /// with them where it has not got them.
+    pub fn load_for_module(&self) -> Result<Installation, CliError> {
+        let installation = self.load_installation()?;
+        if let Installation::Guarded(guard) = &installation {
+            start_anew_with(&guard.attester_environment)?;
+        }
+        Ok(installation)
+    }
+
     /// As [`load_installation`](Self::load_installation): what shim and guard have in common.
     pub fn load(&self) -> Result<Configuration, CliError> {
         Ok(self.load_installation()?.into_configuration())
     }
+}
+
+fn start_anew_with(variables: &BTreeMap<String, String>) -> Result<(), CliError> {
+    if variables.iter().all(|(name, value)| env::var_os(name).as_deref() == Some(OsStr::new(value))) {
+        return Ok(());
+    }
+    let program = "/proc/self/exe";
+    let mut arguments = env::args_os();
+    let mut command = Command::new(program);
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    let source = command.args(arguments).envs(variables).exec();
+    Err(CliError::File { path: program.into(), source })
 }
 
 /// A client as the shim would make it from this configuration.

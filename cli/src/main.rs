@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod commands;
 mod confirm;
 mod date;
@@ -18,8 +19,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    approve, attest, component, decisions, doctor, enroll, explain, grant, hsm as hsms, init, measure, set,
-    status, token,
+    approve, attest, component, decisions, doctor, enroll, explain, grant, hsm as hsms, init, measure,
+    probe_access, set, status, token,
 };
 
 const AFTER_HELP: &str = "\
@@ -57,6 +58,7 @@ enum Command {
     Measure(measure::Args),
     Status(status::Args),
     Doctor(doctor::Args),
+    ProbeAccess(probe_access::Args),
     Hsm(hsms::Args),
     Component(component::Args),
     Set(set::Args),
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Command::Measure(args) => measure::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::ProbeAccess(_) => probe_access::run(),
         Command::Hsm(args) => hsms::run(&args),
         Command::Component(args) => component::run(&args),
         Command::Set(args) => set::run(&args),
@@ -116,6 +119,8 @@ mod tests {
             "trustshim attest --json",
             "trustshim status --server https://127.0.0.1:8443 --ca ca.pem",
             "trustshim doctor --json",
+            "trustshim doctor --config /etc/trustshim/guard.toml --as-user nginx --group trustshim-clients \
+             --process 4711 --path /dev/hsm --path /etc/vendor --json",
             "trustshim hsm list --json",
             "trustshim hsm approve NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs",
             "trustshim hsm suspend NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs --server https://a",
@@ -183,6 +188,10 @@ mod tests {
             "trustshim explain D-1",
             "trustshim hsm approve not-a-fingerprint",
             "trustshim enroll --algorithm rsa",
+            "trustshim doctor --process 1",
+            "trustshim doctor --group web",
+            "trustshim doctor --path /dev/hsm",
+            "trustshim doctor --as-user nginx --process 0",
             "trustshim grant add --component c --key pkcs11:token=t --operations sign --per-second 0",
             "trustshim grant add --component c --key pkcs11:token=t --operations sign --expires tomorrow",
             "trustshim grant add --component c --key pkcs11:token=t --operations sign --mechanism CKM_NOTHING",

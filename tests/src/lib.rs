@@ -14,6 +14,7 @@ pub mod operations;
 pub mod parity;
 pub mod pkcs11_tool;
 pub mod probe;
+pub mod root;
 pub mod spy_record;
 pub mod stack;
 pub mod watched;

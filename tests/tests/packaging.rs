@@ -8,6 +8,7 @@ use std::process::Command;
 
 use e2e::Finished;
 use e2e::client::run;
+use e2e::root::as_root;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -205,13 +206,4 @@ fn users_and_directories_are_made_as_they_are_meant() {
         root.path("var"),
     ]))
     .must_succeed();
-}
-
-fn as_root(program: &str) -> Command {
-    if run(Command::new("id").arg("-u")).text().trim() == "0" {
-        return Command::new(program);
-    }
-    let mut command = Command::new("sudo");
-    command.args(["-n", program]);
-    command
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use e2e::Stack;
 use e2e::client::run;
+use e2e::root::as_root;
 use e2e::stack::sandbox_script;
 
 #[test]
@@ -13,7 +14,10 @@ fn what_it_cannot_do_is_refused_with_a_message() {
     let attempt =
         |arguments: &[&str]| run(sandbox_script().current_dir(scratch.path()).args(arguments)).must_fail();
 
-    assert!(attempt(&["up", "new", "--mode", "guarded"]).all_text().contains("not part of this version"));
+    let mut as_nobody = as_root("unshare");
+    as_nobody.args(["--user", "--"]).arg(sandbox_script().get_program());
+    as_nobody.args(["up", "new", "--mode", "guarded"]).current_dir(scratch.path());
+    assert!(run(&mut as_nobody).must_fail().all_text().contains("guarded mode needs root"));
     assert!(!scratch.path().join("new").exists());
     fs::create_dir(scratch.path().join("full")).unwrap();
     fs::write(scratch.path().join("full/file"), "mine").unwrap();
@@ -24,6 +28,8 @@ fn what_it_cannot_do_is_refused_with_a_message() {
     assert!(attempt(&["down", "absent"]).all_text().contains("does not exist"));
     assert_eq!(attempt(&["up"]).code, Some(2));
     assert_eq!(attempt(&["sideways", "full"]).code, Some(2));
+    assert_eq!(attempt(&["up", "new", "--mode", "outside"]).code, Some(2));
+    assert_eq!(attempt(&["up", "new", "--login", "nobody"]).code, Some(2));
 }
 
 #[test]

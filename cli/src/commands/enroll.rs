@@ -39,7 +39,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<Ended, CliError> {
-    let configuration = args.file.load()?;
+    let configuration = args.file.load_for_module()?.into_configuration();
     let client = local_attester::client(&configuration)?;
     let uri = AttestationKeyUri::parse(&configuration.attestation.key)?;
     let host = match (&args.host, &configuration.attestation.host) {

@@ -13,6 +13,7 @@ mod grant_terms;
 pub mod hsm;
 pub mod init;
 pub mod measure;
+pub mod probe_access;
 pub mod set;
 pub mod status;
 pub mod token;

@@ -1,15 +1,22 @@
 //! `trustshim doctor`: every link of the installation on this host, one line each.
 
+mod guarded;
+mod reach;
+mod report;
+mod separation;
+
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use attestation::api::{HsmRecord, HsmState};
 use attestation::token::Anchors;
-use configuration::Configuration;
+use configuration::{Configuration, ConfigurationError, Installation, Loaded};
 use policy_client::Client;
-use serde::Serialize;
 
+use self::report::Report;
 use super::hsm;
 use super::status::{clock_ahead, key_ids};
+use crate::access::User;
 use crate::date;
 use crate::error::{CliError, Ended};
 use crate::hsm::{AttestationKey, AttestationKeyUri, AttestationToken, Module, Pin};
@@ -23,16 +30,32 @@ const CLOCK_TOLERANCE: u64 = 60;
 /// Checks this host's installation, link by link, and advises where one fails
 ///
 /// Where no operator's credential is given, the enrolment is checked by sending evidence of this program, which
-/// leaves one refusal on record.
+/// leaves one refusal on record. With --as-user (guarded mode, as root) nothing of that is looked at, but what that user
+/// can open: it is tried as that user, and must be refused.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   trustshim doctor
   trustshim doctor --config ./trustshim.toml --json
+  trustshim doctor --config /etc/trustshim/guard.toml
+  trustshim doctor --config /etc/trustshim/guard.toml --as-user nginx --process $(pidof -s nginx) \\
+      --path /dev/vendor-hsm
 
-Exit status 0: every check is ok. 1: at least one failed.")]
+Exit status 0: every check is ok. 1: at least one failed; with --as-user, that something could be opened.")]
 pub struct Args {
     #[command(flatten)]
     file: ConfigurationFile,
+    /// Try whether this user, whom applications run as, reaches the real token around the guard
+    #[arg(long, value_name = "USER")]
+    as_user: Option<String>,
+    /// A group that the service has besides those of its user, such as one of SupplementaryGroups=
+    #[arg(long, value_name = "GROUP", requires = "as_user")]
+    group: Vec<String>,
+    /// A process of the service, whose memory is tried too
+    #[arg(long, value_name = "PID", requires = "as_user", value_parser = clap::value_parser!(u32).range(1..))]
+    process: Option<u32>,
+    /// Whatever else leads to the token: a device, the vendor's client key; a directory with all that is in it
+    #[arg(long, value_name = "PATH", requires = "as_user")]
+    path: Vec<PathBuf>,
     /// For programs
     #[arg(long)]
     json: bool,
@@ -40,116 +63,81 @@ pub struct Args {
     connection: Connection,
 }
 
-/// How one check came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Outcome {
-    Ok,
-    Fail,
-    /// Could not be looked at, because of another line or of the configuration.
-    Skipped,
-}
-
-/// One line.
-#[derive(Debug, Serialize)]
-struct Check {
-    name: &'static str,
-    outcome: Outcome,
-    detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    advice: Option<String>,
-}
-
-/// The lines so far.
-#[derive(Default)]
-struct Report(Vec<Check>);
-
-impl Report {
-    fn ok(&mut self, name: &'static str, detail: impl Into<String>) {
-        self.0.push(Check { name, outcome: Outcome::Ok, detail: detail.into(), advice: None });
-    }
-
-    fn fail(&mut self, name: &'static str, detail: impl Into<String>, advice: impl Into<String>) {
-        self.0.push(Check {
-            name,
-            outcome: Outcome::Fail,
-            detail: detail.into(),
-            advice: Some(advice.into()),
-        });
-    }
-
-    fn skip(&mut self, name: &'static str, detail: impl Into<String>) {
-        self.0.push(Check { name, outcome: Outcome::Skipped, detail: detail.into(), advice: None });
-    }
-
-    /// Records how a step went, and gives what it made.
-    fn step<T>(
-        &mut self,
-        name: &'static str,
-        result: Result<T, CliError>,
-        detail: impl FnOnce(&T) -> String,
-    ) -> Option<T> {
-        match result {
-            Ok(made) => {
-                self.ok(name, detail(&made));
-                Some(made)
-            }
-            Err(error) => {
-                self.fail(name, error.to_string(), error.advice());
-                None
-            }
-        }
-    }
-
-    fn ended(&self) -> Ended {
-        let failed = self.0.iter().any(|check| check.outcome == Outcome::Fail);
-        if failed { Ended::WithFailures } else { Ended::Well }
-    }
-
-    fn text(&self) -> String {
-        let mut text = String::new();
-        for check in &self.0 {
-            let word = match check.outcome {
-                Outcome::Ok => "ok  ",
-                Outcome::Fail => "FAIL",
-                Outcome::Skipped => "skip",
-            };
-            text.push_str(&format!("{word}  {:<18} {}\n", check.name, output::one_line(&check.detail)));
-            if let Some(advice) = &check.advice {
-                text.push_str(&format!("      {:<18} -> {}\n", "", output::one_line(advice)));
-            }
-        }
-        text
-    }
-}
-
 pub fn run(args: &Args) -> Result<Ended, CliError> {
-    let report = examine(args);
+    let report = match &args.as_user {
+        Some(name) => examine_reach(args, name)?,
+        None => examine(args),
+    };
     if args.json {
-        output::print_json(&report.0)?
+        output::print_json(report.checks())?
     } else {
         output::print(&report.text())?
     }
     Ok(report.ended())
 }
 
+fn examine_reach(args: &Args, name: &str) -> Result<Report, CliError> {
+    let Installation::Guarded(guard) = args.file.load_installation()? else {
+        return Err(CliError::Usage(
+            "--as-user is for guarded mode: in inline mode an application's user has the token itself"
+                .to_owned(),
+        ));
+    };
+    let user = User::find(name, &args.group)?;
+    let mut report = Report::default();
+    reach::examine(
+        &mut report,
+        &guard,
+        &reach::Subject { user: &user, paths: &args.path, process: args.process },
+    )?;
+    Ok(report)
+}
+
 fn examine(args: &Args) -> Report {
     let mut report = Report::default();
-    let configuration = report.step("configuration", args.file.load(), |configuration| {
-        format!("{} is readable, and only its owner may write it", configuration.path.display())
+    let installation = match args.file.load_for_module() {
+        Err(CliError::Configuration(ConfigurationError::OfApplication { path })) => {
+            application(&mut report, &path);
+            return report;
+        }
+        other => other,
+    };
+    let installation = report.step("configuration", installation, |installation| {
+        let path = installation.configuration().path.display();
+        format!("{path} is readable, and only its owner may write it")
     });
-    let Some(configuration) = configuration else {
+    let Some(installation) = installation else {
         report.skip("everything else", "it follows from the configuration");
         return report;
     };
-    let module = report.step("real module", Module::open(&configuration), |module| {
+    links(&mut report, installation.configuration(), &args.connection);
+    if let Installation::Guarded(guard) = &installation {
+        guarded::examine(&mut report, guard);
+    }
+    report
+}
+
+/// The file of applications in guarded mode.
+fn application(report: &mut Report, path: &Path) {
+    let client = configuration::load_from(path).map_err(CliError::from);
+    let client = report.step("configuration", client, |_| {
+        format!("{} is for applications whose calls the guard answers", path.display())
+    });
+    if let Some(Loaded::Guarded(client)) = client {
+        guarded::examine_client(report, &client);
+    }
+}
+
+/// From the real module to the policy server.
+fn links(report: &mut Report, configuration: &Configuration, connection: &Connection) {
+    let module = report.step("real module", Module::open(configuration), |module| {
         module.describe().unwrap_or_else(|error| error.to_string())
     });
-    let key = module.as_ref().and_then(|module| attestation_key(&mut report, &configuration, module));
+    let key = module.as_ref().and_then(|module| attestation_key(report, configuration, module));
     if module.is_none() {
         report.skip("attestation key", "the real module did not load");
     }
-    let client = report.step("server address", local_attester::client(&configuration), |_| {
+    let client = report.step("server address", local_attester::client(configuration), |_| {
         format!(
             "{} with the CA in {}",
             configuration.policy_server.url,
@@ -158,18 +146,17 @@ fn examine(args: &Args) -> Report {
     });
     let Some(client) = client else {
         report.skip("policy server", "address or CA cannot be used");
-        return report;
+        return;
     };
-    if server(&mut report, &client) {
-        anchors(&mut report, &configuration, &client);
+    if server(report, &client) {
+        anchors(report, configuration, &client);
         match &key {
-            Some(key) => enrolment(&mut report, &configuration, key, &client, &args.connection),
+            Some(key) => enrolment(report, configuration, key, &client, connection),
             None => report.skip("enrolment", "there is no attestation key to ask about"),
         }
     } else {
         report.skip("anchors, enrolment", "the policy server does not answer");
     }
-    report
 }
 
 /// Token, PIN file, key and its attributes.
@@ -346,19 +333,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn one_failure_makes_the_whole_fail_and_carries_advice() {
-        let mut report = Report::default();
-        report.ok("a", "fine");
-        report.skip("b", "because of a");
-        assert_eq!(report.ended(), Ended::Well);
-        report.fail("c", "broken\u{1b}[1m\nok    d", "mend it");
-        assert_eq!(report.ended(), Ended::WithFailures);
-        let text = report.text();
-        assert_eq!(text.lines().count(), 4, "{text}");
-        assert!(text.contains("FAIL  c ") && text.ends_with("-> mend it\n"), "{text}");
-    }
 
     #[test]
     fn a_served_key_must_be_pinned_with_the_same_value() {
