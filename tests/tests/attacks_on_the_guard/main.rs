@@ -1,0 +1,7 @@
+//! What DESIGN calls attacks, carried out by unprivileged users against an installation with the guard. Each has its
+//! control: without the attack the same is permitted.
+
+mod connections;
+mod from_inside;
+mod from_outside;
+mod signed;
