@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::Monitor;
+use super::admission::Admitted;
 use super::role::Role;
 use super::tokens::Standing;
 use crate::channel::{Channel, Message};
@@ -40,7 +41,7 @@ fn greet(monitor: &Arc<Monitor>, stream: &OwnedFd) -> Result<(), GuardError> {
     }
     socket::ask_for_sender(stream.as_fd())?;
     let connected = Connected::of(stream.as_fd())?;
-    let Some(_admitted) = monitor.admission.admit(connected.credentials().uid) else {
+    let Some(admitted) = monitor.admission.admit(connected.credentials().uid) else {
         return turn_away(stream, CKR_HOST_MEMORY, "the guard serves as many processes as it may");
     };
     let pinned = match connected.pin() {
@@ -65,7 +66,7 @@ fn greet(monitor: &Arc<Monitor>, stream: &OwnedFd) -> Result<(), GuardError> {
                 }
             };
             let served = Served { pid, nonce, address };
-            Client::start(monitor, (served, confirmed), stream)?.attend(stream)
+            Client::start(monitor, (served, confirmed, admitted), stream)?.attend(stream)
         }
         Some(_) => Err(GuardError::OutOfPlace),
         None => Ok(()),
@@ -95,6 +96,9 @@ struct Client {
 struct Watched {
     served: Served,
     process: Confirmed,
+    /// Counts for as long as anybody works on it: what waits for a stalled file of its own may outlive it, and is not even ended
+    /// by SIGKILL.
+    _admitted: Admitted,
     /// What it was when it was measured last, and the token that it was given.
     known: Mutex<Option<Known>>,
 }
@@ -117,7 +121,7 @@ impl Client {
     /// Gives the process a worker, and its first connection.
     fn start(
         monitor: &Arc<Monitor>,
-        (served, process): (Served, Confirmed),
+        (served, process, admitted): (Served, Confirmed, Admitted),
         stream: &OwnedFd,
     ) -> Result<Self, GuardError> {
         let worker = match monitor.workers.take() {
@@ -127,7 +131,7 @@ impl Client {
                 return Err(error);
             }
         };
-        let watched = Arc::new(Watched { served, process, known: Mutex::new(None) });
+        let watched = Arc::new(Watched { served, process, _admitted: admitted, known: Mutex::new(None) });
         let (looks, workers_looks) = Channel::pair()?;
         let (tokens, workers_tokens) = Channel::pair()?;
         worker.channel.send_with(
