@@ -38,11 +38,6 @@ pub struct Guarded {
 impl Guarded {
     /// Makes one.
     pub fn up() -> Self {
-        Self::up_with("")
-    }
-
-    /// Makes one whose guard has `more` in its configuration.
-    pub fn up_with(more: &str) -> Self {
         // Not on a file system whose files the guard does not believe.
         let scratch =
             tempfile::Builder::new().prefix("trustshim-e2e-").tempdir_in("/var/tmp").expect("a directory");
@@ -53,18 +48,15 @@ impl Guarded {
         guarded.variables = env.lines().filter_map(variable).collect();
         let group = run(Command::new("getent").args(["group", "trustshim-clients"])).must_succeed().text();
         group.split(':').nth(2).expect("a number").clone_into(&mut guarded.clients);
-        if !more.is_empty() {
-            guarded.restart_with(more);
-        }
         guarded
     }
 
-    /// Stops guard and policy server, adds `more` to the guard's configuration, and starts both.
-    pub fn restart_with(&self, more: &str) {
+    /// Stops guard and policy server, changes the guard's configuration, and starts both.
+    pub fn restart_with(&self, change: impl FnOnce(&str) -> String) {
         self.sandbox(&["down"], &[]);
         let file = self.directory().join("guard.toml");
-        let text = fs::read_to_string(&file).expect("guard.toml");
-        let changed = self.write("guard.toml", format!("{text}\n{more}"));
+        let changed = change(&fs::read_to_string(&file).expect("guard.toml"));
+        let changed = self.write("guard.toml", changed);
         run(as_root("cp").arg(changed).arg(file)).must_succeed();
         self.sandbox(&["up"], &[]);
     }
@@ -307,14 +299,23 @@ pub struct Approved {
 impl Approved {
     /// Makes one.
     pub fn up() -> Self {
-        let guarded = Guarded::up();
+        Self::up_with(&[])
+    }
+
+    /// Makes one whose program was approved with these options.
+    pub fn up_with(options: &[&str]) -> Self {
+        Self::on(Guarded::up(), options)
+    }
+
+    /// Compiles the programs for an installation, and approves of the one with these options.
+    pub fn on(guarded: Guarded, options: &[&str]) -> Self {
         let (service, attacker) =
             (guarded.compiled("service", "service"), guarded.compiled("attacker", "attacker"));
         let approved = Self { guarded, service, attacker };
         let mut first = approved.start();
         assert_eq!(first.ask("open"), "open 0x200", "nothing is approved by default");
         drop(first);
-        approved.guarded.approve_last("service", &[]);
+        approved.guarded.approve_last("service", options);
         thread::sleep(FAILED);
         approved.must_be_permitted();
         approved

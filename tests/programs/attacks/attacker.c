@@ -72,6 +72,27 @@ static int greet(const char *path, int *connection)
     return control;
 }
 
+/* The same with the nonce said to be in a file that is mapped, whoever serves it. */
+static void greet_at(const char *path, const char *file)
+{
+    char body[4096];
+    int fd = open(file, O_RDONLY);
+    char *page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+    /* It would wait for the file system, too, when it ends. */
+    close(fd);
+    printf("mapped %d\n", page != MAP_FAILED);
+    getchar();
+    int control = connect_to(path), code = next_frame(control, body, sizeof body, NULL);
+    if (code != CHALLENGE) {
+        printf("turned away\n");
+        return;
+    }
+    frame(control, PLACED, &(uint64_t){ (uintptr_t)page }, 8);
+    printf("placed\n");
+    for (char byte; read(0, &byte, 1) == 1; )
+        ;
+}
+
 /* Connects, and executes an approved program in the place of the process that has: one that writes what it reads. A child
  * keeps the connection, and has the approved program say what is to be said. */
 static void relay(const char *path, const char *address, char **program)
@@ -183,6 +204,7 @@ int main(int count, char **arguments)
         int fd;
         greet(more[0], &fd);
     }
+    ATTACK("greet-at") greet_at(more[0], more[1]);
     ATTACK("relay") relay(more[0], more[1], arguments + 4);
     ATTACK("kept") use_what_was_kept();
     ATTACK("open") {

@@ -170,7 +170,7 @@ int main(int count, char **arguments)
     setvbuf(stdout, NULL, _IOLBF, 0);
     /* A command at a time, so that what is executed finds the rest. */
     setvbuf(stdin, NULL, _IONBF, 0);
-    void *module = count == 2 ? dlopen(arguments[1], RTLD_NOW) : NULL;
+    void *module = count >= 2 ? dlopen(arguments[1], RTLD_NOW) : NULL;
     if (!module) {
         printf("%s\n", dlerror());
         return 1;
