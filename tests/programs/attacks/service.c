@@ -204,6 +204,10 @@ int main(int count, char **arguments)
             printf("code %d\n", run_code(code_in(fd)));
         }
         COMMAND("patch") printf("code %d\n", patch_oneself());
+        /* A patched page is the file's again once it is given back. */
+        COMMAND("unpatch") printf("unpatched %d\n",
+                                  madvise((void *)((uintptr_t)is_patched & ~4095UL), 4096, MADV_DONTNEED));
+        COMMAND("patched") printf("code %d\n", is_patched());
         COMMAND("pid") printf("%d\n", getpid());
         COMMAND("where") printf("%p %p %p\n", (void *)is_patched, (void *)&fed, (void *)taken);
         COMMAND("take") {

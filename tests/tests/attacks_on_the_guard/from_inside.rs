@@ -51,3 +51,42 @@ fn a_preloaded_library_is_denied() {
     }
     approved.must_be_permitted();
 }
+
+/// The limit of looking every quarter of a second: this is here so that whoever changes it finds what has to be said otherwise.
+#[test]
+fn code_that_has_gone_before_the_next_look_is_not_found() {
+    let approved = Approved::up();
+    let mut service = approved.signing();
+    let mut came_between = false;
+    // A look may come in between, on a busy machine.
+    for _ in 0..20 {
+        // The first signature of these has been looked at, and that stands.
+        std::thread::sleep(STANDS * 2);
+        assert_eq!(service.ask("sign"), "sign 0x0");
+        assert_eq!([service.ask("patch"), service.ask("sign")], ["code 42", "sign 0x0"]);
+        assert_eq!([service.ask("unpatch"), service.ask("patched")], ["unpatched 0", "code 0"]);
+        let signed = Signed::by(&mut service, STANDS * 2);
+        if signed.rv == "0x0" {
+            came_between = true;
+            break;
+        }
+    }
+    assert!(came_between, "code was run between two looks");
+}
+
+/// How much that is: printed, and said in `docs/LIMITATIONS.md`.
+#[test]
+fn so_many_operations_fit_between_two_looks() {
+    let approved = Approved::up();
+    let mut service = approved.signing();
+    let mut most = 0;
+    for _ in 0..4 {
+        std::thread::sleep(STANDS * 2);
+        assert_eq!(service.ask("sign"), "sign 0x0", "this one is looked at");
+        let signed = Signed::by(&mut service, STANDS);
+        assert_eq!(signed.rv, "0x0");
+        most = most.max(signed.all);
+    }
+    println!("{most} signatures fit between two looks, by one thread");
+    assert!((10..25_000).contains(&most), "{most}: docs/LIMITATIONS.md says thousands");
+}
