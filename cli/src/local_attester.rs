@@ -56,11 +56,6 @@ impl ConfigurationFile {
         }
         Ok(installation)
     }
-
-    /// As [`load_installation`](Self::load_installation): what shim and guard have in common.
-    pub fn load(&self) -> Result<Configuration, CliError> {
-        Ok(self.load_installation()?.into_configuration())
-    }
 }
 
 fn start_anew_with(variables: &BTreeMap<String, String>) -> Result<(), CliError> {

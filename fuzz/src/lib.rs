@@ -1,11 +1,14 @@
-//! What targets share: keys and messages of the repository's vectors for signed messages, a caller's memory for calls in C.
+//! What targets share: keys and messages of the repository's vectors for signed messages, a caller's memory for calls in C,
+//! calls that are made by chance.
 
 pub mod caller;
+pub mod calls_by_chance;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use attestation::base64url;
+pub use cryptoki_ffi::{Arena, Layer, Remote, calls, serve};
 use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::Value;
 

@@ -17,10 +17,16 @@ use crate::module;
 /// Answers the monitor until it is gone.
 pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let guard = configuration::load_guard(config)?;
+    let settings = &guard.configuration.attestation;
+    let pin_file = settings.pin_file.as_deref().map(confinement::pin_file).transpose()?;
     confinement::become_user(guard.attester_user.as_ref(), "attester_user")?;
     let channel = Channel::of_standard_input()?;
-    let module = module::initialized(&guard.configuration)?;
-    let place = Arc::new(AttestationPlace::new(&guard.configuration.attestation, module)?);
+    let module = module::initialized(&guard.configuration, None)?;
+    let place = AttestationPlace::new(settings, module)?;
+    let place = Arc::new(match pin_file {
+        Some(pin_file) => place.with_pin_file(pin_file),
+        None => place,
+    });
     let surroundings = Surroundings { itself: program, step_away: || None };
     let signer = Signer::new(&guard.configuration, place, surroundings)?;
     while let Some(Message { content, .. }) = channel.receive::<ToAttester>()? {

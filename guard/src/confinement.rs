@@ -1,10 +1,18 @@
 //! What a role gives up before it does anything: it keeps the rights that its work takes, and no more.
 
+use std::path::Path;
+
 use configuration::{Account, Guard, Need};
+use gated_module::PinFile;
 use linux_ffi::confine;
 
 use crate::accounts;
 use crate::error::GuardError;
+
+/// Opens the file of a PIN while this process may: it can be root's alone.
+pub(crate) fn pin_file(path: &Path) -> Result<PinFile, GuardError> {
+    PinFile::open(path.to_owned()).map_err(|source| GuardError::PinFile { path: path.to_owned(), source })
+}
 
 /// Becomes the user that the configuration names under `key`, if it does, and can get no rights back; nobody else of that user
 /// can look into this process, and it ends with the guard.

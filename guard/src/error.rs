@@ -24,6 +24,9 @@ pub(crate) enum GuardError {
     /// The attester cannot be set up.
     #[error(transparent)]
     Attester(#[from] attester::AttesterError),
+    /// A file with a PIN.
+    #[error("the PIN in {path:?}: {source}")]
+    PinFile { path: PathBuf, source: io::Error },
     /// Rights could not be given up.
     #[error("this process cannot be confined: {0}")]
     Confinement(#[source] linux_ffi::LinuxError),

@@ -14,6 +14,7 @@ mod measuring;
 mod messages;
 mod module;
 mod monitor;
+mod turns;
 mod worker;
 
 use std::io::Write as _;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use attestation::component::Component;
 use attestation::digest::Digest;
 use attester::{Issued, Outcome};
-use gate::{AttestationFailure, Report};
+use gate::{AttestationFailure, Limit, Report};
 use measurement::MeasurementError;
 use measurement::peer::{Confirmed, Parts, Pinned};
 use serde::{Deserialize, Serialize};
@@ -14,9 +14,12 @@ use serde::{Deserialize, Serialize};
 /// To a worker, on its control channel.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
-    /// Whom it serves. With the process's memory, and the channels on which the worker asks for looks and for tokens.
+    /// The first message: load the real module. With the places where it takes turns, where it has to.
+    Begin,
+    /// Whom it serves. With the hold on the process, its memory, the channels for its questions and for
+    /// tokens, and the counter of changes that all workers share.
     Serve(Served),
-    /// A connection of that process, which comes along.
+    /// A connection of that process, which comes along, with memory for its frames or without.
     Connection,
     /// The process is gone, or done.
     End,
@@ -49,9 +52,20 @@ pub(crate) enum FromWorker {
     Failed { reason: String },
 }
 
-/// From a worker, on the channel for looks: answered with [`Looked`].
+/// From a worker, on the channel for questions that take no attestation.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Look;
+pub(crate) enum Question {
+    /// What has become of the process? Answered with [`Looked`].
+    Look,
+    /// Reserve an operation under one of these. Answered with [`Taken`].
+    Take(Vec<Limit>),
+    /// It has not come about. Answered with [`Taken`], of nothing.
+    GiveBack(String),
+}
+
+/// The grant under which an operation was reserved, if there was room.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Taken(pub(crate) Option<String>);
 
 /// What the process has become since it was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +74,8 @@ pub(crate) enum Looked {
     Same,
     /// Something else, or its token counts no more: a token in hand ends.
     Changed,
+    /// It has not been measured, or not since it changed: there is no token in hand.
+    Unmeasured,
 }
 
 /// From a worker, on the channel for tokens: answered with [`Attested`].

@@ -3,14 +3,18 @@
 use std::ffi::CString;
 
 use configuration::Configuration;
-use cryptoki_ffi::{ModuleError, RealModule};
+use cryptoki_ffi::{ModuleError, RealModule, Turns};
 
 use crate::error::GuardError;
 
-/// Loads the real module and initialises it, for threads that the system's locks keep apart.
-pub(crate) fn initialized(configuration: &Configuration) -> Result<RealModule, GuardError> {
+/// Loads the real module and initialises it, for threads that the system's locks keep apart, and for `turns` where
+/// its processes take some.
+pub(crate) fn initialized(
+    configuration: &Configuration,
+    turns: Option<&'static dyn Turns>,
+) -> Result<RealModule, GuardError> {
     let settings = &configuration.real_module;
-    let module = RealModule::load(&settings.path, (initialized as *const ()).cast())?;
+    let module = RealModule::load(&settings.path, (initialized as *const ()).cast())?.with_turns(turns);
     let args = Some(settings.init_args.as_str()).filter(|args| !args.is_empty());
     // The configuration has none with a NUL in it.
     let reserved =

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use configuration::Client;
 use cryptoki_ffi::Remote;
 use cryptoki_ffi::{CK_RV, Interface, Layer, calls};
-use cryptoki_sys::{CKR_CRYPTOKI_NOT_INITIALIZED, CKR_DEVICE_REMOVED, CKR_HOST_MEMORY, CKR_OK};
+use cryptoki_sys::{CKR_CRYPTOKI_NOT_INITIALIZED, CKR_DEVICE_REMOVED, CKR_HOST_MEMORY};
 use gated_module::Log;
 use locks::Mutex;
 
@@ -45,7 +45,7 @@ impl Guarded {
         Ok(Self {
             configuration,
             admitted,
-            idle: Mutex::new(vec![Connection::over(first)]),
+            idle: Mutex::new(vec![Connection::over(first)?]),
             state: AtomicU8::new(SERVED),
         })
     }
@@ -71,12 +71,11 @@ impl Guarded {
     }
 
     /// `C_Finalize`: what the guard has refused is delivered before this returns, and a call that waits for a slot event
-    /// ends.
-    pub(crate) fn finalize(&self) -> CK_RV {
-        let was = self.state.swap(FINALIZED, Ordering::AcqRel);
+    /// ends. Of a guard that has gone nothing is left to end.
+    pub(crate) fn finalize(&self) {
+        self.state.store(FINALIZED, Ordering::Release);
         self.admitted.leave();
         self.idle.lock().clear();
-        if was == GONE { CKR_DEVICE_REMOVED } else { CKR_OK }
     }
 
     fn exchange(&self, exchange: impl FnOnce(&mut Connection) -> Result<CK_RV, Broken>) -> CK_RV {
@@ -106,7 +105,9 @@ impl Guarded {
                 return Ok(connection);
             }
             match self.admitted.more() {
-                Ok(More::Connection(stream)) => return Ok(Connection::over(stream)),
+                Ok(More::Connection(handed)) => {
+                    return Connection::over(handed).map_err(|error| self.lost(&error));
+                }
                 // Other threads have those that there are.
                 Ok(More::NoMore) if began.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
                 Ok(More::NoMore) => return Err(CKR_HOST_MEMORY),

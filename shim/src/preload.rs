@@ -74,6 +74,9 @@ fn speak(say: impl FnOnce()) {
 /// The real module's file.
 struct RealFile {
     path: CString,
+    /// As it was when it was first looked at. Later it may be out of reach, after a `chroot` or without rights, while the
+    /// application opens it by another path.
+    seen: Option<Identity>,
     /// By which the loader may find it in its cache, or among what is loaded.
     names: Vec<Vec<u8>>,
 }
@@ -92,14 +95,15 @@ impl RealFile {
             resolved.as_deref().and_then(measurement::soname),
         ];
         let mut names: Vec<_> = own.into_iter().flatten().collect();
-        if let Some(real) = identity(path) {
+        let seen = identity(path);
+        if let Some(real) = seen {
             let cached = measurement::cached_libraries().unwrap_or_default();
-            names.extend(
-                cached.into_iter().filter(|(_, path)| identity(path) == Some(real)).map(|(name, _)| name),
-            );
+            let is_real =
+                |(_, path): &(_, PathBuf)| identity(path).is_some_and(|there| there.is_same_file(real));
+            names.extend(cached.into_iter().filter(is_real).map(|(name, _)| name));
         }
         // A configured path holds no NUL; the empty one that would come of it leads nowhere.
-        Self { path: CString::new(path.as_os_str().as_bytes()).unwrap_or_default(), names }
+        Self { path: CString::new(path.as_os_str().as_bytes()).unwrap_or_default(), seen, names }
     }
 
     fn is_reached_by(&self, opening: &Opening<'_>) -> bool {
@@ -115,8 +119,34 @@ impl RealFile {
     }
 
     /// Whether this file is at `path`; nothing if there is none.
-    fn is_at(&self, path: impl Arg) -> Option<bool> {
-        identity(path).map(|there| identity(&self.path) == Some(there))
+    fn is_at(&self, path: impl Arg + Copy) -> Option<bool> {
+        let there = identity(path)?;
+        match (identity(&self.path), self.seen) {
+            (Some(now), seen) => {
+                // Another file by now, as after an update: the number of the old one may have been given out again.
+                Some(there.is_same_file(now) || seen == Some(there))
+            }
+            (None, Some(seen)) => {
+                self.speak_of_absence("is recognised by device and inode, as it was first seen");
+                Some(there.is_same_file(seen))
+            }
+            (None, None) => {
+                self.speak_of_absence("is recognised by its name");
+                Some(self.is_called(path))
+            }
+        }
+    }
+
+    /// Whether the last part of the path is a name of this file. All there is to go by where nobody can look at it.
+    fn is_called(&self, path: impl Arg) -> bool {
+        path.as_cow_c_str().is_ok_and(|path| {
+            let last = path.to_bytes().rsplit(|byte| *byte == b'/').next();
+            self.names.iter().any(|known| Some(known.as_slice()) == last)
+        })
+    }
+
+    fn speak_of_absence(&self, how: &str) {
+        speak(|| Log::before_configuration().module_out_of_sight(&self.path.to_string_lossy(), how));
     }
 
     /// A name that the loader looks for (ld.so(8), dlopen(3)): among what is loaded, in the directories of caller,
@@ -127,7 +157,7 @@ impl RealFile {
             return true;
         }
         let in_directory = |directory: &PathBuf| {
-            Some((directory.clone(), self.is_at(directory.join(OsStr::from_bytes(name)))?))
+            Some((directory.clone(), self.is_at(&directory.join(OsStr::from_bytes(name)))?))
         };
         match opening.search_path().iter().find_map(in_directory) {
             Some((_, true)) => true,
@@ -151,7 +181,7 @@ impl RealFile {
         let origin = opening.origin().unwrap_or_default().display().to_string();
         let path = path.replace("${ORIGIN}", &origin).replace("$ORIGIN", &origin);
         let in_library_directory = |name| path.replace("${LIB}", name).replace("$LIB", name);
-        if LIB.into_iter().map(in_library_directory).any(|path| self.is_at(path) == Some(true)) {
+        if LIB.into_iter().map(in_library_directory).any(|path| self.is_at(&path) == Some(true)) {
             return true;
         }
         let last = path.rsplit('/').next().unwrap_or_default().as_bytes();
@@ -159,9 +189,30 @@ impl RealFile {
     }
 }
 
-/// By which two names of one file are known: device and inode.
-fn identity(path: impl Arg) -> Option<(u64, u64)> {
-    stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino))
+/// By which two names of one file are known, and a file from the one that got its inode later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: i64,
+    modified: (i64, u64),
+}
+
+impl Identity {
+    /// As long as both are there, device and inode say it.
+    fn is_same_file(self, other: Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+fn identity(path: impl Arg) -> Option<Identity> {
+    let stat = stat(path).ok()?;
+    Some(Identity {
+        device: stat.st_dev,
+        inode: stat.st_ino,
+        size: stat.st_size,
+        modified: (stat.st_mtime, stat.st_mtime_nsec),
+    })
 }
 
 /// The system's own directories, as loaders have them built in.
@@ -198,9 +249,43 @@ mod tests {
             assert!(!file.is_cached_as(name));
         }
         assert_eq!(file.is_at(library), Some(true));
-        assert_eq!(file.is_at(at("copy.so")), Some(false));
-        assert_eq!(file.is_at(at("absent.so")), None);
+        assert_eq!(file.is_at(&at("copy.so")), Some(false));
+        assert_eq!(file.is_at(&at("absent.so")), None);
+    }
+
+    #[test]
+    fn a_file_that_is_out_of_sight_is_the_one_that_was_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for name in ["vendor.so", "other.so"] {
+            std::fs::write(at(name), name).unwrap();
+        }
+        std::fs::hard_link(at("vendor.so"), at("hard.so")).unwrap();
+        let file = RealFile::at(&at("vendor.so"));
         std::fs::remove_file(at("vendor.so")).unwrap();
-        assert_eq!(file.is_at(library), Some(false));
+        assert_eq!(file.is_at(&at("hard.so")), Some(true));
+        assert_eq!(file.is_at(&at("other.so")), Some(false));
+        assert_eq!(file.is_at(&at("vendor.so")), None);
+        // Another has taken its place: now both are, but not a third that has got its number.
+        std::fs::write(at("vendor.so"), "the next version").unwrap();
+        std::fs::hard_link(at("vendor.so"), at("next.so")).unwrap();
+        for (name, is_it) in [("next.so", true), ("hard.so", true), ("other.so", false)] {
+            assert_eq!(file.is_at(&at(name)), Some(is_it), "{name}");
+        }
+        std::fs::write(at("hard.so"), "something else").unwrap();
+        assert_eq!(file.is_at(&at("hard.so")), Some(false));
+    }
+
+    #[test]
+    fn a_file_that_nobody_ever_saw_is_known_by_its_name_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let file = RealFile::at(&at("hidden/vendor.so"));
+        for name in ["vendor.so", "other.so"] {
+            std::fs::write(at(name), name).unwrap();
+        }
+        assert_eq!(file.is_at(&at("vendor.so")), Some(true));
+        assert_eq!(file.is_at(&at("other.so")), Some(false));
+        assert_eq!(file.is_at(&at("absent.so")), None);
     }
 }

@@ -75,10 +75,13 @@ impl Provider {
     pub(crate) fn finalize(&self, call: calls::C_Finalize) -> CK_RV {
         match self {
             Self::Inline(inline) => inline.gated().finalize(call),
-            Self::Guarded(guarded) => match call.check() {
-                CKR_OK => guarded.finalize(),
-                rv => rv,
-            },
+            Self::Guarded(guarded) => {
+                let rv = call.check();
+                if rv == CKR_OK {
+                    guarded.finalize();
+                }
+                rv
+            }
         }
     }
 

@@ -40,6 +40,7 @@ typedef struct {
     CK_ULONG public_key;
 } signer;
 /* A session on the token `sandbox`, its user logged in, with the keys `demo-ec`. */
+CK_ULONG open_session(void);
 signer open_signer(void);
 void begin_signature(const signer *with);
 /* Ends a signature that was begun, and has it verified. */
@@ -78,5 +79,8 @@ void scene_no_thread_is_made(void);
 void scene_ending(int kind, int port);
 void scene_thread_local(void);
 void scene_fork(int kind, int number);
+void scene_crowd(int threads, int each);
+void scene_sessions(int most);
+void scene_ready(void);
 
 #endif

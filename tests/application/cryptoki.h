@@ -65,6 +65,7 @@ enum {
     F(6, C_GetTokenInfo, (CK_ULONG, CK_TOKEN_INFO *))                                                         \
     F(12, C_OpenSession, (CK_ULONG, CK_ULONG, void *, void *, CK_ULONG *))                                    \
     F(13, C_CloseSession, (CK_ULONG))                                                                         \
+    F(14, C_CloseAllSessions, (CK_ULONG))                                                                     \
     F(18, C_Login, (CK_ULONG, CK_ULONG, CK_BYTE *, CK_ULONG))                                                 \
     F(26, C_FindObjectsInit, (CK_ULONG, CK_ATTRIBUTE *, CK_ULONG))                                            \
     F(27, C_FindObjects, (CK_ULONG, CK_ULONG *, CK_ULONG, CK_ULONG *))                                        \

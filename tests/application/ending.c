@@ -43,6 +43,12 @@ __attribute__((destructor)) static void destructor(void) {
         finalise();
 }
 
+static void *attests_by_login(void *unused) {
+    C_Login(common.session, CKU_USER, (CK_BYTE *)"1234", 4);
+    require(0, "the policy server has said something");
+    return unused;
+}
+
 static void *attests(void *unused) {
     CK_MECHANISM mechanism = {CKM_ECDSA, NULL, 0};
     C_SignInit(common.session, &mechanism, common.private_key);
@@ -50,11 +56,14 @@ static void *attests(void *unused) {
     return unused;
 }
 
-static void ends_while_another_attests(int port) {
+static void ends_while_another_attests(int by_login, int port) {
     int listening = listen_as_policy_server(port);
     answers(CKR_OK, C_Initialize(&threads));
-    common = open_signer();
-    start_thread(attests, NULL);
+    if (by_login)
+        common.session = open_session();
+    else
+        common = open_signer();
+    start_thread(by_login ? attests_by_login : attests, NULL);
     accept_attester(listening);
     puts("main ends");
     exit(0);
@@ -64,8 +73,8 @@ void scene_ending(int kind, int port) {
     if (kind == 1)
         atexit(finalise);
     load_module();
-    if (kind == 7)
-        ends_while_another_attests(port);
+    if (kind == 7 || kind == 8)
+        ends_while_another_attests(kind == 8, port);
     if (kind == 2)
         atexit(finalise);
     answers(CKR_OK, C_Initialize(&threads));

@@ -170,6 +170,11 @@ static void has_a_child_that_cannot_begin(void) {
 }
 
 /* While the attester waits for a policy server, which is this process. */
+static void *is_refused_the_login(void *unused) {
+    answers(0x200, C_Login(common.session, CKU_USER, (CK_BYTE *)"1234", 4));
+    return unused;
+}
+
 static void *is_refused(void *unused) {
     CK_MECHANISM mechanism = {CKM_ECDSA, NULL, 0};
     answers(0x200, C_SignInit(common.session, &mechanism, common.private_key));
@@ -181,11 +186,14 @@ static void has_its_own_policy_server(void) {
     begins_anew();
 }
 
-static void while_the_policy_server_is_silent(int port) {
+static void while_the_policy_server_is_silent(int by_login, int port) {
     int listening = listen_as_policy_server(port);
     answers(CKR_OK, C_Initialize(&own_mutexes));
-    common = open_signer();
-    pthread_t thread = start_thread(is_refused, NULL);
+    if (by_login)
+        common.session = open_session();
+    else
+        common = open_signer();
+    pthread_t thread = start_thread(by_login ? is_refused_the_login : is_refused, NULL);
     int attester = accept_attester(listening);
     child_ends_well(start_child(has_its_own_policy_server));
     close(attester);
@@ -262,7 +270,8 @@ void scene_fork(int kind, int number) {
         again_and_again(number);
         return;
     case 5:
-        while_the_policy_server_is_silent(number);
+    case 6:
+        while_the_policy_server_is_silent(kind == 6, number);
         return;
     default:
         require(0, "there is no fork %d", kind);

@@ -31,6 +31,12 @@ int main(int count, char **arguments) {
         scene_thread_local();
     else if (strcmp(scene, "fork") == 0)
         scene_fork(number, other);
+    else if (strcmp(scene, "crowd") == 0)
+        scene_crowd(number, other);
+    else if (strcmp(scene, "sessions") == 0)
+        scene_sessions(number);
+    else if (strcmp(scene, "ready") == 0)
+        scene_ready();
     else
         require(0, "there is no scene %s", scene);
     return 0;

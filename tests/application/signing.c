@@ -28,9 +28,15 @@ static CK_ULONG find(CK_ULONG session, CK_ULONG class) {
     return object;
 }
 
+CK_ULONG open_session(void) {
+    CK_ULONG session;
+    answers(CKR_OK, C_OpenSession(sandbox(), CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &session));
+    return session;
+}
+
 signer open_signer(void) {
     signer made;
-    answers(CKR_OK, C_OpenSession(sandbox(), CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &made.session));
+    made.session = open_session();
     CK_RV rv = C_Login(made.session, CKU_USER, (CK_BYTE *)"1234", 4);
     require(rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN, "C_Login: %#lx", rv);
     made.private_key = find(made.session, CKO_PRIVATE_KEY);

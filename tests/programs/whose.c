@@ -1,10 +1,12 @@
 /* Says in which file the functions of a PKCS#11 module are that it opens by name, several times over:
  *   whose [--global LIBRARY] NAME...
- * With --global another library is opened first, so that its symbols are everybody's. */
+ * With --global another library is opened first, so that its symbols are everybody's. From a name chroot:DIRECTORY on it is
+ * there. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The head of CK_FUNCTION_LIST of PKCS#11 2.40, on a machine where pointers have 8 bytes. */
 struct list { char version[8]; void *functions[68]; };
@@ -30,6 +32,11 @@ int main(int count, char **arguments)
     }
     printf("dlopen: %s\n", file_of(dlsym(RTLD_DEFAULT, "dlopen")));
     for (int i = first; i < count; i++) {
+        if (strncmp(arguments[i], "chroot:", 7) == 0) {
+            if (chroot(arguments[i] + 7) != 0 || chdir("/") != 0)
+                return 1;
+            continue;
+        }
         void *module = dlopen(arguments[i], RTLD_NOW);
         if (!module) {
             printf("%s: %s\n", arguments[i], dlerror());

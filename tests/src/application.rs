@@ -45,7 +45,7 @@ impl<'a> Application<'a> {
 
     /// Plays a scene on a module.
     pub fn scene(&self, module: &Path, arguments: &[&str]) -> Command {
-        let mut command = self.stack.application(&self.program);
+        let mut command = self.stack.user_of(module, &self.program);
         command.arg(module).args(arguments);
         command
     }

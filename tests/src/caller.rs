@@ -20,7 +20,7 @@ pub enum Outcome {
 
 /// The program.
 pub struct Caller<'a> {
-    start: Box<dyn Fn() -> Probe + 'a>,
+    start: Box<dyn Fn() -> (Probe, u64) + 'a>,
     running: Option<Running>,
 }
 
@@ -32,15 +32,23 @@ struct Running {
 }
 
 impl<'a> Caller<'a> {
-    /// A program that `start` starts.
+    /// A program that `start` starts, and which can log in.
     pub fn new(start: impl Fn() -> Probe + 'a) -> Self {
+        Self::with_session(move || {
+            let mut probe = start();
+            let session = probe.session();
+            (probe, session)
+        })
+    }
+
+    /// A program that `start` starts, with a session on the token `sandbox` with the user logged in.
+    pub fn with_session(start: impl Fn() -> (Probe, u64) + 'a) -> Self {
         Self { start: Box::new(start), running: None }
     }
 
     fn running(&mut self) -> &mut Running {
         self.running.get_or_insert_with(|| {
-            let mut probe = (self.start)();
-            let session = probe.session();
+            let (mut probe, session) = (self.start)();
             let slot = probe.slot("sandbox").expect("the token sandbox");
             let keys = every_call::keys(&mut probe, session);
             let stale = stale(&mut probe, slot, session);

@@ -1,13 +1,10 @@
-//! A guarded installation in a temporary directory, made by `scripts/sandbox --mode guarded`, and processes of unprivileged
-//! users that are its clients, or its enemies.
+//! An installation in guarded mode, which only root can make: its clients are an unprivileged user, in the group that the
+//! guard serves. Its processes can be stopped and started one by one.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,57 +12,68 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{Finished, run};
-use crate::compiled::compile;
+use crate::probe::Probe;
 use crate::root::as_root;
-use crate::stack::{build, reasons, sandbox_script};
+use crate::stack::{Approval, build, reasons, sandbox_script};
 
-/// The user of the approved program: of nobody on this host.
-pub const SERVICE: u32 = 3_999_011;
-/// Another user.
-pub const STRANGER: u32 = 3_999_012;
-/// Longer than any answer takes on a busy machine.
-const BOUND: Duration = Duration::from_secs(60);
-/// After it a failed attestation is tried again.
-pub const FAILED: Duration = Duration::from_millis(1100);
+/// Whom the clients run as.
+pub const CLIENT: u32 = 65_534;
+const GROUP: &str = "trustshim-clients";
+/// Longer than any part takes to start or to end.
+const BOUND: Duration = Duration::from_secs(30);
 
-/// An installation with the guard running. No component is approved.
+/// The installation; stopped and removed when dropped.
 pub struct Guarded {
     scratch: TempDir,
     variables: BTreeMap<String, String>,
-    clients: String,
+    started: BTreeMap<&'static str, Child>,
 }
 
 impl Guarded {
-    /// Makes one.
+    /// Makes an installation with guard and policy server running, and no component approved.
     pub fn up() -> Self {
-        // Not on a file system whose files the guard does not believe.
-        let scratch =
-            tempfile::Builder::new().prefix("trustshim-e2e-").tempdir_in("/var/tmp").expect("a directory");
-        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).expect("our own directory");
-        let mut guarded = Self { scratch, variables: BTreeMap::new(), clients: String::new() };
-        guarded.sandbox(&["up"], &["--mode", "guarded"]);
+        // Not below /tmp, which may be a file system of its own without rights to run programs from.
+        let scratch = tempfile::Builder::new().prefix("trustshim-guarded-").tempdir_in("/var/tmp");
+        let scratch = scratch.expect("a temporary directory");
+        run(Command::new("chmod").arg("755").arg(scratch.path())).must_succeed();
+        let mut guarded = Self { scratch, variables: BTreeMap::new(), started: BTreeMap::new() };
+        guarded.sandbox("up").must_succeed();
         let env = run(as_root("cat").arg(guarded.directory().join("env"))).must_succeed().text();
         guarded.variables = env.lines().filter_map(variable).collect();
-        let group = run(Command::new("getent").args(["group", "trustshim-clients"])).must_succeed().text();
-        group.split(':').nth(2).expect("a number").clone_into(&mut guarded.clients);
+        let own = guarded.file("clients");
+        run(as_root("install").args(["-d", "-m", "755", "-o", &CLIENT.to_string()]).arg(own)).must_succeed();
         guarded
     }
 
-    /// Stops guard and policy server, changes the guard's configuration, and starts both.
-    pub fn restart_with(&self, change: impl FnOnce(&str) -> String) {
-        self.sandbox(&["down"], &[]);
-        let file = self.directory().join("guard.toml");
-        let changed = change(&fs::read_to_string(&file).expect("guard.toml"));
-        let changed = self.write("guard.toml", changed);
-        run(as_root("cp").arg(changed).arg(file)).must_succeed();
-        self.sandbox(&["up"], &[]);
+    /// The same with a change to the guard's configuration.
+    pub fn up_with(change: impl FnOnce(String) -> String) -> Self {
+        let mut guarded = Self::up();
+        guarded.reconfigure(change);
+        guarded
     }
 
-    fn sandbox(&self, command: &[&str], options: &[&str]) {
+    /// Stops the guard, and starts it with another configuration.
+    pub fn reconfigure(&mut self, change: impl FnOnce(String) -> String) {
+        self.stop("guard");
+        let path = self.directory().join("guard.toml");
+        let text = run(as_root("cat").arg(&path)).must_succeed().text();
+        let changed = change(text.clone());
+        assert_ne!(changed, text, "guard.toml does not differ");
+        let new = self.file("new.toml");
+        fs::write(&new, changed).expect("a file of the test");
+        run(as_root("install").args(["-m", "644"]).args([&new, &path])).must_succeed();
+        self.start("guard");
+    }
+
+    fn sandbox(&self, command: &str) -> Finished {
         let script = sandbox_script();
-        let mut command_line = as_root("env");
-        command_line.arg(format!("TRUSTSHIM_BUILD={}", build().display())).arg(script.get_program());
-        run(command_line.args(command).arg(self.directory()).args(options)).must_succeed();
+        let mut root = as_root("env");
+        for (name, value) in script.get_envs() {
+            let value = value.expect("a variable that is set");
+            root.arg(format!("{}={}", name.display(), value.display()));
+        }
+        root.arg(script.get_program()).arg(command).arg(self.directory());
+        run(root.args(["--mode", "guarded"]))
     }
 
     /// `DIR` of `scripts/sandbox`.
@@ -73,29 +81,24 @@ impl Guarded {
         self.scratch.path().join("sandbox")
     }
 
-    /// A file for the test's own use, which its processes can read and not change.
+    /// A file outside `DIR` that nobody but root and the tests can write.
     pub fn file(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }
 
-    /// Writes one.
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.file(name);
-        fs::write(&path, content).expect("a file of the test");
-        path
+    /// A file that the clients may write.
+    pub fn clients_file(&self, name: &str) -> PathBuf {
+        self.scratch.path().join("clients").join(name)
     }
 
-    /// A directory that everybody may write to.
-    pub fn meeting_place(&self) -> PathBuf {
-        let path = self.file("everybodys");
-        fs::create_dir_all(&path).expect("a directory of the test");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o1777)).expect("our own directory");
-        path
-    }
-
-    /// Compiles `tests/programs/attacks/NAME.c`.
-    pub fn compiled(&self, name: &str, output: &str) -> PathBuf {
-        compile(&format!("attacks/{name}.c"), &self.file(output), &[])
+    /// Copies a program to a place of its own, as root's. One that runs is not replaced.
+    pub fn install(&self, program: &Path, name: &str) -> PathBuf {
+        let installed = self.file(name);
+        if installed.exists() {
+            return installed;
+        }
+        run(as_root("install").args(["-m", "755"]).args([program, &installed])).must_succeed();
+        installed
     }
 
     /// A variable of `DIR/env`.
@@ -103,41 +106,162 @@ impl Guarded {
         self.variables.get(name).unwrap_or_else(|| panic!("{name} is not in DIR/env"))
     }
 
-    /// The guard's socket.
-    pub fn socket(&self) -> PathBuf {
-        self.directory().join("guard.sock")
+    /// The shim.
+    pub fn shim(&self) -> &Path {
+        Path::new(self.variable("TRUSTSHIM_MODULE"))
     }
 
-    /// A command of a user, in the group of those who may connect to the guard, and in an application's environment.
-    pub fn of_user(&self, user: u32, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = as_root("setpriv");
+    /// A command in the environment of an application, run by an unprivileged user in the group that the guard serves.
+    pub fn client(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        self.client_in(GROUP, program)
+    }
+
+    /// The same, in another group.
+    pub fn client_in(&self, group: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        self.client_as(CLIENT, group, program)
+    }
+
+    /// The same, of another user.
+    pub fn client_as(&self, uid: u32, group: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = as_root("env");
+        command.args(["-i", "PATH=/usr/bin:/bin"]).arg(format!("HOME={}", self.clients_file("").display()));
+        command.arg(format!("TRUSTSHIM_CONFIG={}", self.variable("TRUSTSHIM_CONFIG")));
+        let user = uid.to_string();
+        command.args(["setpriv", "--reuid", &user, "--regid", &user, "--groups", group, "--"]);
+        command.arg(program).current_dir("/");
+        command
+    }
+
+    /// A command on the real token, of root in the environment of the administrator.
+    pub fn administrator(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = as_root("env");
+        command.arg(format!("SOFTHSM2_CONF={}", self.variable("SOFTHSM2_CONF"))).arg(program);
+        command
+    }
+
+    /// A command on the real token, of the user that it belongs to.
+    pub fn token_user(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = as_root("env");
+        command.arg(format!("SOFTHSM2_CONF={}", self.variable("SOFTHSM2_CONF")));
         command.args([
-            format!("--reuid={user}"),
-            format!("--regid={user}"),
-            format!("--groups={}", self.clients),
+            "setpriv",
+            "--reuid",
+            "trustshim-token",
+            "--regid",
+            "trustshim-token",
+            "--clear-groups",
         ]);
-        command.args(["env", "--ignore-environment", "PATH=/usr/bin:/bin"]);
-        command.arg(format!("TRUSTSHIM_CONFIG={}", self.variable("TRUSTSHIM_CONFIG"))).arg(program);
+        command.arg("--").arg(program);
         command
     }
 
-    /// The same of the user of the approved program.
-    pub fn of_service(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        self.of_user(SERVICE, program)
+    /// The public half of a key of the sandbox, in a PEM file.
+    pub fn public_key(&self, label: &str) -> PathBuf {
+        let (der, pem) = (self.file(&format!("{label}.der")), self.file(&format!("{label}.pem")));
+        let mut command = self.administrator("pkcs11-tool");
+        command.args(["--module", self.variable("REAL_MODULE"), "--token-label", "sandbox", "--read-object"]);
+        run(command.args(["--type", "pubkey", "--label", label, "--output-file"]).arg(&der)).must_succeed();
+        let mut command = Command::new("openssl");
+        command.args(["pkey", "-pubin", "-inform", "DER", "-in"]).arg(&der).arg("-out").arg(&pem);
+        run(&mut command).must_succeed();
+        pem
     }
 
-    /// A `trustshim` command of the operator.
+    /// OpenSSL's configuration with the PKCS#11 engine on `module`.
+    pub fn engine_configuration(&self, name: &str, module: &Path) -> PathBuf {
+        let path = self.file(name);
+        let text = format!(
+            "openssl_conf = start\n[start]\nengines = engines\n[engines]\npkcs11 = pkcs11\n[pkcs11]\n\
+             engine_id = pkcs11\nMODULE_PATH = {}\nPIN = 1234\ninit = 0\n[req]\ndistinguished_name = name\n\
+             [name]\n",
+            module.display()
+        );
+        fs::write(&path, text).expect("a file of the test");
+        path
+    }
+
+    /// Deletes `demo-ed`: where it meets an Ed25519 key, the engine (libp11 0.4.12) gives up looking for any key.
+    pub fn make_fit_for_the_engine(&self) {
+        let mut delete = self.token_user("pkcs11-tool");
+        delete.args(["--module", self.variable("REAL_MODULE"), "--token-label", "sandbox", "--login"]);
+        delete.args(["--pin", "1234", "--delete-object", "--type", "privkey", "--label", "demo-ed"]);
+        run(&mut delete).must_succeed();
+    }
+
+    /// A self-signed certificate for a key of the sandbox, made on the vendor's module.
+    pub fn certificate(&self, label: &str) -> PathBuf {
+        let certificate = self.file(&format!("{label}.crt"));
+        let real = self.engine_configuration("real.cnf", Path::new(self.variable("REAL_MODULE")));
+        let mut command = self.administrator("env");
+        command.arg(format!("OPENSSL_CONF={}", real.display()));
+        command.args(["openssl", "req", "-x509", "-engine", "pkcs11", "-keyform", "engine", "-key"]);
+        command.arg(format!("pkcs11:token=sandbox;object={label};type=private"));
+        command.args(["-sha256", "-days", "2", "-subj", &format!("/CN={label}"), "-out"]).arg(&certificate);
+        run(&mut command).must_succeed();
+        certificate
+    }
+
+    /// Has the spy stand in the place of the vendor's module, with these variables in its environment.
+    pub fn spy(&mut self, variables: &[(&str, &str)]) {
+        let spy = self.install(&build().join("libspytoken.so"), "libspytoken.so");
+        let real = self.variable("REAL_MODULE").to_owned();
+        self.reconfigure(|text| {
+            let text = text.replace(&real, spy.to_str().expect("UTF-8"));
+            let all = [("SPY_REAL", real.as_str()), ("SPY_LOG", "/dev/null")];
+            let all = all.iter().chain(variables).map(|(name, value)| format!("{name} = \"{value}\", "));
+            text.replace("environment = { ", &format!("environment = {{ {}", all.collect::<String>()))
+        });
+    }
+
+    /// Compiles the application of `tests/application` to a program of its own, as root's.
+    pub fn application(&self) -> PathBuf {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("application");
+        let sources = fs::read_dir(sources).expect("sources").map(|entry| entry.expect("a file").path());
+        let mut compiler = Command::new("gcc");
+        compiler.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]);
+        let program = self.file("application");
+        compiler.arg(&program);
+        compiler.args(sources.filter(|path| path.extension().is_some_and(|extension| extension == "c")));
+        run(compiler.arg("-ldl")).must_succeed();
+        program
+    }
+
+    /// The application, which is approved for every signature, whatever its scene.
+    pub fn approved_application(&self) -> PathBuf {
+        let program = self.application();
+        let refused = run(&mut self.scene(&program, &["sign"])).must_fail();
+        assert!(refused.all_text().contains("0x200"), "not refused by the gate: {refused}");
+        let approval = Approval::of("application", "pkcs11:token=sandbox", "sign");
+        self.approve_last(&approval.with(&["--many", "--any-arguments"]));
+        program
+    }
+
+    /// Plays a scene of the application on the shim.
+    pub fn scene(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = self.client(program);
+        command.arg(self.shim()).args(arguments);
+        command
+    }
+
+    /// A probe of a client's, on the shim. Others of the same `name` are the same program to the policy server.
+    pub fn probe(&self, name: &str) -> Probe {
+        let program = self.install(&build().join("probe"), name);
+        let mut command = self.client(program);
+        command.arg(self.shim());
+        Probe::spawn(command)
+    }
+
+    /// A `trustshim` command in the environment of the operator.
     pub fn operator(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(build().join("trustshim"));
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.scratch.path());
+        let mut command = as_root("env");
         for name in ["TRUSTSHIM_SERVER", "TRUSTSHIM_CA", "TRUSTSHIM_ADMIN_TOKEN"] {
-            command.env(name, self.variable(name));
+            command.arg(format!("{name}={}", self.variable(name)));
         }
-        command.args(arguments);
+        command.arg(build().join("trustshim")).args(arguments);
         command
     }
 
-    /// What `trustshim` says with `--json`.
+    /// Runs `trustshim`, which must succeed, and reads its `--json`.
     #[track_caller]
     pub fn json(&self, arguments: &[&str]) -> Value {
         let finished = run(self.operator(arguments).arg("--json")).must_succeed();
@@ -150,219 +274,156 @@ impl Guarded {
         reasons(&self.json(&["explain", "--last"])["decision"])
     }
 
-    /// Approves the newest refusal, and lets the component sign with `demo-ec`.
+    /// How many trust tokens the policy server has issued to a component.
     #[track_caller]
-    pub fn approve_last(&self, component: &str, options: &[&str]) {
-        let mut command =
-            self.operator(&["approve", "--last", "--component", component, "--version", "1", "--yes"]);
-        command.args(["--grant", "pkcs11:token=sandbox;object=demo-ec;type=private", "--operations", "sign"]);
-        run(command.args(options)).must_succeed();
+    pub fn tokens_of(&self, component: &str) -> usize {
+        let tokens = self.json(&["token", "list"]);
+        let tokens = tokens.as_array().unwrap_or_else(|| panic!("no list: {tokens}"));
+        tokens.iter().filter(|token| token["component"] == component).count()
     }
 
-    /// The guard's own process.
-    pub fn guard_pid(&self) -> u32 {
-        let text = fs::read_to_string(self.directory().join("guard.pid")).expect("guard.pid");
-        text.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a number")
-    }
-
-    /// Sends a process a signal, as root.
-    pub fn signal(&self, pid: u32, signal: &str) {
-        run(as_root("kill").arg(format!("-{signal}")).arg(pid.to_string())).must_succeed();
-    }
-
-    /// What the guard has said.
-    pub fn said(&self) -> String {
-        fs::read_to_string(self.directory().join("guard.out")).expect("guard.out")
-    }
-
-    /// Waits until the guard has said this.
+    /// Approves the newest refusal.
     #[track_caller]
-    pub fn must_say(&self, what: &str) {
-        let end = Instant::now() + Duration::from_secs(15);
-        while !self.said().contains(what) {
-            assert!(Instant::now() < end, "the guard has not said {what:?}:\n{}", self.said());
-            thread::sleep(Duration::from_millis(20));
+    pub fn approve_last(&self, approval: &Approval<'_>) {
+        let mut command = self.operator(&["approve", "--last", "--component", approval.component]);
+        command.args(["--version", approval.version, "--yes"]).args(approval.options);
+        if let Some((key, operations)) = approval.grant {
+            command.args(["--grant", key, "--operations", operations]);
+        }
+        run(&mut command).must_succeed();
+    }
+
+    /// The lines of the guard's log, which has what it refuses.
+    pub fn log(&self) -> Vec<Value> {
+        self.lines("trustshim.log")
+    }
+
+    /// The lines of the applications' own log.
+    pub fn application_log(&self) -> Vec<Value> {
+        self.lines("application.log")
+    }
+
+    fn lines(&self, name: &str) -> Vec<Value> {
+        let text = run(as_root("cat").arg(self.directory().join(name))).must_succeed().text();
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    /// What the guard has said about itself.
+    pub fn guards_output(&self) -> String {
+        run(as_root("cat").arg(self.directory().join("guard.out"))).must_succeed().text()
+    }
+
+    /// A process of the installation, `guard` or `policy-server`.
+    pub fn pid(&self, name: &'static str) -> u32 {
+        if let Some(child) = self.started.get(name) {
+            return child.id();
+        }
+        let text = fs::read_to_string(self.directory().join(format!("{name}.pid"))).expect("a pid file");
+        text.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a process id")
+    }
+
+    /// The guard's own processes of one role: all but the monitor are its children.
+    pub fn role(&self, role: &str) -> Vec<u32> {
+        let is_it = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).nth(1) == Some(role.as_bytes())
+        };
+        children(self.pid("guard")).into_iter().filter(is_it).collect()
+    }
+
+    /// Ends a process of the installation, and waits for its end.
+    pub fn stop(&mut self, name: &'static str) {
+        self.signal(name, "-TERM");
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self, name: &'static str) {
+        self.signal(name, "-KILL");
+    }
+
+    fn signal(&mut self, name: &'static str, signal: &str) {
+        let pid = self.pid(name);
+        run(as_root("kill").arg(signal).arg(pid.to_string())).must_succeed();
+        match self.started.remove(name) {
+            Some(mut child) => drop(child.wait().expect("our own child")),
+            None => eventually(&format!("the end of the {name}"), || !is_alive(pid)),
         }
     }
 
-    /// A call of this process was refused, for this reason.
-    #[track_caller]
-    pub fn must_have_refused(&self, pid: u32, reason: &str) {
-        let reasons: Vec<_> = self.log().into_iter().filter(|line| line["pid"] == pid).collect();
-        assert!(reasons.iter().any(|line| line["reason"] == reason), "{reason} is not in {reasons:#?}");
+    /// Starts it again, and waits until it answers.
+    pub fn start(&mut self, name: &'static str) {
+        let directory = self.directory();
+        let mut command = as_root(build().join(if name == "guard" { "trustshim-guard" } else { name }));
+        match name {
+            "guard" => command.arg("run").arg("--config").arg(directory.join("guard.toml")),
+            _ => command.arg("serve").arg(directory.join(name)),
+        };
+        let output = fs::OpenOptions::new().append(true).create(true).open(self.file(&format!("{name}.out")));
+        let output = output.expect("a file of the test");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn();
+        self.started.insert(name, child.expect("a program of ours"));
+        match name {
+            "guard" => eventually("the guard", || run(&mut self.asks()).success),
+            _ => eventually("the policy server", || run(&mut self.operator(&["hsm", "list"])).success),
+        }
     }
 
-    /// The lines of the guard's log of refusals.
-    pub fn log(&self) -> Vec<Value> {
-        let text = run(as_root("cat").arg(self.directory().join("trustshim.log"))).must_succeed().text();
-        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    /// Somebody whom the guard answers, and who becomes nothing to it.
+    fn asks(&self) -> Command {
+        let mut command = self.client("pkcs11-tool");
+        command.arg("--module").arg(self.shim()).arg("--list-token-slots");
+        command
     }
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        if self.directory().exists() {
-            let mut down = as_root(sandbox_script().get_program());
-            let finished = run(down.arg("down").arg(self.directory()));
-            // What is in it is root's and the tokens' users'.
-            let removed = run(as_root("rm").arg("-r").arg(self.directory()));
-            if !thread::panicking() {
-                finished.must_succeed();
-                removed.must_succeed();
-            }
+        for (name, mut child) in std::mem::take(&mut self.started) {
+            // By sudo it is not ours to kill.
+            let _ = run(as_root("kill").arg(child.id().to_string()));
+            let ended = child.wait();
+            assert!(ended.is_ok() || thread::panicking(), "{name}");
         }
-    }
-}
-
-/// A process that is told what to do line by line, and says in one line what came of it. Ended when dropped.
-pub struct Told {
-    child: Child,
-    input: Option<ChildStdin>,
-    lines: Receiver<String>,
-}
-
-impl Told {
-    /// Starts it.
-    pub fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let (input, output) = (child.stdin.take(), child.stdout.take().expect("piped"));
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Self { child, input, lines }
-    }
-
-    /// The number of the approved program: its own, not that of whatever has started it.
-    #[track_caller]
-    pub fn own_pid(&mut self) -> u32 {
-        self.ask("pid").parse().expect("a number")
-    }
-
-    /// Tells it something, without waiting for what it says.
-    #[track_caller]
-    pub fn tell(&mut self, what: &str) {
-        let input = self.input.as_mut().expect("not ended");
-        writeln!(input, "{what}").expect("it listens");
-    }
-
-    /// What it says next.
-    #[track_caller]
-    pub fn hear(&self) -> String {
-        self.lines.recv_timeout(BOUND).unwrap_or_else(|error| panic!("it says nothing: {error}"))
-    }
-
-    /// Tells it something and gives its answer.
-    #[track_caller]
-    pub fn ask(&mut self, what: &str) -> String {
-        self.tell(what);
-        self.hear()
-    }
-
-    /// Tells it that there is nothing more to do, and waits for its end.
-    pub fn end(mut self) {
-        self.input = None;
-        let end = Instant::now() + BOUND;
-        while self.child.try_wait().expect("our own child").is_none() {
-            assert!(Instant::now() < end, "it does not end");
-            thread::sleep(Duration::from_millis(5));
+        if self.directory().join("tokens").exists() {
+            let finished = self.sandbox("down");
+            assert!(finished.success || thread::panicking(), "{finished}");
         }
+        // Most of it is root's.
+        let _ = run(as_root("rm").arg("-rf").arg(self.scratch.path()));
     }
 }
 
-impl Drop for Told {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// The processes that this one has started and that have not been waited for.
+pub fn children(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        found.extend(text.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
     }
+    found
 }
 
-/// An installation with an approved program of user `SERVICE`: `service MODULE`, of `tests/programs/attacks`.
-pub struct Approved {
-    /// The installation.
-    pub guarded: Guarded,
-    /// The program.
-    pub service: PathBuf,
-    /// What others use.
-    pub attacker: PathBuf,
+/// Whether there is such a process, one that has ended but was not waited for not counted.
+pub fn is_alive(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-impl Approved {
-    /// Makes one.
-    pub fn up() -> Self {
-        Self::up_with(&[])
-    }
+/// Clock ticks that a process has had of the processors.
+pub fn ticks(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = status.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
+    // utime and stime are the 14th and 15th field.
+    fields.map_or(0, |fields| fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("ticks")).sum())
+}
 
-    /// Makes one whose program was approved with these options.
-    pub fn up_with(options: &[&str]) -> Self {
-        Self::on(Guarded::up(), options)
-    }
-
-    /// Compiles the programs for an installation, and approves of the one with these options.
-    pub fn on(guarded: Guarded, options: &[&str]) -> Self {
-        let (service, attacker) =
-            (guarded.compiled("service", "service"), guarded.compiled("attacker", "attacker"));
-        let approved = Self { guarded, service, attacker };
-        let mut first = approved.start();
-        assert_eq!(first.ask("open"), "open 0x200", "nothing is approved by default");
-        drop(first);
-        approved.guarded.approve_last("service", options);
-        thread::sleep(FAILED);
-        approved.must_be_permitted();
-        approved
-    }
-
-    /// The approved program as its user starts it.
-    pub fn command(&self) -> Command {
-        self.command_of(SERVICE)
-    }
-
-    /// The same of another user.
-    pub fn command_of(&self, user: u32) -> Command {
-        let mut command = self.guarded.of_user(user, &self.service);
-        command.arg(self.module());
-        command
-    }
-
-    /// The shim.
-    pub fn module(&self) -> &Path {
-        Path::new(self.guarded.variable("TRUSTSHIM_MODULE"))
-    }
-
-    /// Starts the approved program.
-    pub fn start(&self) -> Told {
-        Told::start(&mut self.command())
-    }
-
-    /// Starts it, with a session and a signature made.
-    #[track_caller]
-    pub fn signing(&self) -> Told {
-        let mut service = self.start();
-        assert_eq!(service.ask("open"), "open 0x0");
-        assert_eq!(service.ask("sign"), "sign 0x0");
-        service
-    }
-
-    /// The control of every attack: the approved program alone signs.
-    #[track_caller]
-    pub fn must_be_permitted(&self) {
-        let mut service = self.signing();
-        assert_eq!(service.ask("raw"), "raw 0x0", "frames by hand are as good");
-        service.end();
-    }
-
-    /// Runs the attacker.
-    pub fn attack(&self, user: u32, arguments: &[&str]) -> Finished {
-        run(self.guarded.of_user(user, &self.attacker).args(arguments))
+/// Waits for something that takes some time.
+#[track_caller]
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + BOUND;
+    while !is_so() {
+        assert!(Instant::now() < end, "waited {BOUND:?} in vain: {what}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

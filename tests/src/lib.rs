@@ -4,18 +4,21 @@
 #![forbid(unsafe_code)]
 
 pub mod application;
+pub mod attacked;
 pub mod bad_calls;
 pub mod caller;
 pub mod client;
 pub mod compiled;
 pub mod every_call;
 pub mod guarded;
+pub mod mode;
 pub mod openssl;
 pub mod operations;
 pub mod parity;
 pub mod pkcs11_tool;
 pub mod probe;
 pub mod root;
+pub mod spied;
 pub mod spy_record;
 pub mod stack;
 pub mod watched;
@@ -23,10 +26,12 @@ pub mod watched;
 pub use application::Application;
 pub use caller::{Caller, Outcome};
 pub use client::Finished;
-pub use guarded::{Approved, Guarded, Told};
+pub use guarded::Guarded;
+pub use mode::Mode;
 pub use parity::{Access, Parity};
 pub use pkcs11_tool::Tool;
 pub use probe::{Probe, Reply};
+pub use spied::Spied;
 pub use spy_record::SpyRecord;
 pub use stack::{Approval, Stack, Token};
 pub use watched::{Program, Watched};

@@ -23,6 +23,7 @@ pub enum Access {
 pub type Results = BTreeMap<String, String>;
 
 /// A result that differs by design.
+#[derive(Clone, Copy)]
 pub struct Known {
     /// The name of the test.
     pub test: &'static str,
@@ -67,11 +68,14 @@ impl<'a> Parity<'a> {
 
     /// A command in the environment of an application that reaches the token this way.
     pub fn application(&self, access: Access, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = self.stack.application(program);
-        if access == Access::Direct {
-            command.env(self.stack.token().settings(), self.directory(access).join("settings"));
+        match access {
+            Access::Direct => {
+                let mut command = self.stack.owner(program);
+                command.env(self.stack.token().settings(), self.directory(access).join("settings"));
+                command
+            }
+            Access::Shim => self.stack.application(program),
         }
-        command
     }
 
     /// Begins a run: the token is what it was at first.
@@ -81,6 +85,11 @@ impl<'a> Parity<'a> {
             fs::remove_dir_all(&tokens).expect("the tokens of the last run");
         }
         copy(&self.pristine, &tokens, &|entry| access == Access::Shim || !self.is_the_attesters(entry));
+        self.stack.give_to_owner(&tokens);
+        if access == Access::Shim {
+            // A guard has workers ready, each with the tokens as it has found them.
+            self.stack.forget_tokens();
+        }
     }
 
     /// Approves what the newest refusal measured as a general tool, for everything on the application's token.

@@ -46,7 +46,7 @@ impl<'a> Tool<'a> {
 
     /// The tool, logged in to the token `sandbox` through `module`.
     pub fn on_sandbox(&self, module: &Path) -> Command {
-        let mut command = self.stack.application(&self.program);
+        let mut command = self.stack.user_of(module, &self.program);
         command.env("TOKEN_PIN", "1234").arg("--module").arg(module);
         command.args(["--token-label", "sandbox", "--login", "--pin", "env:TOKEN_PIN"]);
         command
@@ -102,7 +102,7 @@ impl<'a> Tool<'a> {
 /// A public key of the sandbox in a PEM file, read from the vendor's module.
 pub fn public_key(stack: &Stack, label: &str) -> PathBuf {
     let (der, pem) = (stack.file(&format!("{label}.der")), stack.file(&format!("{label}.pem")));
-    let mut command = stack.application("pkcs11-tool");
+    let mut command = stack.owner("pkcs11-tool");
     command.arg("--module").arg(stack.real_module()).args(["--token-label", "sandbox", "--read-object"]);
     command.args(["--type", "pubkey", "--label", label, "--output-file"]).arg(&der);
     run(&mut command).must_succeed();

@@ -40,7 +40,7 @@ impl Probe {
 
     /// Starts the probe on any module.
     pub fn start_on(stack: &Stack, module: &Path, prepare: impl FnOnce(&mut Command)) -> Self {
-        let mut command = stack.application(crate::stack::build().join("probe"));
+        let mut command = stack.user_of(module, stack.built("probe"));
         command.arg(module);
         prepare(&mut command);
         Self::spawn(command)
@@ -134,7 +134,13 @@ impl Probe {
     /// Logs the user of the token `sandbox` in.
     #[track_caller]
     pub fn login(&mut self, session: u64) {
-        self.must("C_Login", json!({ "session": session, "user": CKU_USER, "pin": hex(b"1234") }));
+        assert_eq!(self.try_login(session), CKR_OK, "C_Login");
+    }
+
+    /// What the user of the token `sandbox` is answered who logs in.
+    #[track_caller]
+    pub fn try_login(&mut self, session: u64) -> u64 {
+        self.call("C_Login", json!({ "session": session, "user": CKU_USER, "pin": hex(b"1234") })).rv
     }
 
     /// Initialises, and opens a session on the token `sandbox` with the user logged in.

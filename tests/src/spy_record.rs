@@ -1,5 +1,6 @@
 //! The record that the spy token writes, read back.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,19 +26,44 @@ impl Call {
 }
 
 /// The record of one process.
-pub struct SpyRecord {
-    path: PathBuf,
+pub struct SpyRecord(Place);
+
+enum Place {
+    At(PathBuf),
+    /// That of whichever worker serves a client.
+    Worker {
+        pattern: String,
+        client: u32,
+        found: OnceCell<PathBuf>,
+    },
 }
 
 impl SpyRecord {
     /// The record in `path`, which need not exist yet.
     pub fn at(path: PathBuf) -> Self {
-        Self { path }
+        Self(Place::At(path))
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The record of the guard's worker that serves a client from its `C_Initialize` on: it is where `pattern` says, with the
+    /// worker's process id for `%p`.
+    pub fn of_worker(pattern: &Path, client: u32) -> Self {
+        let pattern = pattern.to_str().expect("UTF-8").to_owned();
+        Self(Place::Worker { pattern, client, found: OnceCell::new() })
+    }
+
+    /// Where it is, if that is known by now.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.0 {
+            Place::At(path) => Some(path),
+            Place::Worker { pattern, client, found } => {
+                if found.get().is_none()
+                    && let Some(worker) = worker_of(*client)
+                {
+                    let _ = found.set(pattern.replace("%p", &worker).into());
+                }
+                found.get().map(PathBuf::as_path)
+            }
+        }
     }
 
     /// How many lines it has by now; [`calls_since`](Self::calls_since) takes it.
@@ -50,23 +76,39 @@ impl SpyRecord {
         self.lines().iter().skip(mark).filter(|line| !line.starts_with('@')).map(|line| call(line)).collect()
     }
 
-    /// The sessions that were opened on another slot than `attestation_slot`, in the whole record: a handle that was
-    /// ever the application's counts as the application's.
-    pub fn application_sessions(&self, attestation_slot: u64) -> BTreeSet<u64> {
+    /// The sessions that were opened on another slot than the attester's, where it has one here, in the whole record: a
+    /// handle that was ever the application's counts as the application's.
+    pub fn application_sessions(&self, attestation_slot: Option<u64>) -> BTreeSet<u64> {
         let opened = self.lines();
         opened
             .iter()
             .filter_map(|line| {
                 let (session, slot) = line.strip_prefix("@ session ")?.split_once(" slot ")?;
                 let numbers: (u64, u64) = (session.parse().expect("number"), slot.parse().expect("number"));
-                (numbers.1 != attestation_slot).then_some(numbers.0)
+                (Some(numbers.1) != attestation_slot).then_some(numbers.0)
             })
             .collect()
     }
 
     fn lines(&self) -> Vec<String> {
-        fs::read_to_string(&self.path).unwrap_or_default().lines().map(str::to_owned).collect()
+        let text = self.path().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
     }
+}
+
+/// The process id of the worker that serves a client: the one that was given a descriptor of its process.
+fn worker_of(client: u32) -> Option<String> {
+    let held = format!("Pid:\t{client}\n");
+    fs::read_dir("/proc").expect("/proc").flatten().find_map(|process| {
+        let command = fs::read(process.path().join("cmdline")).ok()?;
+        if !command.starts_with(b"trustshim-guard\0worker\0") {
+            return None;
+        }
+        let mut descriptors = fs::read_dir(process.path().join("fdinfo")).ok()?.flatten();
+        descriptors
+            .any(|descriptor| fs::read_to_string(descriptor.path()).is_ok_and(|text| text.contains(&held)))
+            .then(|| process.file_name().into_string().expect("a number"))
+    })
 }
 
 fn call(line: &str) -> Call {

@@ -1,10 +1,13 @@
-//! A complete installation in a temporary directory, made by `scripts/sandbox`; stopped and removed when dropped.
+//! A complete installation in a temporary directory, in either mode, made by `scripts/sandbox`; stopped and removed when
+//! dropped.
 
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use cryptoki_sys::{
     CKA_ID, CKA_LABEL, CKA_PRIVATE, CKA_SENSITIVE, CKA_SIGN, CKA_TOKEN, CKA_VALUE_LEN, CKA_VERIFY,
@@ -14,7 +17,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::client::{Finished, run};
+use crate::mode::Mode;
 use crate::probe::{Probe, TRUE, hex, ulong};
+use apart::Apart;
+
+mod apart;
+mod clients;
+mod gates;
+mod policy;
 
 /// What the real module and its tokens are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +45,19 @@ impl Token {
     }
 }
 
+/// For so long a failed attestation is the answer to further calls of the process.
+pub const FAILURE_STANDS: Duration = Duration::from_millis(1_200);
+
+/// A key that is not there.
+pub const NO_KEY: &str = "pkcs11:token=sandbox;object=none;type=private";
+
 /// An installation.
 pub struct Stack {
     scratch: TempDir,
     variables: BTreeMap<String, String>,
     token: Token,
+    /// In guarded mode, what it has besides.
+    apart: Option<Apart>,
 }
 
 /// What an operator says when approving the newest refusal.
@@ -68,22 +86,51 @@ impl<'a> Approval<'a> {
 
 impl Stack {
     /// Makes an installation on SoftHSM with the policy server running, and no component approved.
-    pub fn up() -> Self {
-        Self::on(Token::SoftHsm)
+    pub fn up(mode: Mode) -> Self {
+        Self::on(Token::SoftHsm, mode)
     }
 
     /// The same on any token.
-    pub fn on(token: Token) -> Self {
-        let scratch =
-            tempfile::Builder::new().prefix("trustshim-e2e-").tempdir().expect("a temporary directory");
-        let mut stack = Self { scratch, variables: BTreeMap::new(), token };
-        stack.sandbox("up").must_succeed();
+    pub fn on(token: Token, mode: Mode) -> Self {
+        let mut directory = tempfile::Builder::new();
+        directory.prefix("trustshim-e2e-");
+        let scratch = match mode {
+            Mode::Inline => directory.tempdir(),
+            // On a file system whose files a guard may trust: a temporary one in memory is none.
+            Mode::Guarded => directory.tempdir_in("/var/tmp"),
+        };
+        let scratch = scratch.expect("a temporary directory");
+        if mode == Mode::Guarded {
+            open_to_clients(scratch.path());
+        }
+        let mut stack = Self { scratch, variables: BTreeMap::new(), token, apart: None };
+        stack.make(mode);
         let env = fs::read_to_string(stack.directory().join("env")).expect("DIR/env");
         stack.variables = env.lines().filter_map(variable).collect();
+        if mode == Mode::Guarded {
+            stack.apart = Some(Apart::new());
+        }
         if token == Token::Kryoptic {
             stack.make_demo_hmac();
         }
         stack
+    }
+
+    fn make(&self, mode: Mode) {
+        let mut script = sandbox_script();
+        script.arg("up").arg(self.directory());
+        if mode == Mode::Guarded {
+            script.args(["--mode", "guarded"]);
+        }
+        if self.token == Token::Kryoptic {
+            script.args(["--token", "kryoptic"]);
+        }
+        run(&mut script).must_succeed();
+    }
+
+    /// Where the gate is.
+    pub fn mode(&self) -> Mode {
+        if self.apart.is_some() { Mode::Guarded } else { Mode::Inline }
     }
 
     /// `demo-hmac`, where the sandbox cannot make it.
@@ -107,12 +154,36 @@ impl Stack {
 
     /// Runs `scripts/sandbox up` or `down` on this installation.
     pub fn sandbox(&self, command: &str) -> Finished {
+        run(sandbox_script().arg(command).arg(self.directory()))
+    }
+
+    /// Stops the policy server; a guard goes on.
+    #[track_caller]
+    pub fn stop_server(&self) {
+        self.only("policy-server", "down");
+    }
+
+    /// Starts the policy server again.
+    #[track_caller]
+    pub fn start_server(&self) {
+        self.only("policy-server", "up");
+    }
+
+    #[track_caller]
+    fn only(&self, process: &str, command: &str) {
         let mut script = sandbox_script();
-        script.arg(command).arg(self.directory());
-        if self.token == Token::Kryoptic && command == "up" {
-            script.args(["--token", "kryoptic"]);
+        run(script.arg(command).arg(self.directory()).args(["--only", process])).must_succeed();
+    }
+
+    /// From now on every new process of an application has to be attested. In inline mode that is always so; a guard holds a
+    /// trust token for all that measure the same until its deadline, and is started anew here.
+    #[track_caller]
+    pub fn forget_tokens(&self) {
+        if let Some(apart) = &self.apart {
+            self.only("guard", "down");
+            self.only("guard", "up");
+            apart.restart();
         }
-        run(&mut script)
     }
 
     /// What the real module and its tokens are.
@@ -137,6 +208,16 @@ impl Stack {
         path
     }
 
+    /// Makes a directory in which clients may leave files.
+    pub fn make_directory(&self, name: &str) -> PathBuf {
+        let path = self.file(name);
+        fs::create_dir(&path).expect("a directory of the test");
+        if self.apart.is_some() {
+            open_to_clients(&path);
+        }
+        path
+    }
+
     /// A variable of `DIR/env`.
     pub fn variable(&self, name: &str) -> &str {
         self.variables.get(name).unwrap_or_else(|| panic!("{name} is not in DIR/env"))
@@ -152,128 +233,6 @@ impl Stack {
         Path::new(self.variable("REAL_MODULE"))
     }
 
-    /// A command in the environment of an application: nothing of the test's own, and no operator's credential.
-    pub fn application(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.scratch.path());
-        for name in [self.token.settings(), "TRUSTSHIM_CONFIG"] {
-            command.env(name, self.variable(name));
-        }
-        // Of scripts/asan.
-        if let Some(options) = env::var_os("ASAN_OPTIONS") {
-            command.env("ASAN_OPTIONS", options);
-        }
-        command
-    }
-
-    /// The same with the shim preloaded.
-    pub fn preloaded(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = self.application(program);
-        command.env("LD_PRELOAD", self.shim());
-        command
-    }
-
-    /// A command in the environment of an application that root runs: by `sudo` where the tests are not root's.
-    pub fn as_root(&self, program: &str) -> Command {
-        let is_root = run(Command::new("id").arg("-u")).text().trim() == "0";
-        let mut command = self.application(if is_root { program } else { "sudo" });
-        if !is_root {
-            command.args(["-n", "--preserve-env", program]);
-        }
-        command
-    }
-
-    /// A `trustshim` command in the environment of the operator.
-    pub fn operator(&self, arguments: &[&str]) -> Command {
-        let mut command = self.application(build().join("trustshim"));
-        for name in ["TRUSTSHIM_SERVER", "TRUSTSHIM_CA", "TRUSTSHIM_ADMIN_TOKEN"] {
-            command.env(name, self.variable(name));
-        }
-        command.args(arguments);
-        command
-    }
-
-    /// Runs `trustshim`, which must succeed, and reads its `--json`.
-    #[track_caller]
-    pub fn json(&self, arguments: &[&str]) -> Value {
-        let finished = run(self.operator(arguments).arg("--json")).must_succeed();
-        serde_json::from_slice(&finished.stdout).unwrap_or_else(|error| panic!("{error}\n{finished}"))
-    }
-
-    /// `trustshim explain --last`.
-    #[track_caller]
-    pub fn explain_last(&self) -> Value {
-        self.json(&["explain", "--last"])
-    }
-
-    /// The codes of the reasons of the newest refusal on the server's record.
-    #[track_caller]
-    pub fn last_reasons(&self) -> Vec<String> {
-        reasons(&self.explain_last()["decision"])
-    }
-
-    /// Approves the newest refusal.
-    #[track_caller]
-    pub fn approve_last(&self, approval: &Approval<'_>) {
-        let mut command = self.operator(&["approve", "--last", "--component", approval.component]);
-        command.args(["--version", approval.version, "--yes"]).args(approval.options);
-        if let Some((key, operations)) = approval.grant {
-            command.args(["--grant", key, "--operations", operations]);
-        }
-        run(&mut command).must_succeed();
-    }
-
-    /// Grants a component the use of every key that a URI matches.
-    #[track_caller]
-    pub fn grant(&self, component: &str, key: &str, operations: &str) {
-        let arguments =
-            ["grant", "add", "--component", component, "--key", key, "--operations", operations, "--many"];
-        run(&mut self.operator(&arguments)).must_succeed();
-    }
-
-    /// Grants a component the use of one key within limits, such as `--total 3`.
-    #[track_caller]
-    pub fn grant_within(&self, component: &str, key: &str, operations: &str, limits: &[&str]) {
-        let arguments = ["grant", "add", "--component", component, "--key", key, "--operations", operations];
-        run(self.operator(&arguments).args(limits)).must_succeed();
-    }
-
-    /// Retires version 1 of a component.
-    #[track_caller]
-    pub fn retire(&self, component: &str) {
-        run(&mut self.operator(&["component", "retire", component, "1"])).must_succeed();
-    }
-
-    /// Stops the policy server and starts it again with another setting in its configuration.
-    pub fn restart_server(&self, setting: &str) {
-        self.sandbox("down").must_succeed();
-        let path = self.directory().join("policy-server/policy-server.toml");
-        let key = setting.split(' ').next().expect("a setting");
-        let text = fs::read_to_string(&path).expect("policy-server.toml");
-        let kept: String =
-            text.lines().filter(|line| !line.starts_with(key)).map(|line| format!("{line}\n")).collect();
-        fs::write(&path, format!("{setting}\n{kept}")).expect("policy-server.toml");
-        self.sandbox("up").must_succeed();
-    }
-
-    /// A copy of the shim's configuration under another name, changed by `change`.
-    pub fn configuration(&self, name: &str, change: impl FnOnce(String) -> String) -> PathBuf {
-        let text = fs::read_to_string(self.variable("TRUSTSHIM_CONFIG")).expect("trustshim.toml");
-        let changed = change(text.clone());
-        assert_ne!(changed, text, "{name} does not differ");
-        self.write(name, changed)
-    }
-
-    /// The shim's configuration with a policy server that is not there: the port on this host is free for whoever listens.
-    pub fn silent_configuration(&self) -> (PathBuf, u16) {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("bound").port();
-        let server = self.variable("TRUSTSHIM_SERVER");
-        let path = self
-            .configuration("silent.toml", |text| text.replace(server, &format!("https://127.0.0.1:{port}")));
-        (path, port)
-    }
-
     /// The lines of the shim's log.
     pub fn log(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.directory().join("trustshim.log")).unwrap_or_default();
@@ -283,6 +242,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
+        self.apart = None;
         if self.directory().join("tokens").exists() {
             let finished = self.sandbox("down");
             if !finished.success && !std::thread::panicking() {
@@ -290,6 +250,11 @@ impl Drop for Stack {
             }
         }
     }
+}
+
+/// Clients may leave files there, and cannot replace those of others.
+fn open_to_clients(directory: &Path) {
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o1777)).expect("our own directory");
 }
 
 /// The codes of a decision's reasons.
@@ -302,7 +267,9 @@ pub fn reasons(decision: &Value) -> Vec<String> {
 pub fn build() -> PathBuf {
     let this = env::current_exe().expect("this program");
     let build = this.parent().and_then(Path::parent).expect("deps is in the build directory");
-    for file in ["libspytoken.so", "libtrustshim.so", "policy-server", "probe", "trustshim"] {
+    for file in
+        ["libspytoken.so", "libtrustshim.so", "policy-server", "probe", "trustshim", "trustshim-guard"]
+    {
         assert!(build.join(file).exists(), "{} is missing: run scripts/build", build.join(file).display());
     }
     build.to_owned()

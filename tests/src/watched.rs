@@ -1,6 +1,7 @@
 //! Programs on the shim in front of the spy token in front of SoftHSM, each with grants of its own: what is denied is shown
 //! not to have arrived, and what is permitted to have arrived once.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,16 +9,18 @@ use cryptoki_sys::*;
 use pkcs11_table::{Class, Function};
 use serde_json::{Value, json};
 
+use crate::mode::Mode;
 use crate::probe::{Probe, Reply, TRUE, hex, joined, ulong};
+use crate::spied::Spied;
 use crate::spy_record::{Call, SpyRecord};
-use crate::stack::{Approval, Stack, build};
+use crate::stack::{Approval, NO_KEY, Stack};
 
 /// An installation whose real module is the spy.
 pub struct Watched {
     /// The installation.
     pub stack: Stack,
-    configuration: PathBuf,
-    attestation_slot: u64,
+    spied: Spied,
+    attestation_slot: Option<u64>,
 }
 
 /// A running program with a session on the token `sandbox`, its user logged in.
@@ -47,21 +50,30 @@ const QUESTIONS: [&str; 6] = ["0x0", "0x1", "0x2", "0x3", "0x102", "0x103"];
 
 impl Watched {
     /// Makes an installation with the spy in place.
-    pub fn up() -> Self {
-        Self::up_with(|text| text)
+    pub fn up(mode: Mode) -> Self {
+        Self::up_with(mode, |text| text)
     }
 
-    /// As [`up`](Self::up), with a change to the shim's configuration.
-    pub fn up_with(change: impl FnOnce(String) -> String) -> Self {
-        let stack = Stack::up();
-        let configuration = stack.configuration("spy.toml", |text| {
-            let spy = build().join("libspytoken.so");
-            change(text.replace(stack.variable("REAL_MODULE"), spy.to_str().expect("UTF-8")))
+    /// As [`up`](Self::up), with a change to the configuration of the gate.
+    pub fn up_with(mode: Mode, change: impl FnOnce(String) -> String) -> Self {
+        Self::made(mode, &[], change)
+    }
+
+    /// As [`up`](Self::up), with these variables for the spy.
+    pub fn up_behind(mode: Mode, of_spy: &[(&str, &str)]) -> Self {
+        Self::made(mode, of_spy, |text| text)
+    }
+
+    fn made(mode: Mode, of_spy: &[(&str, &str)], change: impl FnOnce(String) -> String) -> Self {
+        let stack = Stack::up(mode);
+        let spied = Spied::on(&stack, "spy.toml", of_spy, change);
+        // A guard's worker has no slot for the attester's token.
+        let attestation_slot = (mode == Mode::Inline).then(|| {
+            let mut direct = Probe::start_on(&stack, stack.real_module(), |_| {});
+            direct.initialize();
+            direct.slot("trustshim").expect("the token trustshim")
         });
-        let mut direct = Probe::start_on(&stack, stack.real_module(), |_| {});
-        direct.initialize();
-        let attestation_slot = direct.slot("trustshim").expect("the token trustshim");
-        Self { stack, configuration, attestation_slot }
+        Self { stack, spied, attestation_slot }
     }
 
     /// The keys' owner, who speaks to SoftHSM directly: a session on the token `sandbox`, its user logged in.
@@ -103,12 +115,12 @@ impl Watched {
 
     /// Starts a probe that is told from others by `name`; `prepare` completes its environment.
     pub fn probe(&self, name: &str, prepare: impl FnOnce(&mut Command)) -> (Probe, SpyRecord) {
-        let record = self.record(name);
-        let probe = Probe::start(&self.stack, |command| {
-            command.arg(name).envs(self.environment(name));
-            prepare(command);
-        });
-        (probe, record)
+        self.spied.probe(&self.stack, name, prepare)
+    }
+
+    /// The variables that have the shim stand in front of the spy.
+    pub fn environment(&self, name: &str) -> BTreeMap<String, PathBuf> {
+        self.spied.environment(&self.stack, name)
     }
 
     /// A command that finds the shim in front of the spy, whose record is told from others by `name`.
@@ -118,21 +130,39 @@ impl Watched {
         command
     }
 
-    /// The variables that have the shim stand in front of the spy.
-    pub fn environment(&self, name: &str) -> [(&'static str, PathBuf); 3] {
-        [
-            ("TRUSTSHIM_CONFIG", self.configuration.clone()),
-            ("SPY_REAL", self.stack.real_module().to_owned()),
-            ("SPY_LOG", self.record(name).path().to_owned()),
-        ]
+    /// A program that is approved under this name, or in inline mode one that nobody has approved: a guard lets no such
+    /// program log in.
+    #[track_caller]
+    pub fn started(&self, name: &str) -> Program<'_> {
+        let mut program = self.without_login(name);
+        program.probe.login(program.session);
+        program
     }
 
-    /// A program that nobody has approved, unless under this name.
-    pub fn started(&self, name: &str) -> Program<'_> {
+    /// A program with a session on the token `sandbox` that has not logged in.
+    #[track_caller]
+    pub fn without_login(&self, name: &str) -> Program<'_> {
         let (mut probe, record) = self.probe(name, |_| {});
-        let session = probe.session();
+        probe.initialize();
+        let slot = probe.slot("sandbox").expect("the token sandbox");
+        let session = probe.open(slot);
         assert!(record.mark() > 0, "the spy is not in place");
         Program { watched: self, record, probe, session }
+    }
+
+    /// A program that gets no trust token, though its user is logged in, and the reason. In guarded mode its approval was
+    /// taken back after the login.
+    #[track_caller]
+    pub fn unapproved(&self, name: &str) -> (Program<'_>, &'static str) {
+        if self.stack.mode() == Mode::Inline {
+            return (self.started(name), "executable-unknown");
+        }
+        let program = self.stack.while_tokens_are_short(|| {
+            let program = self.program(name, &[(NO_KEY, "sign")]);
+            self.stack.retire(name);
+            program
+        });
+        (program, "version-retired")
     }
 
     /// A program that is approved for these uses of these keys.
@@ -145,15 +175,18 @@ impl Watched {
     }
 
     /// Has the program of this name refused and approved then, without a grant.
+    #[track_caller]
     pub fn approve(&self, name: &str) {
-        let mut refused = self.started(name);
-        let generate = json!({ "session": refused.session, "mechanism": CKM_AES_KEY_GEN, "template": [] });
-        assert_eq!(refused.probe.call("C_GenerateKey", generate).rv, CKR_FUNCTION_REJECTED);
-        self.stack.approve_last(&Approval { grant: None, ..Approval::of(name, "", "") });
+        self.approve_as(name, &Approval { grant: None, ..Approval::of(name, "", "") });
     }
 
-    fn record(&self, name: &str) -> SpyRecord {
-        SpyRecord::at(self.stack.file(&format!("{name}.record")))
+    /// The same, approved as the operator says.
+    #[track_caller]
+    pub fn approve_as(&self, name: &str, approval: &Approval<'_>) {
+        let mut refused = self.without_login(name);
+        let generate = json!({ "session": refused.session, "mechanism": CKM_AES_KEY_GEN, "template": [] });
+        assert_ne!(refused.probe.call("C_GenerateKey", generate).rv, CKR_OK);
+        self.stack.approve_last(approval);
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use cryptoki_sys::*;
-use e2e::{Watched, client};
+use e2e::{Mode, Watched, client};
 
 /// Where the bindings that the shim is made with have the entries of a list.
 macro_rules! offsets {
@@ -41,7 +41,7 @@ pkcs11_table::pkcs11_functions!(offsets);
 
 #[test]
 fn a_program_in_c_finds_every_function_where_the_standard_has_it() {
-    let watched = Watched::up();
+    let watched = Watched::up(Mode::Inline);
     let reader = watched.stack.file("reader");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("abi/reader.c");
     let mut compiler = Command::new("gcc");

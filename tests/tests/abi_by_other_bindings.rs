@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use e2e::Watched;
+use e2e::{Mode, Watched};
 use libloading::{Library, Symbol};
 use pkcs11_sys::*;
 
@@ -38,7 +38,7 @@ fn assert_are_symbols(library: &Library, entries: &[(&'static str, *const ())], 
 
 #[test]
 fn bindings_of_others_find_every_function_up_to_3_0() {
-    let watched = Watched::up();
+    let watched = Watched::up(Mode::Inline);
     for (name, value) in watched.environment("bindings") {
         // SAFETY: this program has one test, and no other thread of it uses the environment.
         unsafe { std::env::set_var(name, value) };

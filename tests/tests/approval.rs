@@ -3,11 +3,30 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use e2e::client::run;
 use e2e::pkcs11_tool::DEMO_EC;
-use e2e::{Approval, Stack, Tool};
+use e2e::{Approval, Mode, Stack, Tool};
+
+e2e::in_modes! {
+    both: [
+        an_unknown_program_is_refused_until_it_is_approved,
+        an_approved_component_without_a_grant_is_refused,
+        a_changed_copy_is_refused_and_explained_as_that_one_file,
+        an_unchanged_copy_in_another_place_is_refused,
+        a_retired_version_is_refused,
+        other_arguments_are_refused_unless_any_were_approved,
+        a_library_that_somebody_preloads_is_refused,
+        a_variable_that_steers_loading_is_refused_though_it_loads_nothing,
+        the_dynamic_loader_is_no_component,
+        a_changed_configuration_of_the_shim_is_refused,
+        a_declared_configuration_file_belongs_to_the_program,
+        a_grant_covers_its_key_and_its_operation_only,
+        an_approved_program_started_by_another_user_is_refused,
+    ],
+}
 
 /// A tool that was refused, then approved for signing with `demo-ec`, and has signed.
 fn approved<'a>(stack: &'a Stack, component: &str) -> Tool<'a> {
@@ -18,9 +37,8 @@ fn approved<'a>(stack: &'a Stack, component: &str) -> Tool<'a> {
     tool
 }
 
-#[test]
-fn an_unknown_program_is_refused_until_it_is_approved() {
-    let stack = Stack::up();
+fn an_unknown_program_is_refused_until_it_is_approved(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = Tool::copied(&stack, "signer");
     tool.must_be_refused(&mut tool.sign_command());
     let explanation = stack.explain_last();
@@ -36,9 +54,8 @@ fn an_unknown_program_is_refused_until_it_is_approved() {
     );
 }
 
-#[test]
-fn an_approved_component_without_a_grant_is_refused() {
-    let stack = Stack::up();
+fn an_approved_component_without_a_grant_is_refused(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = Tool::copied(&stack, "signer");
     tool.must_be_refused(&mut tool.sign_command());
     stack.approve_last(&Approval { grant: None, ..Approval::of("signer", DEMO_EC, "sign") });
@@ -46,9 +63,8 @@ fn an_approved_component_without_a_grant_is_refused() {
     assert_eq!(stack.last_reasons(), ["no-grant"]);
 }
 
-#[test]
-fn a_changed_copy_is_refused_and_explained_as_that_one_file() {
-    let stack = Stack::up();
+fn a_changed_copy_is_refused_and_explained_as_that_one_file(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = approved(&stack, "signer");
     let original = fs::read(tool.program()).unwrap();
 
@@ -65,27 +81,25 @@ fn a_changed_copy_is_refused_and_explained_as_that_one_file() {
     tool.must_sign(&mut tool.sign_command());
 }
 
-#[test]
-fn an_unchanged_copy_in_another_place_is_refused() {
-    let stack = Stack::up();
+fn an_unchanged_copy_in_another_place_is_refused(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = approved(&stack, "signer");
     let elsewhere = Tool::copied(&stack, "copied");
     assert_eq!(fs::read(tool.program()).unwrap(), fs::read(elsewhere.program()).unwrap());
     elsewhere.must_be_refused(&mut elsewhere.sign_command());
 }
 
-#[test]
-fn a_retired_version_is_refused() {
-    let stack = Stack::up();
+fn a_retired_version_is_refused(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = approved(&stack, "signer");
     stack.retire("signer");
+    stack.forget_tokens();
     tool.must_be_refused(&mut tool.sign_command());
     assert_eq!(stack.last_reasons(), ["version-retired"]);
 }
 
-#[test]
-fn other_arguments_are_refused_unless_any_were_approved() {
-    let stack = Stack::up();
+fn other_arguments_are_refused_unless_any_were_approved(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = approved(&stack, "signer");
     tool.must_be_refused(tool.sign_command().arg("--verbose"));
     assert_eq!(stack.last_reasons(), ["argv-mismatch"]);
@@ -96,9 +110,8 @@ fn other_arguments_are_refused_unless_any_were_approved() {
     assert_eq!(components[0]["versions"][0]["general_tool"], true, "{components:#}");
 }
 
-#[test]
-fn a_library_that_somebody_preloads_is_refused() {
-    let stack = Stack::up();
+fn a_library_that_somebody_preloads_is_refused(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = approved(&stack, "signer");
     let source = stack.write("preloaded.c", "int trustshim_test_preloaded(void) { return 1; }\n");
     let library = stack.file("preloaded.so");
@@ -113,17 +126,15 @@ fn a_library_that_somebody_preloads_is_refused() {
     assert!(differences.contains(library.to_str().unwrap()), "{differences}");
 }
 
-#[test]
-fn a_variable_that_steers_loading_is_refused_though_it_loads_nothing() {
-    let stack = Stack::up();
+fn a_variable_that_steers_loading_is_refused_though_it_loads_nothing(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = approved(&stack, "signer");
     tool.must_be_refused(tool.sign_command().env("LD_LIBRARY_PATH", stack.file("empty")));
     assert_eq!(stack.last_reasons(), ["environment-mismatch"]);
 }
 
-#[test]
-fn the_dynamic_loader_is_no_component() {
-    let stack = Stack::up();
+fn the_dynamic_loader_is_no_component(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = approved(&stack, "signer");
     let direct = tool.sign_command();
     let mut through_loader = stack.application("/lib64/ld-linux-x86-64.so.2");
@@ -136,24 +147,27 @@ fn the_dynamic_loader_is_no_component() {
     approval.must_fail();
 }
 
-#[test]
-fn a_changed_configuration_of_the_shim_is_refused() {
-    let stack = Stack::up();
+fn a_changed_configuration_of_the_shim_is_refused(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = approved(&stack, "signer");
-    let path = stack.variable("TRUSTSHIM_CONFIG");
+    let path = stack.gates_configuration();
     fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"# changed\n").unwrap();
+    // A guard goes by what it has read.
+    stack.forget_tokens();
     tool.must_be_refused(&mut tool.sign_command());
     assert_eq!(stack.last_reasons(), ["attester-unknown"]);
 }
 
-#[test]
-fn a_declared_configuration_file_belongs_to_the_program() {
-    let stack = Stack::up();
+fn a_declared_configuration_file_belongs_to_the_program(mode: Mode) {
+    let stack = Stack::up(mode);
     let settings = stack.write("signer.conf", "level = 1\n");
-    let declared = stack.configuration("declared.toml", |text| {
-        text.replace("files = []", &format!("files = [\"{}\"]", settings.display()))
-    });
     let tool = Tool::copied(&stack, "signer");
+    let declared = stack.configuration("declared.toml", |text| match mode {
+        Mode::Inline => text.replace("files = []", &format!("files = [{settings:?}]")),
+        Mode::Guarded => {
+            format!("{text}\n[[declared]]\nexecutable = {:?}\nfiles = [{settings:?}]\n", tool.program())
+        }
+    });
     let sign = || {
         let mut command = tool.sign_command();
         command.env("TRUSTSHIM_CONFIG", &declared);
@@ -170,9 +184,8 @@ fn a_declared_configuration_file_belongs_to_the_program() {
     assert!(differences.contains(settings.to_str().unwrap()), "{differences}");
 }
 
-#[test]
-fn a_grant_covers_its_key_and_its_operation_only() {
-    let stack = Stack::up();
+fn a_grant_covers_its_key_and_its_operation_only(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = Tool::copied(&stack, "signer");
     tool.must_be_refused(&mut tool.sign_command());
     stack.approve_last(&Approval::of("signer", DEMO_EC, "sign").with(&["--any-arguments"]));
@@ -201,10 +214,51 @@ fn a_grant_covers_its_key_and_its_operation_only() {
     assert_eq!((&last["component"], &last["operation"]), (&"signer".into(), &"decrypt".into()));
 }
 
-#[test]
-fn an_approved_program_started_by_another_user_is_refused() {
-    let stack = Stack::up();
-    // Where everybody may reach it all: only the policy can be what refuses.
+fn an_approved_program_started_by_another_user_is_refused(mode: Mode) {
+    let stack = Stack::up(mode);
+    if mode == Mode::Inline {
+        let_everybody_reach(&stack);
+    }
+    let shim = stack.file("libtrustshim.so");
+    fs::copy(stack.shim(), &shim).unwrap();
+    let tool = Tool::copied(&stack, "signer");
+    let sign = || {
+        let mut command = tool.on_sandbox(&shim);
+        command.args(tool.sign_command().get_args().skip_while(|argument| *argument != "--sign"));
+        command
+    };
+    let by_another = || {
+        let mut command = sign();
+        match mode {
+            Mode::Inline => as_nobody(&stack, &command),
+            // The group is still one that may come to the guard.
+            Mode::Guarded => {
+                command.uid(65_533);
+                command
+            }
+        }
+    };
+    tool.must_be_refused(&mut sign());
+    stack.approve_last(&Approval::of("signer", DEMO_EC, "sign"));
+    tool.must_sign(&mut sign());
+    if mode == Mode::Inline {
+        // The signature has made new files.
+        let_everybody_reach(&stack);
+    }
+
+    tool.must_be_refused(&mut by_another());
+    match mode {
+        // Both uid and gid.
+        Mode::Inline => assert_eq!(stack.last_reasons(), ["principal-mismatch", "principal-mismatch"]),
+        Mode::Guarded => assert_eq!(stack.last_reasons(), ["principal-mismatch"]),
+    }
+
+    stack.approve_last(&Approval::of("signer", DEMO_EC, "sign").with(&["--any-user"]));
+    run(&mut by_another()).must_succeed();
+}
+
+/// Everybody may reach it all: only the policy can be what refuses.
+fn let_everybody_reach(stack: &Stack) {
     run(Command::new("chmod").args(["-R", "a+rwX"]).arg(stack.directory().join("tokens"))).must_succeed();
     for (path, mode) in [
         (stack.file(""), 0o777),
@@ -217,25 +271,6 @@ fn an_approved_program_started_by_another_user_is_refused() {
     ] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }
-    let shim = stack.file("libtrustshim.so");
-    fs::copy(stack.shim(), &shim).unwrap();
-    let tool = Tool::copied(&stack, "signer");
-    let sign = || {
-        let mut command = tool.on_sandbox(&shim);
-        command.args(tool.sign_command().get_args().skip_while(|argument| *argument != "--sign"));
-        command
-    };
-    tool.must_be_refused(&mut sign());
-    stack.approve_last(&Approval::of("signer", DEMO_EC, "sign"));
-    tool.must_sign(&mut sign());
-    run(Command::new("chmod").args(["-R", "a+rwX"]).arg(stack.directory().join("tokens"))).must_succeed();
-
-    tool.must_be_refused(&mut as_nobody(&stack, &sign()));
-    // Both uid and gid.
-    assert_eq!(stack.last_reasons(), ["principal-mismatch", "principal-mismatch"]);
-
-    stack.approve_last(&Approval::of("signer", DEMO_EC, "sign").with(&["--any-user"]));
-    run(&mut as_nobody(&stack, &sign())).must_succeed();
 }
 
 /// The same command line and environment, as the user `nobody`.

@@ -1,49 +1,40 @@
 //! The attestation key does not exist for applications: not in lists, not by search, not by a guessed handle, in no
 //! operation; and neither do the sessions of the attester.
 
-use std::path::PathBuf;
-
 use cryptoki_sys::*;
 use e2e::client::run;
 use e2e::probe::hex;
-use e2e::{Approval, Probe, SpyRecord, Stack};
+use e2e::{Approval, Mode, Probe, Spied, SpyRecord, Stack};
 use serde_json::json;
+
+e2e::in_modes! {
+    both: [on_a_token_of_its_own],
+    inline: [on_the_applications_own_token],
+}
 
 /// SoftHSM's handles are small integers, given in turn.
 const GUESSES: std::ops::Range<u64> = 0..64;
 
 /// A probe in front of the spy, refused once and approved then for every private key of the token.
-fn approved_probe(stack: &Stack, configuration: &PathBuf, record: &SpyRecord) -> (Probe, u64) {
-    let mut probe = Probe::start(stack, |command| {
-        command.env("TRUSTSHIM_CONFIG", configuration);
-        command.env("SPY_REAL", stack.real_module()).env("SPY_LOG", record.path());
-    });
-    let session = probe.session();
+fn approved_probe(stack: &Stack, spied: &Spied) -> (Probe, SpyRecord, u64) {
+    let (mut probe, record) = spied.probe(stack, "spied", |_| {});
+    let approval = Approval::of("probe", "pkcs11:token=sandbox;type=private", "all").with(&["--many"]);
+    let session = stack.approve_probe(&mut probe, &approval);
     let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
-    let init = json!({ "session": session, "mechanism": CKM_ECDSA, "key": key });
-    assert_eq!(probe.call("C_SignInit", init.clone()).rv, CKR_FUNCTION_REJECTED);
-    stack.approve_last(&Approval::of("probe", "pkcs11:token=sandbox;type=private", "all").with(&["--many"]));
-    std::thread::sleep(std::time::Duration::from_millis(1_200));
-    probe.must("C_SignInit", init);
+    probe.must("C_SignInit", json!({ "session": session, "mechanism": CKM_ECDSA, "key": key }));
     probe.must("C_Sign", json!({ "session": session, "input": hex(&[1; 32]) }));
-    (probe, session)
+    (probe, record, session)
 }
 
-fn with_spy(stack: &Stack, name: &str, change: impl FnOnce(String) -> String) -> PathBuf {
-    stack.configuration(name, |text| {
-        let spy = e2e::stack::build().join("libspytoken.so");
-        change(text.replace(stack.variable("REAL_MODULE"), spy.to_str().unwrap()))
-    })
-}
-
-/// No handle leads to the attestation key, none of the attester's sessions is usable.
-fn assert_guessing_is_in_vain(probe: &mut Probe, session: u64, record: &SpyRecord) {
+/// No handle leads to the attestation key, none of the attester's sessions is usable. In guarded mode neither is where the
+/// application's calls go.
+fn assert_guessing_is_in_vain(mode: Mode, probe: &mut Probe, session: u64, record: &SpyRecord) {
     let attesters: Vec<_> = record
         .calls_since(0)
         .into_iter()
         .filter(|call| call.function == "C_SignInit" && call.number("session") != Some(session))
         .collect();
-    assert!(!attesters.is_empty(), "the attester has not signed");
+    assert_eq!(attesters.is_empty(), mode == Mode::Guarded, "the attester's calls: {attesters:?}");
     for call in &attesters {
         assert!(GUESSES.contains(&call.number("session").unwrap()), "{call:?} is not among the guesses");
         assert!(GUESSES.contains(&call.number("key").unwrap()), "{call:?} is not among the guesses");
@@ -114,19 +105,18 @@ fn assert_guessing_is_in_vain(probe: &mut Probe, session: u64, record: &SpyRecor
     assert!(!used, "a call with the attestation key reached the real module on the application's session");
 }
 
-#[test]
-fn on_a_token_of_its_own() {
-    let stack = Stack::up();
+fn on_a_token_of_its_own(mode: Mode) {
+    let stack = Stack::up(mode);
     let mut direct = Probe::start_on(&stack, stack.real_module(), |_| {});
     direct.initialize();
-    let attestation_slot = direct.slot("trustshim").unwrap();
+    let attestation_slot = direct.slot("trustshim");
+    assert_eq!(attestation_slot.is_none(), mode == Mode::Guarded, "the worker has the attester's token");
     let direct_slots = direct.slots();
 
-    let record = SpyRecord::at(stack.file("spy.record"));
-    let configuration = with_spy(&stack, "spy.toml", |text| text);
-    let (mut probe, session) = approved_probe(&stack, &configuration, &record);
+    let spied = Spied::on(&stack, "spy.toml", &[], |text| text);
+    let (mut probe, record, session) = approved_probe(&stack, &spied);
 
-    let expected: Vec<_> = direct_slots.into_iter().filter(|slot| *slot != attestation_slot).collect();
+    let expected: Vec<_> = direct_slots.into_iter().filter(|slot| Some(*slot) != attestation_slot).collect();
     assert_eq!(probe.slots(), expected);
     let count = probe.must("C_GetSlotList", json!({ "slots": null })).handle("count");
     assert_eq!(count, expected.len() as u64);
@@ -140,15 +130,15 @@ fn on_a_token_of_its_own() {
         ("C_InitToken", json!({ "pin": hex(b"5678"), "label": hex(&[b' '; 32]) })),
     ] {
         let mut arguments = arguments;
-        arguments["slot"] = attestation_slot.into();
+        // Where there is no such slot in the first place, any number that is none's.
+        arguments["slot"] = attestation_slot.unwrap_or(4_711).into();
         assert_eq!(probe.call(function, arguments).rv, CKR_SLOT_ID_INVALID, "{function}");
     }
-    assert_guessing_is_in_vain(&mut probe, session, &record);
+    assert_guessing_is_in_vain(mode, &mut probe, session, &record);
 }
 
-#[test]
-fn on_the_applications_own_token() {
-    let stack = Stack::up();
+fn on_the_applications_own_token(mode: Mode) {
+    let stack = Stack::up(mode);
     let one_slot = |text: String| text.replace("pkcs11:token=trustshim;", "pkcs11:token=sandbox;");
     // Enrolment is the operator's doing, who has a PIN; applications use their own login.
     let pin = stack.write("sandbox.pin", "1234\n");
@@ -160,16 +150,15 @@ fn on_the_applications_own_token() {
     let enrolled = stack.json(&["enroll", "--config", enrolling.to_str().unwrap()]);
     run(&mut stack.operator(&["hsm", "approve", enrolled["fingerprint"].as_str().unwrap()])).must_succeed();
 
-    let configuration = with_spy(&stack, "one-slot.toml", |text| {
+    let spied = Spied::on(&stack, "one-slot.toml", &[], |text| {
         one_slot(text)
             .lines()
             .filter(|line| !line.starts_with("pin_file"))
             .map(|line| format!("{line}\n"))
             .collect()
     });
-    let record = SpyRecord::at(stack.file("spy.record"));
-    let (mut probe, session) = approved_probe(&stack, &configuration, &record);
-    assert_guessing_is_in_vain(&mut probe, session, &record);
+    let (mut probe, record, session) = approved_probe(&stack, &spied);
+    assert_guessing_is_in_vain(mode, &mut probe, session, &record);
 
     // An open session of the attester's would keep the application logged in.
     probe.must("C_CloseSession", json!({ "session": session }));

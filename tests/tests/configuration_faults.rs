@@ -9,7 +9,7 @@ use std::process::Command;
 
 use cryptoki_sys::*;
 use e2e::client::run;
-use e2e::{Probe, SpyRecord, Stack};
+use e2e::{Mode, Probe, SpyRecord, Stack};
 use serde_json::json;
 
 /// An installation whose journal is the test's own, and whose real module is the spy.
@@ -29,7 +29,7 @@ const NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear
 
 impl Host {
     fn up() -> Self {
-        let stack = Stack::up();
+        let stack = Stack::up(Mode::Inline);
         let socket = stack.file("journal");
         let journal = UnixDatagram::bind(&socket).unwrap();
         journal.set_nonblocking(true).unwrap();
@@ -70,7 +70,7 @@ impl Host {
         }
         command.args(["--mount", "--", "sh", "-c", WITH_JOURNAL, "sh"]).arg(self.stack.file("journal"));
         command.args(prefix).arg(&self.probe).arg(&self.shim).env("TRUSTSHIM_CONFIG", configuration);
-        command.env("SPY_REAL", self.stack.real_module()).env("SPY_LOG", self.record.path());
+        command.env("SPY_REAL", self.stack.real_module()).env("SPY_LOG", self.record.path().unwrap());
         Probe::spawn(command)
     }
 
@@ -139,7 +139,7 @@ fn a_configuration_that_is_not_beyond_doubt_stops_everything() {
     let sound = host.configuration("sound.toml", |text| text);
     assert_eq!(host.start(&sound, &[]).call("C_Initialize", json!({})).rv, CKR_OK);
     assert!(host.record.mark() > 0, "the spy is not in place");
-    fs::remove_file(host.record.path()).unwrap();
+    fs::remove_file(host.record.path().unwrap()).unwrap();
 
     let with = |name: &str, from: &str, to: &str| host.configuration(name, |text| text.replace(from, to));
     let mode = |name: &str, mode: u32| {
@@ -162,7 +162,6 @@ fn a_configuration_that_is_not_beyond_doubt_stops_everything() {
         (with("unknown-table.toml", "[gate]", "[guard]\n[gate]"), "guard"),
         (with("no-table.toml", "[attestation]", "[attestations]"), "attestation"),
         (with("guarded.toml", "\"inline\"", "\"guarded\""), "unknown field"),
-        (host.stack.write("guard-client.toml", "mode = \"guarded\"\n"), "guarded"),
         (with("scope.toml", "\"keys\"", "\"nothing\""), "nothing"),
         (without_pin, "gate.scope"),
         (with("plain-http.toml", "https://", "http://"), "policy_server.url"),
@@ -177,6 +176,11 @@ fn a_configuration_that_is_not_beyond_doubt_stops_everything() {
         let path = configuration.to_str().unwrap();
         host.assert_stopped(Place::Journal, &configuration, &[], &[path, word]);
     }
+    let nobody = host.stack.file("nobody.sock");
+    let guarded = format!("mode = \"guarded\"\n[guard]\nsocket = \"{}\"\n", nobody.display());
+    let guarded = host.stack.write("guard-client.toml", guarded);
+    let words = ["[guard] socket", nobody.to_str().unwrap(), "does trustshim-guard run?"];
+    host.assert_stopped(Place::Journal, &guarded, &[], &words);
     host.assert_stopped(
         Place::Journal,
         Path::new("relative.toml"),

@@ -6,12 +6,23 @@ use std::time::Duration;
 use cryptoki_sys::*;
 use e2e::operations::{self, Operation, on};
 use e2e::probe::hex;
-use e2e::{Approval, Probe, Stack, Token};
+use e2e::stack::FAILURE_STANDS;
+use e2e::{Approval, Mode, Probe, Stack, Token};
 use serde_json::json;
 
+e2e::in_modes! {
+    both: [
+        after_a_refused_init_everything_else_works,
+        a_token_that_expires_mid_operation_ends_that_operation_only,
+        a_token_that_expires_mid_operation_ends_that_operation_only_on_kryoptic,
+        a_token_that_is_withdrawn_mid_operation_ends_that_operation_only,
+        a_token_that_is_withdrawn_mid_operation_ends_that_operation_only_on_kryoptic,
+        size_queries_and_short_buffers_keep_the_operation,
+        size_queries_and_short_buffers_keep_the_operation_on_kryoptic,
+    ],
+}
+
 const WHOLE_TOKEN: &str = "pkcs11:token=sandbox";
-/// For so long a failed attestation is the answer to further calls of the process.
-const FAILURE_STANDS: Duration = Duration::from_millis(1_200);
 
 /// Arguments of a signature with `demo-ec`.
 fn sign_init(probe: &mut Probe, session: u64) -> serde_json::Value {
@@ -19,13 +30,9 @@ fn sign_init(probe: &mut Probe, session: u64) -> serde_json::Value {
     json!({ "session": session, "mechanism": CKM_ECDSA, "key": key })
 }
 
-/// Has the probe refused once and approved then, for everything on the token.
-fn approve_probe(stack: &Stack, probe: &mut Probe, session: u64, version: &str) {
-    let init = sign_init(probe, session);
-    assert_eq!(probe.call("C_SignInit", init).rv, CKR_FUNCTION_REJECTED);
-    let approval = Approval::of("probe", WHOLE_TOKEN, "all").with(&["--many"]);
-    stack.approve_last(&Approval { version, ..approval });
-    sleep(FAILURE_STANDS);
+/// Approves the probe for everything on the token.
+fn approval(version: &str) -> Approval<'_> {
+    Approval { version, ..Approval::of("probe", WHOLE_TOKEN, "all").with(&["--many"]) }
 }
 
 /// Every operation, each with a session of its own.
@@ -70,11 +77,18 @@ fn runs(probe: &mut Probe, session: u64, operation: &Operation) {
     assert_eq!(reply.rv, CKR_OK, "{}: {function} {:#x}", operation.name, reply.rv);
 }
 
-#[test]
-fn after_a_refused_init_everything_else_works() {
-    let stack = Stack::up();
+fn after_a_refused_init_everything_else_works(mode: Mode) {
+    let stack = Stack::up(mode);
     let mut probe = Probe::start(&stack, |_| {});
-    let session = probe.session();
+    let session = match mode {
+        Mode::Inline => probe.session(),
+        // Without any grant it could not log in.
+        Mode::Guarded => {
+            stack.restart_server("token_lifetime_s = 3");
+            let another = "pkcs11:token=sandbox;object=demo-rsa;type=private";
+            stack.approve_probe(&mut probe, &Approval::of("probe", another, "sign"))
+        }
+    };
     let sign_init = sign_init(&mut probe, session);
     let key = sign_init["key"].as_u64().unwrap();
 
@@ -82,9 +96,11 @@ fn after_a_refused_init_everything_else_works() {
         let info = probe.must("C_GetSessionInfo", json!({ "session": session })).bytes("info");
         u64::from_ne_bytes(info[24..32].try_into().unwrap())
     };
-    assert_eq!(device_error(&mut probe), 0);
+    let before = device_error(&mut probe);
+    // In guarded mode a login was refused on this session.
+    assert_eq!(before == 0, mode == Mode::Inline);
     assert_eq!(probe.call("C_SignInit", sign_init.clone()).rv, CKR_FUNCTION_REJECTED);
-    assert_ne!(device_error(&mut probe), 0);
+    assert!(![0, before].contains(&device_error(&mut probe)));
 
     let sign = json!({ "session": session, "input": hex(&[1; 32]) });
     assert_eq!(probe.call("C_Sign", sign.clone()).rv, CKR_OPERATION_NOT_INITIALIZED);
@@ -94,28 +110,30 @@ fn after_a_refused_init_everything_else_works() {
     assert_eq!(probe.key(session, CKO_PRIVATE_KEY, "demo-ec"), key);
 
     let every_key = "pkcs11:token=sandbox;type=private";
-    stack.approve_last(&Approval::of("probe", every_key, "sign").with(&["--many"]));
-    sleep(FAILURE_STANDS);
+    if mode == Mode::Inline {
+        stack.approve_last(&Approval::of("probe", every_key, "sign").with(&["--many"]));
+        sleep(FAILURE_STANDS);
+    } else {
+        stack.grant("probe", every_key, "sign");
+        sleep(Duration::from_millis(3_200));
+    }
     probe.must("C_SignInit", sign_init);
     assert_eq!(probe.must("C_Sign", sign).bytes("output").len(), 64);
 }
 
-#[test]
-fn a_token_that_expires_mid_operation_ends_that_operation_only() {
-    expires_mid_operation(Token::SoftHsm);
+fn a_token_that_expires_mid_operation_ends_that_operation_only(mode: Mode) {
+    expires_mid_operation(Token::SoftHsm, mode);
 }
 
-#[test]
-fn a_token_that_expires_mid_operation_ends_that_operation_only_on_kryoptic() {
-    expires_mid_operation(Token::Kryoptic);
+fn a_token_that_expires_mid_operation_ends_that_operation_only_on_kryoptic(mode: Mode) {
+    expires_mid_operation(Token::Kryoptic, mode);
 }
 
-fn expires_mid_operation(token: Token) {
-    let stack = Stack::on(token);
+fn expires_mid_operation(token: Token, mode: Mode) {
+    let stack = Stack::on(token, mode);
     stack.restart_server("token_lifetime_s = 3");
     let mut probe = Probe::start(&stack, |_| {});
-    let session = probe.session();
-    approve_probe(&stack, &mut probe, session, "1");
+    stack.approve_probe(&mut probe, &approval("1"));
     let operations = every_operation(&stack, &mut probe);
     for (session, operation) in &operations {
         begin(&mut probe, *session, operation);
@@ -133,22 +151,19 @@ fn expires_mid_operation(token: Token) {
     }
 }
 
-#[test]
-fn a_token_that_is_withdrawn_mid_operation_ends_that_operation_only() {
-    is_withdrawn_mid_operation(Token::SoftHsm);
+fn a_token_that_is_withdrawn_mid_operation_ends_that_operation_only(mode: Mode) {
+    is_withdrawn_mid_operation(Token::SoftHsm, mode);
 }
 
-#[test]
-fn a_token_that_is_withdrawn_mid_operation_ends_that_operation_only_on_kryoptic() {
-    is_withdrawn_mid_operation(Token::Kryoptic);
+fn a_token_that_is_withdrawn_mid_operation_ends_that_operation_only_on_kryoptic(mode: Mode) {
+    is_withdrawn_mid_operation(Token::Kryoptic, mode);
 }
 
-fn is_withdrawn_mid_operation(token: Token) {
-    let stack = Stack::on(token);
+fn is_withdrawn_mid_operation(token: Token, mode: Mode) {
+    let stack = Stack::on(token, mode);
     stack.restart_server("token_lifetime_s = 6");
     let mut probe = Probe::start(&stack, |_| {});
-    let session = probe.session();
-    approve_probe(&stack, &mut probe, session, "1");
+    let session = stack.approve_probe(&mut probe, &approval("1"));
     let operations = every_operation(&stack, &mut probe);
     for (session, operation) in &operations {
         begin(&mut probe, *session, operation);
@@ -163,7 +178,10 @@ fn is_withdrawn_mid_operation(token: Token) {
         end_is_refused(&mut probe, *session, operation);
     }
     sleep(FAILURE_STANDS);
-    approve_probe(&stack, &mut probe, session, "2");
+    let init = sign_init(&mut probe, session);
+    assert_eq!(probe.call("C_SignInit", init).rv, CKR_FUNCTION_REJECTED);
+    stack.approve_last(&approval("2"));
+    sleep(FAILURE_STANDS);
     for (session, operation) in &operations {
         runs(&mut probe, *session, operation);
     }
@@ -198,21 +216,18 @@ fn with_questions(probe: &mut Probe, session: u64, operation: &Operation) -> Vec
     answers
 }
 
-#[test]
-fn size_queries_and_short_buffers_keep_the_operation() {
-    size_queries(Token::SoftHsm);
+fn size_queries_and_short_buffers_keep_the_operation(mode: Mode) {
+    size_queries(Token::SoftHsm, mode);
 }
 
-#[test]
-fn size_queries_and_short_buffers_keep_the_operation_on_kryoptic() {
-    size_queries(Token::Kryoptic);
+fn size_queries_and_short_buffers_keep_the_operation_on_kryoptic(mode: Mode) {
+    size_queries(Token::Kryoptic, mode);
 }
 
-fn size_queries(token: Token) {
-    let stack = Stack::on(token);
+fn size_queries(token: Token, mode: Mode) {
+    let stack = Stack::on(token, mode);
     let mut probe = Probe::start(&stack, |_| {});
-    let session = probe.session();
-    approve_probe(&stack, &mut probe, session, "1");
+    stack.approve_probe(&mut probe, &approval("1"));
     let mut direct = Probe::start_on(&stack, stack.real_module(), |_| {});
     direct.session();
     let slot = direct.slot("sandbox").unwrap();

@@ -4,15 +4,24 @@
 use cryptoki_sys::*;
 use e2e::every_call::{self, Case, SECRET};
 use e2e::probe::hex;
-use e2e::{Program, Watched};
+use e2e::{Mode, Program, Watched};
 use pkcs11_table::Class;
 use serde_json::json;
+
+e2e::in_modes! {
+    both: [
+        no_call_of_an_unapproved_program,
+        no_call_of_a_program_that_may_use_another_key_for_everything,
+        every_call_of_a_program_that_may_use_everything_reaches_it_once,
+        what_needs_no_grant_reaches_it_too,
+    ],
+}
 
 const WHOLE_TOKEN: &str = "pkcs11:token=sandbox";
 const IV: &str = "00000000000000000000000000000000";
 
-fn watched() -> Watched {
-    let watched = Watched::up();
+fn watched(mode: Mode) -> Watched {
+    let watched = Watched::up(mode);
     let (mut owner, session) = watched.owner();
     every_call::make_keys(&mut owner, session);
     watched
@@ -33,15 +42,14 @@ fn assert_all_is_denied(program: &mut Program<'_>, reason: &str) {
     assert_nothing_has_changed(program);
 }
 
-#[test]
-fn no_call_of_an_unapproved_program() {
-    let watched = watched();
-    assert_all_is_denied(&mut watched.started("unapproved"), "executable-unknown");
+fn no_call_of_an_unapproved_program(mode: Mode) {
+    let watched = watched(mode);
+    let (mut program, reason) = watched.unapproved("unapproved");
+    assert_all_is_denied(&mut program, reason);
 }
 
-#[test]
-fn no_call_of_a_program_that_may_use_another_key_for_everything() {
-    let watched = watched();
+fn no_call_of_a_program_that_may_use_another_key_for_everything(mode: Mode) {
+    let watched = watched(mode);
     let grant = ("pkcs11:token=sandbox;object=other;type=secret-key", "all");
     let mut program = watched.program("other", &[grant]);
     assert_all_is_denied(&mut program, "not-granted");
@@ -52,9 +60,8 @@ fn no_call_of_a_program_that_may_use_another_key_for_everything() {
     program.must("C_EncryptInit", init);
 }
 
-#[test]
-fn every_call_of_a_program_that_may_use_everything_reaches_it_once() {
-    let watched = watched();
+fn every_call_of_a_program_that_may_use_everything_reaches_it_once(mode: Mode) {
+    let watched = watched(mode);
     let mut program = watched.program("everything", &[(WHOLE_TOKEN, "all")]);
     let keys = every_call::keys(&mut program.probe, program.session);
     let slot = program.probe.slot("sandbox").unwrap();
@@ -77,10 +84,9 @@ fn every_call_of_a_program_that_may_use_everything_reaches_it_once() {
     }
 }
 
-#[test]
-fn what_needs_no_grant_reaches_it_too() {
-    let watched = Watched::up();
-    let mut program = watched.started("unapproved");
+fn what_needs_no_grant_reaches_it_too(mode: Mode) {
+    let watched = Watched::up(mode);
+    let mut program = watched.without_login("unapproved");
     let session = program.session;
     let mark = program.mark();
     program.must("C_DigestInit", json!({ "session": session, "mechanism": CKM_SHA256 }));

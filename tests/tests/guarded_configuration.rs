@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use e2e::Stack;
 use e2e::client::run;
+use e2e::{Mode, Stack};
 use serde_json::{Value, json};
 
 /// The guard's file beside that of the sandbox's applications.
@@ -36,7 +36,7 @@ fn sha256(path: &Path) -> String {
 
 #[test]
 fn a_key_is_enrolled_in_the_mode_of_the_file_that_names_it() {
-    let stack = Stack::up();
+    let stack = Stack::up(Mode::Inline);
     let guard = guard_file(&stack, "");
     let guard = guard.to_str().unwrap();
     let enrolled = stack.json(&["enroll", "--config", guard]);
@@ -63,7 +63,7 @@ fn a_key_is_enrolled_in_the_mode_of_the_file_that_names_it() {
 
 #[test]
 fn the_file_of_applications_in_guarded_mode_is_no_operators() {
-    let stack = Stack::up();
+    let stack = Stack::up(Mode::Inline);
     let client = stack.write("client.toml", "mode = \"guarded\"\n[guard]\nsocket = \"/run/guard.sock\"\n");
     for command in ["enroll", "doctor", "attest"] {
         let refused = run(&mut stack.operator(&[command, "--config", client.to_str().unwrap()])).must_fail();
@@ -74,7 +74,7 @@ fn the_file_of_applications_in_guarded_mode_is_no_operators() {
 
 #[test]
 fn a_program_is_measured_as_the_guard_will_see_it() {
-    let stack = Stack::up();
+    let stack = Stack::up(Mode::Inline);
     let settings = stack.write("signer.conf", "setting");
     let program = Path::new("/bin/true").canonicalize().unwrap();
     let guard =

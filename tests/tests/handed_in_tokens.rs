@@ -9,23 +9,29 @@ use cryptoki_sys::*;
 use e2e::client::run;
 use e2e::pkcs11_tool::DEMO_EC;
 use e2e::probe::hex;
-use e2e::{Approval, Probe, Stack, Tool};
+use e2e::{Approval, Mode, Probe, Stack, Tool};
 use serde_json::{Value, json};
 
+e2e::in_modes! {
+    both: [
+        a_token_created_as_a_data_object_serves_the_process_and_is_not_forwarded,
+        a_token_that_is_not_genuine_or_not_for_this_process_is_refused,
+        a_token_that_is_handed_in_counts_until_its_deadline,
+    ],
+    inline: [a_token_in_the_configured_file_serves_and_a_bad_one_leads_to_the_policy_server],
+}
+
 /// A stack whose probe was approved and allowed once.
-fn with_approved_probe() -> Stack {
-    let stack = Stack::up();
+fn with_approved_probe(mode: Mode) -> Stack {
+    let stack = Stack::up(mode);
     approve(&stack, Probe::start(&stack, |_| {}));
     stack
 }
 
 /// Has a probe refused, approved and allowed.
 fn approve(stack: &Stack, mut probe: Probe) {
-    let session = probe.session();
+    let session = stack.approve_probe(&mut probe, &Approval::of("probe", DEMO_EC, "sign"));
     let init = sign_init(&mut probe, session);
-    assert_eq!(probe.call("C_SignInit", init.clone()).rv, CKR_FUNCTION_REJECTED);
-    stack.approve_last(&Approval::of("probe", DEMO_EC, "sign"));
-    std::thread::sleep(Duration::from_millis(1_200));
     probe.must("C_SignInit", init);
 }
 
@@ -69,21 +75,40 @@ fn sign(probe: &mut Probe, session: u64) -> u64 {
     }
 }
 
+/// A session on the token `sandbox`, of whose user a guard lets nobody log in without a trust token.
+fn session(mode: Mode, probe: &mut Probe) -> u64 {
+    match mode {
+        Mode::Inline => probe.session(),
+        Mode::Guarded => {
+            probe.initialize();
+            let slot = probe.slot("sandbox").unwrap();
+            probe.open(slot)
+        }
+    }
+}
+
 /// The reason in the newest line of the shim's log.
 fn last_reason(stack: &Stack) -> String {
     stack.log().last().unwrap()["reason"].as_str().unwrap().to_owned()
 }
 
-#[test]
-fn a_token_created_as_a_data_object_serves_the_process_and_is_not_forwarded() {
-    let stack = with_approved_probe();
+fn a_token_created_as_a_data_object_serves_the_process_and_is_not_forwarded(mode: Mode) {
+    let stack = with_approved_probe(mode);
     let jwt = fs::read(issue(&stack, "token.jwt", "60")).unwrap();
-    stack.sandbox("down").must_succeed();
+    stack.forget_tokens();
+    stack.stop_server();
 
     let mut probe = Probe::start(&stack, |_| {});
-    let session = probe.session();
-    assert_eq!(sign(&mut probe, session), CKR_FUNCTION_REJECTED, "nobody answers");
+    let session = session(mode, &mut probe);
+    let refused = match mode {
+        Mode::Inline => sign(&mut probe, session),
+        Mode::Guarded => probe.try_login(session),
+    };
+    assert_eq!(refused, CKR_FUNCTION_REJECTED, "nobody answers");
     let handle = probe.must("C_CreateObject", object(session, &jwt)).handle("object");
+    if mode == Mode::Guarded {
+        probe.login(session);
+    }
     assert_eq!(sign(&mut probe, session), CKR_OK);
     // It is no object that anybody could find, in the real token least of all.
     let label = json!([[CKA_LABEL, hex(b"trust-token")]]);
@@ -100,9 +125,8 @@ fn a_token_created_as_a_data_object_serves_the_process_and_is_not_forwarded() {
     assert_eq!(probe.call("C_GetAttributeValue", value).rv, CKR_ATTRIBUTE_TYPE_INVALID);
 }
 
-#[test]
-fn a_token_that_is_not_genuine_or_not_for_this_process_is_refused() {
-    let stack = with_approved_probe();
+fn a_token_that_is_not_genuine_or_not_for_this_process_is_refused(mode: Mode) {
+    let stack = with_approved_probe(mode);
     let path = issue(&stack, "token.jwt", "60");
     let jwt = fs::read_to_string(&path).unwrap();
     let jwt = jwt.trim_end();
@@ -129,21 +153,26 @@ fn a_token_that_is_not_genuine_or_not_for_this_process_is_refused() {
     }
     // Another program with the very token: what it measures of itself is something else.
     let tool = Tool::copied(&stack, "thief");
-    let mut write = tool.on_sandbox(stack.shim());
-    write.args(["--write-object", path.to_str().unwrap(), "--type", "data", "--label", "trust-token"]);
+    let stolen = stack.write("stolen.jwt", jwt);
+    let mut write = stack.application(tool.program());
+    write.arg("--module").arg(stack.shim()).args(["--token-label", "sandbox"]);
+    write.args(["--write-object", stolen.to_str().unwrap(), "--type", "data", "--label", "trust-token"]);
     write.args(["--application-label", "trustshim"]);
     run(&mut write).must_fail();
     assert_eq!(last_reason(&stack), "other-measurement");
 }
 
-#[test]
-fn a_token_that_is_handed_in_counts_until_its_deadline() {
-    let stack = with_approved_probe();
+fn a_token_that_is_handed_in_counts_until_its_deadline(mode: Mode) {
+    let stack = with_approved_probe(mode);
     let jwt = fs::read(issue(&stack, "token.jwt", "4")).unwrap();
-    stack.sandbox("down").must_succeed();
+    stack.forget_tokens();
+    stack.stop_server();
     let mut probe = Probe::start(&stack, |_| {});
-    let session = probe.session();
+    let session = session(mode, &mut probe);
     probe.must("C_CreateObject", object(session, &jwt));
+    if mode == Mode::Guarded {
+        probe.login(session);
+    }
     assert_eq!(sign(&mut probe, session), CKR_OK);
     // The age of the evidence that the token rests on is known to the second.
     std::thread::sleep(Duration::from_millis(5_200));
@@ -152,9 +181,8 @@ fn a_token_that_is_handed_in_counts_until_its_deadline() {
     assert_eq!(last_reason(&stack), "expired");
 }
 
-#[test]
-fn a_token_in_the_configured_file_serves_and_a_bad_one_leads_to_the_policy_server() {
-    let stack = Stack::up();
+fn a_token_in_the_configured_file_serves_and_a_bad_one_leads_to_the_policy_server(mode: Mode) {
+    let stack = Stack::up(mode);
     let line = format!("[attestation]\ntrust_token_file = \"{}\"\n", stack.file("token.jwt").display());
     let configuration = stack.configuration("filed.toml", |text| text.replace("[attestation]\n", &line));
     let start = || {
@@ -178,11 +206,11 @@ fn a_token_in_the_configured_file_serves_and_a_bad_one_leads_to_the_policy_serve
         before,
         "nobody asked the policy server"
     );
-    stack.sandbox("down").must_succeed();
+    stack.stop_server();
     assert_eq!(sign_once(), CKR_OK);
 
     fs::write(path, "no token at all").unwrap();
     assert_eq!(sign_once(), CKR_FUNCTION_REJECTED, "neither file nor policy server");
-    stack.sandbox("up").must_succeed();
+    stack.start_server();
     assert_eq!(sign_once(), CKR_OK);
 }

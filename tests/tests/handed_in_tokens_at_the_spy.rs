@@ -7,8 +7,16 @@ use std::time::Duration;
 
 use cryptoki_sys::*;
 use e2e::probe::{hex, ulong};
-use e2e::{Program, Watched};
+use e2e::{Mode, Program, Watched};
 use serde_json::{Value, json};
+
+e2e::in_modes! {
+    both: [
+        a_token_that_the_application_hands_in_is_taken_in_and_not_forwarded,
+        a_token_that_does_not_count_is_refused_by_its_own_reason,
+    ],
+    inline: [a_token_in_the_configured_file_does_without_the_policy_server],
+}
 
 const DEMO_EC: &str = "pkcs11:token=sandbox;object=demo-ec;type=private";
 const UNAVAILABLE: &str = "policy-server-unavailable";
@@ -37,8 +45,12 @@ fn handed_in(session: u64, token: &[u8]) -> Value {
 }
 
 /// An installation with a program `signer` that has signed; tokens are also read from a file beside the configuration.
-fn watched() -> Watched {
-    let watched = Watched::up_with(|text| {
+fn watched(mode: Mode) -> Watched {
+    let watched = Watched::up_with(mode, |text| {
+        if mode == Mode::Guarded {
+            // A guard has no such file.
+            return text;
+        }
         let pin_file = text.lines().find_map(|line| line.strip_prefix("pin_file = ")).unwrap();
         let token_file = pin_file.replace("attestation.pin", "token.jwt");
         text.replace("[attestation]\n", &format!("[attestation]\ntrust_token_file = {token_file}\n"))
@@ -65,12 +77,11 @@ fn forged(token: &[u8]) -> Vec<u8> {
     forged
 }
 
-#[test]
-fn a_token_in_the_configured_file_does_without_the_policy_server() {
-    let watched = watched();
+fn a_token_in_the_configured_file_does_without_the_policy_server(mode: Mode) {
+    let watched = watched(mode);
     let token = issued(&watched, "60");
     let file = watched.stack.directory().join("token.jwt");
-    watched.stack.sandbox("down").must_succeed();
+    watched.stack.stop_server();
     let refused_by = |name: &str| {
         let mut program = watched.started(name);
         let init = sign_init(&mut program);
@@ -92,20 +103,29 @@ fn a_token_in_the_configured_file_does_without_the_policy_server() {
     signs(&mut watched.started("signer"));
 }
 
-#[test]
-fn a_token_that_the_application_hands_in_is_taken_in_and_not_forwarded() {
-    let watched = watched();
+fn a_token_that_the_application_hands_in_is_taken_in_and_not_forwarded(mode: Mode) {
+    let watched = watched(mode);
     let token = issued(&watched, "60");
-    watched.stack.sandbox("down").must_succeed();
-    let mut program = watched.started("signer");
+    watched.stack.forget_tokens();
+    watched.stack.stop_server();
+    let mut program = watched.without_login("signer");
     let session = program.session;
-    let init = sign_init(&mut program);
-    program.denied(UNAVAILABLE, "C_SignInit", init);
+    let login = json!({ "session": session, "user": CKU_USER, "pin": hex(b"1234") });
+    if mode == Mode::Inline {
+        program.must("C_Login", login);
+        let init = sign_init(&mut program);
+        program.denied(UNAVAILABLE, "C_SignInit", init);
+    } else {
+        program.denied(UNAVAILABLE, "C_Login", login);
+    }
 
     let mark = program.mark();
     let object = program.call("C_CreateObject", handed_in(session, &token));
     assert_eq!(object.rv, CKR_OK);
     assert!(program.arrived_since(mark).iter().all(|call| call.function != "C_CreateObject"));
+    if mode == Mode::Guarded {
+        program.probe.login(session);
+    }
     signs(&mut program);
     // It is there to ask for its label and is found by no search, and its value does not come out.
     let object = object.handle("object");
@@ -115,9 +135,8 @@ fn a_token_that_the_application_hands_in_is_taken_in_and_not_forwarded() {
     assert!(program.probe.find(session, CKO_DATA, "trust-token").is_empty());
 }
 
-#[test]
-fn a_token_that_does_not_count_is_refused_by_its_own_reason() {
-    let watched = watched();
+fn a_token_that_does_not_count_is_refused_by_its_own_reason(mode: Mode) {
+    let watched = watched(mode);
     let token = issued(&watched, "60");
     let mut program = watched.started("signer");
     let session = program.session;
@@ -129,7 +148,7 @@ fn a_token_that_does_not_count_is_refused_by_its_own_reason() {
     ] {
         program.denied(reason, "C_CreateObject", handed_in(session, &token));
     }
-    let mut other = watched.started("other");
+    let mut other = watched.without_login("other");
     let session = other.session;
     other.denied("other-measurement", "C_CreateObject", handed_in(session, &token));
 

@@ -2,8 +2,20 @@
 
 use cryptoki_sys::*;
 use e2e::probe::hex;
-use e2e::{Probe, Watched};
+use e2e::{Approval, Mode, Probe, Spied, Stack, Watched};
 use serde_json::{Value, json};
+
+e2e::in_modes! {
+    both: [
+        no_version_is_offered_that_the_real_module_does_not_have,
+        each_list_tells_the_version_that_the_real_modules_tells,
+        softhsm_stays_a_module_of_2_40,
+        what_is_asked_for_wrongly_is_not_given,
+        a_gap_in_the_real_modules_list_is_none_in_ours,
+        without_a_usable_configuration_there_is_2_40_and_nothing_of_it_works,
+    ],
+    inline: [a_vendors_interface_is_passed_on_where_it_is_named_and_only_there],
+}
 
 const WHOLE_TOKEN: &str = "pkcs11:token=sandbox";
 
@@ -35,13 +47,18 @@ fn got(probe: &mut Probe, mut arguments: Value) -> Result<String, CK_RV> {
     if reply.rv == CKR_OK { Ok(name(reply.value("interface"))) } else { Err(reply.rv) }
 }
 
+/// A probe whose real module has these interfaces.
+fn offering(stack: &Stack, offers: &str) -> Probe {
+    let spied = Spied::on(stack, &format!("{offers}.toml"), &[("SPY_OFFERS", offers)], |text| text);
+    spied.probe(stack, "offering", |_| {}).0
+}
+
 fn standard() -> String {
     hex(b"PKCS 11\0")
 }
 
-#[test]
-fn no_version_is_offered_that_the_real_module_does_not_have() {
-    let watched = Watched::up();
+fn no_version_is_offered_that_the_real_module_does_not_have(mode: Mode) {
+    let stack = Stack::up(mode);
     let cases: [(&str, &[&str], &str); 6] = [
         ("3.2,3.1,3.0,2.40", &["3.2", "3.1", "3.0", "2.40"], "3.2"),
         ("3.0,2.40", &["3.0", "2.40"], "3.0"),
@@ -51,9 +68,7 @@ fn no_version_is_offered_that_the_real_module_does_not_have() {
         ("none", &["2.40"], "2.40"),
     ];
     for (offers, expected, default) in cases {
-        let (mut probe, _) = watched.probe("offering", |command| {
-            command.env("SPY_OFFERS", offers);
-        });
+        let mut probe = offering(&stack, offers);
         // Before the library is initialised, while it is, and afterwards.
         for step in ["C_GetFunctionList", "C_Initialize", "C_Finalize"] {
             probe.must(step, json!({}));
@@ -69,14 +84,11 @@ fn no_version_is_offered_that_the_real_module_does_not_have() {
     }
 }
 
-#[test]
-fn each_list_tells_the_version_that_the_real_modules_tells() {
-    let watched = Watched::up();
+fn each_list_tells_the_version_that_the_real_modules_tells(mode: Mode) {
+    let stack = Stack::up(mode);
     for (offers, newest) in [("3.2,3.1,3.0", [3, 2]), ("3.1,3.0", [3, 1]), ("3.0", [3, 0]), ("none", [2, 40])]
     {
-        let (mut probe, _) = watched.probe("telling", |command| {
-            command.env("SPY_OFFERS", offers);
-        });
+        let mut probe = offering(&stack, offers);
         probe.initialize();
         assert_eq!(probe.must("C_GetInfo", json!({})).bytes("info")[..2], [2, 40], "{offers}");
         let info = probe.must("C_GetInfo", json!({ "by": "newest" })).bytes("info");
@@ -84,12 +96,12 @@ fn each_list_tells_the_version_that_the_real_modules_tells() {
     }
 }
 
-#[test]
-fn softhsm_stays_a_module_of_2_40() {
-    let watched = Watched::up();
+fn softhsm_stays_a_module_of_2_40(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut probe = Probe::start(&watched.stack, |_| {});
     assert_eq!(listed(&mut probe), ["2.40"]);
-    let session = probe.session();
+    let approval = Approval::of("probe", "pkcs11:token=sandbox;object=demo-ec;type=private", "sign");
+    let session = watched.stack.approve_probe(&mut probe, &approval);
     // The functions are exported all the same, for programs that are linked against a module.
     let by_symbol = |call: &str, arguments: Value| {
         let mut arguments = arguments;
@@ -108,9 +120,8 @@ fn softhsm_stays_a_module_of_2_40() {
     assert_ne!(probe.call(&call, arguments).rv, CKR_OK);
 }
 
-#[test]
-fn what_is_asked_for_wrongly_is_not_given() {
-    let watched = Watched::up();
+fn what_is_asked_for_wrongly_is_not_given(mode: Mode) {
+    let watched = Watched::up(mode);
     let (mut probe, _) = watched.probe("asking", |_| {});
     for arguments in [
         json!({ "name": null, "interface": null }),
@@ -130,9 +141,8 @@ fn what_is_asked_for_wrongly_is_not_given() {
     assert_eq!(probe.must("C_GetInterfaceList", json!({ "interfaces": null })).handle("count"), 4);
 }
 
-#[test]
-fn a_vendors_interface_is_passed_on_where_it_is_named_and_only_there() {
-    let named = Watched::up_with(|text| {
+fn a_vendors_interface_is_passed_on_where_it_is_named_and_only_there(mode: Mode) {
+    let named = Watched::up_with(mode, |text| {
         text.replace("vendor_interfaces = []", r#"vendor_interfaces = ["Vendor Spy", "Vendor Other"]"#)
     });
     let (mut probe, _) = named.probe("vendors", |_| {});
@@ -142,21 +152,18 @@ fn a_vendors_interface_is_passed_on_where_it_is_named_and_only_there() {
     assert_eq!(got(&mut probe, json!({ "name": hex(b"Vendor Other\0") })), Err(CKR_ARGUMENTS_BAD));
     assert_eq!(got(&mut probe, json!({ "version": "0107" })), Err(CKR_ARGUMENTS_BAD));
 
-    let unnamed = Watched::up();
+    let unnamed = Watched::up(mode);
     let (mut probe, _) = unnamed.probe("vendors", |_| {});
     assert_eq!(listed(&mut probe), ["3.2", "3.1", "3.0", "2.40"]);
     assert_eq!(got(&mut probe, by_name()), Err(CKR_ARGUMENTS_BAD));
 }
 
-#[test]
-fn a_gap_in_the_real_modules_list_is_none_in_ours() {
-    let watched = Watched::up();
+fn a_gap_in_the_real_modules_list_is_none_in_ours(mode: Mode) {
+    let missing = ["C_EncapsulateKey", "C_GetSessionValidationFlags", "C_SessionCancel", "C_MessageSignInit"];
+    let watched = Watched::up_behind(mode, &[("SPY_NULL", &missing.join(","))]);
     watched.approve("gap");
     watched.stack.grant("gap", WHOLE_TOKEN, "all");
-    let missing = ["C_EncapsulateKey", "C_GetSessionValidationFlags", "C_SessionCancel", "C_MessageSignInit"];
-    let (mut probe, record) = watched.probe("gap", |command| {
-        command.env("SPY_NULL", missing.join(","));
-    });
+    let (mut probe, record) = watched.probe("gap", |_| {});
     let session = probe.session();
     let hmac = probe.key(session, CKO_SECRET_KEY, "demo-hmac");
     let public = probe.key(session, CKO_PUBLIC_KEY, "demo-rsa");
@@ -181,9 +188,8 @@ fn a_gap_in_the_real_modules_list_is_none_in_ours() {
     );
 }
 
-#[test]
-fn without_a_usable_configuration_there_is_2_40_and_nothing_of_it_works() {
-    let watched = Watched::up();
+fn without_a_usable_configuration_there_is_2_40_and_nothing_of_it_works(mode: Mode) {
+    let watched = Watched::up(mode);
     let broken = watched.stack.write("broken.toml", "mode = ");
     let (mut probe, record) = watched.probe("unconfigured", |command| {
         command.env("TRUSTSHIM_CONFIG", &broken);

@@ -5,7 +5,13 @@ use std::process::Command;
 
 use e2e::client::run;
 use e2e::pkcs11_tool::public_key;
-use e2e::{Approval, Stack, Token, Tool};
+use e2e::{Approval, Mode, Stack, Token, Tool};
+
+e2e::in_modes! {
+    both: [
+        a_signature_is_made_while_approved_and_at_no_other_time,
+    ],
+}
 
 /// By RSA: of this token's EC keys `pkcs11-tool` 0.23 cannot read the public half, by which OpenSSL verifies.
 fn sign(stack: &Stack, tool: &Tool<'_>, document: &Path) -> Command {
@@ -15,9 +21,8 @@ fn sign(stack: &Stack, tool: &Tool<'_>, document: &Path) -> Command {
     command
 }
 
-#[test]
-fn a_signature_is_made_while_approved_and_at_no_other_time() {
-    let stack = Stack::on(Token::Kryoptic);
+fn a_signature_is_made_while_approved_and_at_no_other_time(mode: Mode) {
+    let stack = Stack::on(Token::Kryoptic, mode);
     let document = stack.write("document", "to be signed\n");
     let tool = Tool::copied(&stack, "signer");
     tool.must_be_refused(&mut sign(&stack, &tool, &document));
@@ -30,6 +35,7 @@ fn a_signature_is_made_while_approved_and_at_no_other_time() {
     run(verify.arg(tool.program().with_extension("signature")).arg(document.as_path())).must_succeed();
 
     stack.retire("signer");
+    stack.forget_tokens();
     tool.must_be_refused(&mut sign(&stack, &tool, &document));
     assert_eq!(stack.last_reasons(), ["version-retired"]);
 }

@@ -3,17 +3,31 @@
 
 use e2e::client::run;
 use e2e::pkcs11_tool::DEMO_EC;
-use e2e::{Application, Approval, Finished, Stack, Tool};
+use e2e::{Application, Approval, Finished, Mode, Stack, Tool};
 
-#[test]
-fn of_many_that_initialise_at_once_one_does() {
-    let stack = Stack::up();
+e2e::in_modes! {
+    both: [
+        of_many_that_initialise_at_once_one_does,
+        threads_that_were_not_promised_may_look_for_slots,
+        a_process_that_initialises_again_and_again_does_not_grow,
+        users_of_one_process_share_one_library,
+        a_library_that_was_closed_and_opened_again_goes_on,
+        arguments_of_initialising_come_to_the_same_as_directly,
+        attesting_and_signing_make_no_thread,
+        threads_that_end_may_call_to_the_last,
+        processes_end_as_they_do_directly,
+        a_process_may_end_while_a_thread_attests,
+        a_client_signs_whose_allocator_is_not_the_c_librarys,
+    ],
+}
+
+fn of_many_that_initialise_at_once_one_does(mode: Mode) {
+    let stack = Stack::up(mode);
     Application::approved(&stack).must_play(&["initialise-at-once"]);
 }
 
-#[test]
-fn threads_that_were_not_promised_may_look_for_slots() {
-    let stack = Stack::up();
+fn threads_that_were_not_promised_may_look_for_slots(mode: Mode) {
+    let stack = Stack::up(mode);
     let application = Application::compiled(&stack);
     for _ in 0..5 {
         application.on_both(&["promise-one-thread"]).into_iter().for_each(|finished| {
@@ -22,9 +36,8 @@ fn threads_that_were_not_promised_may_look_for_slots() {
     }
 }
 
-#[test]
-fn a_process_that_initialises_again_and_again_does_not_grow() {
-    let stack = Stack::up();
+fn a_process_that_initialises_again_and_again_does_not_grow(mode: Mode) {
+    let stack = Stack::up(mode);
     let growth = |finished: Finished| -> (i64, i64) {
         let text = finished.must_succeed().text();
         let mut numbers = text.split_whitespace().map(|number| number.parse().expect("a number"));
@@ -37,46 +50,54 @@ fn a_process_that_initialises_again_and_again_does_not_grow() {
     assert!(shimmed.1 < direct.1 + 8, "KiB, mappings: directly {direct:?}, through the shim {shimmed:?}");
 }
 
-#[test]
-fn users_of_one_process_share_one_library() {
-    let stack = Stack::up();
+fn users_of_one_process_share_one_library(mode: Mode) {
+    let stack = Stack::up(mode);
     let [direct, shimmed] = Application::approved(&stack).on_both(&["several-users"]);
     assert_eq!(direct.must_succeed().text(), shimmed.must_succeed().text());
 }
 
-#[test]
-fn a_library_that_was_closed_and_opened_again_goes_on() {
-    let stack = Stack::up();
+fn a_library_that_was_closed_and_opened_again_goes_on(mode: Mode) {
+    let stack = Stack::up(mode);
     Application::approved(&stack).must_play(&["unload-and-load"]);
 }
 
-#[test]
-fn arguments_of_initialising_come_to_the_same_as_directly() {
-    let stack = Stack::up();
+fn arguments_of_initialising_come_to_the_same_as_directly(mode: Mode) {
+    let stack = Stack::up(mode);
     let [direct, shimmed] = Application::approved(&stack).on_both(&["mutexes"]);
     let (direct, shimmed) = (direct.must_succeed().text(), shimmed.must_succeed().text());
-    assert_eq!(direct, shimmed);
+    match mode {
+        Mode::Inline => assert_eq!(direct, shimmed),
+        // The real module is in another process, and has no use for the application's mutexes.
+        Mode::Guarded => assert_eq!(without_mutexes(&direct), without_mutexes(&shimmed)),
+    }
     assert!(direct.lines().any(|line| line.contains("mutexes made, locked once at least")), "{direct}");
     assert!(direct.lines().any(|line| line.contains("C_Initialize 0x7")), "{direct}");
 }
 
-#[test]
-fn attesting_and_signing_make_no_thread() {
-    let stack = Stack::up();
+/// What was answered, without what was done with mutexes.
+fn without_mutexes(text: &str) -> Vec<String> {
+    let answers = |line: &str| {
+        let parts =
+            line.split(", ").filter(|part| !part.starts_with("mutexes") && !part.starts_with("locked"));
+        parts.collect::<Vec<_>>().join(", ")
+    };
+    text.lines().map(answers).collect()
+}
+
+fn attesting_and_signing_make_no_thread(mode: Mode) {
+    let stack = Stack::up(mode);
     Application::approved(&stack).must_play(&["no-thread-is-made"]);
 }
 
-#[test]
-fn threads_that_end_may_call_to_the_last() {
-    let stack = Stack::up();
+fn threads_that_end_may_call_to_the_last(mode: Mode) {
+    let stack = Stack::up(mode);
     Application::approved(&stack).must_play(&["thread-local"]);
 }
 
 /// Each by its number: nobody finalises; a handler at exit does so that was registered before the module was initialised, or
 /// after; one does while other threads are inside calls; a thread outlives the main one.
-#[test]
-fn processes_end_as_they_do_directly() {
-    let stack = Stack::up();
+fn processes_end_as_they_do_directly(mode: Mode) {
+    let stack = Stack::up(mode);
     let application = Application::approved(&stack);
     for kind in ["0", "2", "3", "6"] {
         let [direct, shimmed] = application.on_both(&["ending", kind]);
@@ -87,18 +108,18 @@ fn processes_end_as_they_do_directly() {
     assert_eq!(text, "main returns\nC_Finalize at exit: 0\n");
 }
 
-#[test]
-fn a_process_may_end_while_a_thread_attests() {
-    let stack = Stack::up();
+fn a_process_may_end_while_a_thread_attests(mode: Mode) {
+    let stack = Stack::up(mode);
     let (configuration, port) = stack.silent_configuration();
     let application = Application::compiled(&stack);
-    let mut scene = application.scene(stack.shim(), &["ending", "7", &port.to_string()]);
+    // A guard attests where the application logs in.
+    let kind = if mode == Mode::Inline { "7" } else { "8" };
+    let mut scene = application.scene(stack.shim(), &["ending", kind, &port.to_string()]);
     assert_eq!(run(scene.env("TRUSTSHIM_CONFIG", configuration)).must_succeed().text(), "main ends\n");
 }
 
-#[test]
-fn a_client_signs_whose_allocator_is_not_the_c_librarys() {
-    let stack = Stack::up();
+fn a_client_signs_whose_allocator_is_not_the_c_librarys(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = Tool::copied(&stack, "tool");
     let preloaded = || {
         let mut command = tool.sign_command();

@@ -5,8 +5,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cryptoki_sys::*;
 use e2e::probe::{TRUE, hex, ulong};
-use e2e::{Approval, Program, Watched};
+use e2e::{Approval, Mode, Program, Watched};
 use serde_json::{Value, json};
+
+e2e::in_modes! {
+    both: [
+        a_grant_for_a_mechanism_is_for_no_other,
+        a_grant_for_a_mechanism_holds_for_wrapping_deriving_and_generating,
+        a_total_is_used_up_by_operations_that_complete,
+        an_operation_that_is_given_up_with_its_session_is_not_counted,
+        what_a_cipher_gives_in_parts_is_counted_though_it_is_given_up,
+        so_many_operations_a_second_and_no_more,
+        a_grant_that_ends_ends_what_runs_under_it,
+        a_grant_from_a_version_on_is_for_none_before_it,
+        what_cannot_be_decrypted_verified_or_unwrapped_counts_as_a_try,
+    ],
+}
 
 const DEMO_EC: &str = "pkcs11:token=sandbox;object=demo-ec;type=private";
 const DEMO_RSA: &str = "pkcs11:token=sandbox;object=demo-rsa;type=private";
@@ -32,9 +46,8 @@ fn limited<'a>(
     watched.started(name)
 }
 
-#[test]
-fn a_grant_for_a_mechanism_is_for_no_other() {
-    let watched = Watched::up();
+fn a_grant_for_a_mechanism_is_for_no_other(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program =
         limited(&watched, "padded", DEMO_RSA, "sign,decrypt", &["--mechanism", "CKM_SHA256_RSA_PKCS"]);
     let (session, key) = (program.session, program.key(CKO_PRIVATE_KEY, "demo-rsa"));
@@ -49,6 +62,7 @@ fn a_grant_for_a_mechanism_is_for_no_other() {
 
     // Of several grants the one that covers it will do; numbers name mechanisms, too.
     watched.stack.grant_within("padded", DEMO_RSA, "sign", &["--mechanism", "0x1", "--mechanism", "0x3"]);
+    watched.stack.forget_tokens();
     let mut again = watched.started("padded");
     let (session, key) = (again.session, again.key(CKO_PRIVATE_KEY, "demo-rsa"));
     for mechanism in [CKM_SHA256_RSA_PKCS, CKM_RSA_PKCS] {
@@ -59,12 +73,11 @@ fn a_grant_for_a_mechanism_is_for_no_other() {
     again.denied("mechanism-not-granted", "C_SignInit", init(session, CKM_RSA_X_509, key));
 }
 
-#[test]
-fn a_grant_for_a_mechanism_holds_for_wrapping_deriving_and_generating() {
-    let watched = Watched::up();
+fn a_grant_for_a_mechanism_holds_for_wrapping_deriving_and_generating(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.make_aes("base", &[1; 32], json!([[CKA_DERIVE, TRUE], [CKA_WRAP, TRUE]]));
     let base = "pkcs11:token=sandbox;object=base;type=secret-key";
-    let limits = ["--mechanism", "CKM_AES_CBC_ENCRYPT_DATA", "--mechanism", "CKM_DES3_KEY_GEN"];
+    let limits = ["--many", "--mechanism", "CKM_AES_CBC_ENCRYPT_DATA", "--mechanism", "CKM_DES3_KEY_GEN"];
     let mut program = limited(&watched, "made", base, "derive,generate,wrap,extract,destroy", &limits);
     let (session, key) = (program.session, program.key(CKO_SECRET_KEY, "base"));
     let template = json!([
@@ -90,9 +103,8 @@ fn a_grant_for_a_mechanism_holds_for_wrapping_deriving_and_generating() {
     program.must("C_DestroyObject", json!({ "session": session, "object": key }));
 }
 
-#[test]
-fn a_total_is_used_up_by_operations_that_complete() {
-    let watched = Watched::up();
+fn a_total_is_used_up_by_operations_that_complete(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = limited(&watched, "counted", DEMO_RSA, "sign,decrypt", &["--total", "3"]);
     let (session, key) = (program.session, program.key(CKO_PRIVATE_KEY, "demo-rsa"));
     let sign_init = init(session, CKM_RSA_PKCS, key);
@@ -122,9 +134,52 @@ fn a_total_is_used_up_by_operations_that_complete() {
     }
 }
 
-#[test]
-fn an_operation_that_is_given_up_with_its_session_is_not_counted() {
-    let watched = Watched::up();
+fn what_cannot_be_decrypted_verified_or_unwrapped_counts_as_a_try(mode: Mode) {
+    let watched = Watched::up(mode);
+    let key = "pkcs11:token=sandbox;object=demo-hmac;type=secret-key";
+    let tries = [
+        ("decrypting", DEMO_RSA, CKO_PRIVATE_KEY, "demo-rsa", "decrypt"),
+        ("verifying", key, CKO_SECRET_KEY, "demo-hmac", "verify"),
+        ("unwrapping", DEMO_RSA, CKO_PRIVATE_KEY, "demo-rsa", "unwrap"),
+    ];
+    for (name, key, class, label, operation) in tries {
+        let mut program = limited(&watched, name, key, operation, &["--total", "3", "--many"]);
+        let (session, key) = (program.session, program.key(class, label));
+        // Smaller than the modulus, and without the padding.
+        let garbage = hex(&[5; 256]);
+        let unwrap = json!({
+            "session": session, "mechanism": CKM_RSA_PKCS, "unwrapping_key": key, "wrapped": garbage,
+            "template": [[CKA_CLASS, ulong(CKO_SECRET_KEY)], [CKA_KEY_TYPE, ulong(CKK_AES)]]
+        });
+        for _ in 0..3 {
+            let rv = match operation {
+                "decrypt" => {
+                    program.must("C_DecryptInit", init(session, CKM_RSA_PKCS, key));
+                    // The length of the result may be asked for, and how it is padded is not told by that.
+                    let size =
+                        json!({ "session": session, "input": garbage, "output": null, "output_len": 0 });
+                    program.must("C_Decrypt", size);
+                    program.call("C_Decrypt", json!({ "session": session, "input": garbage })).rv
+                }
+                "verify" => {
+                    program.must("C_VerifyInit", init(session, CKM_SHA256_HMAC, key));
+                    let verify = json!({ "session": session, "data": "00", "signature": hex(&[5; 32]) });
+                    program.call("C_Verify", verify).rv
+                }
+                _ => program.call("C_UnwrapKey", unwrap.clone()).rv,
+            };
+            assert!(![CKR_OK, CKR_FUNCTION_REJECTED].contains(&rv), "{name}: {rv:#x}");
+        }
+        match operation {
+            "decrypt" => program.denied("rate-exceeded", "C_DecryptInit", init(session, CKM_RSA_PKCS, key)),
+            "verify" => program.denied("rate-exceeded", "C_VerifyInit", init(session, CKM_SHA256_HMAC, key)),
+            _ => program.denied("rate-exceeded", "C_UnwrapKey", unwrap),
+        }
+    }
+}
+
+fn an_operation_that_is_given_up_with_its_session_is_not_counted(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = limited(&watched, "given-up", DEMO_EC, "sign", &["--total", "1"]);
     let key = program.key(CKO_PRIVATE_KEY, "demo-ec");
     let first = program.another_session();
@@ -137,9 +192,8 @@ fn an_operation_that_is_given_up_with_its_session_is_not_counted() {
     program.denied("rate-exceeded", "C_SignInit", init(session, CKM_ECDSA, key));
 }
 
-#[test]
-fn what_a_cipher_gives_in_parts_is_counted_though_it_is_given_up() {
-    let watched = Watched::up();
+fn what_a_cipher_gives_in_parts_is_counted_though_it_is_given_up(mode: Mode) {
+    let watched = Watched::up(mode);
     let key = "pkcs11:token=sandbox;object=demo-aes;type=secret-key";
     let mut program = limited(&watched, "in-parts", key, "decrypt", &["--total", "1"]);
     let key = program.key(CKO_SECRET_KEY, "demo-aes");
@@ -150,9 +204,8 @@ fn what_a_cipher_gives_in_parts_is_counted_though_it_is_given_up() {
     program.denied("rate-exceeded", "C_DecryptInit", init(session, CKM_AES_ECB, key));
 }
 
-#[test]
-fn so_many_operations_a_second_and_no_more() {
-    let watched = Watched::up();
+fn so_many_operations_a_second_and_no_more(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = limited(&watched, "slow", DEMO_EC, "sign", &["--per-second", "2"]);
     let (session, key) = (program.session, program.key(CKO_PRIVATE_KEY, "demo-ec"));
     for round in 0..2 {
@@ -173,9 +226,8 @@ fn so_many_operations_a_second_and_no_more() {
     }
 }
 
-#[test]
-fn a_grant_that_ends_ends_what_runs_under_it() {
-    let watched = Watched::up();
+fn a_grant_that_ends_ends_what_runs_under_it(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.approve("passing");
     let end = SystemTime::now() + Duration::from_secs(6);
     let since = end.duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -206,14 +258,10 @@ fn a_grant_that_ends_ends_what_runs_under_it() {
     program.must("C_SignInit", init(session, CKM_RSA_PKCS, other));
 }
 
-#[test]
-fn a_grant_from_a_version_on_is_for_none_before_it() {
-    let watched = Watched::up();
+fn a_grant_from_a_version_on_is_for_none_before_it(mode: Mode) {
+    let watched = Watched::up(mode);
     let approve = |name: &str, version: &str| {
-        let mut refused = watched.started(name);
-        let generate = json!({ "session": refused.session, "mechanism": CKM_AES_KEY_GEN, "template": [] });
-        assert_eq!(refused.call("C_GenerateKey", generate).rv, CKR_FUNCTION_REJECTED);
-        watched.stack.approve_last(&Approval { grant: None, version, ..Approval::of("tool", "", "") });
+        watched.approve_as(name, &Approval { grant: None, version, ..Approval::of("tool", "", "") });
     };
     approve("old", "1");
     approve("new", "2");

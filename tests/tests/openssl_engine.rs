@@ -6,15 +6,24 @@ use std::process::{Command, Stdio};
 
 use e2e::client::run;
 use e2e::pkcs11_tool::public_key;
-use e2e::{Approval, Finished, Stack};
+use e2e::{Approval, Finished, Mode, Stack};
+
+e2e::in_modes! {
+    both: [
+        cms_signatures_with_rsa_and_p256,
+        rsa_decryption,
+        a_tls_server_answers_with_the_tokens_key,
+    ],
+    inline: [the_engine_on_the_vendors_own_path_is_gated_where_the_shim_is_preloaded],
+}
 
 const KEYS: &str = "pkcs11:token=sandbox;type=private";
 
 /// An installation whose token holds no Ed25519 key: where it meets one, the engine (libp11 0.4.12) gives up looking for
 /// any key, on the vendor's module as well.
-fn stack() -> Stack {
-    let stack = Stack::up();
-    let mut delete = stack.application("pkcs11-tool");
+fn stack(mode: Mode) -> Stack {
+    let stack = Stack::up(mode);
+    let mut delete = stack.owner("pkcs11-tool");
     delete.arg("--module").arg(stack.real_module()).args([
         "--token-label",
         "sandbox",
@@ -49,7 +58,7 @@ fn engine_configuration(stack: &Stack, name: &str, module: &Path) -> PathBuf {
 
 /// OpenSSL with the engine on `module`.
 fn engine(stack: &Stack, name: &str, module: &Path, arguments: &[&str]) -> Command {
-    let mut command = stack.application("openssl");
+    let mut command = stack.user_of(module, "openssl");
     command.env("OPENSSL_CONF", engine_configuration(stack, name, module)).args(arguments);
     command
 }
@@ -78,9 +87,8 @@ fn certificate(stack: &Stack, label: &str) -> PathBuf {
     certificate
 }
 
-#[test]
-fn cms_signatures_with_rsa_and_p256() {
-    let stack = stack();
+fn cms_signatures_with_rsa_and_p256(mode: Mode) {
+    let stack = stack(mode);
     let document = stack.write("document", "to be signed\n");
     for label in ["demo-rsa", "demo-ec"] {
         let certificate = certificate(&stack, label);
@@ -106,9 +114,8 @@ fn cms_signatures_with_rsa_and_p256() {
     }
 }
 
-#[test]
-fn rsa_decryption() {
-    let stack = stack();
+fn rsa_decryption(mode: Mode) {
+    let stack = stack(mode);
     let (secret, encrypted) = (stack.write("secret", "the secret"), stack.file("encrypted"));
     let public = public_key(&stack, "demo-rsa");
     let mut encrypt = plain(&["pkeyutl", "-encrypt", "-pubin", "-inkey"]);
@@ -132,12 +139,12 @@ fn rsa_decryption() {
     assert_eq!(stack.log().last().unwrap()["reason"], "not-granted");
 
     stack.grant("decrypter", KEYS, "decrypt");
+    stack.forget_tokens();
     assert_eq!(decrypt().must_succeed().text(), "the secret");
 }
 
-#[test]
-fn the_engine_on_the_vendors_own_path_is_gated_where_the_shim_is_preloaded() {
-    let stack = stack();
+fn the_engine_on_the_vendors_own_path_is_gated_where_the_shim_is_preloaded(mode: Mode) {
+    let stack = stack(mode);
     let (document, signed) = (stack.write("document", "to be signed\n"), stack.file("signature"));
     let public = public_key(&stack, "demo-rsa");
     let sign = || {
@@ -153,9 +160,8 @@ fn the_engine_on_the_vendors_own_path_is_gated_where_the_shim_is_preloaded() {
     run(verify.arg(public).arg("-signature").arg(&signed).arg(&document)).must_succeed();
 }
 
-#[test]
-fn a_tls_server_answers_with_the_tokens_key() {
-    let stack = stack();
+fn a_tls_server_answers_with_the_tokens_key(mode: Mode) {
+    let stack = stack(mode);
     for (label, cipher) in
         [("demo-rsa", "ECDHE-RSA-AES128-GCM-SHA256"), ("demo-ec", "ECDHE-ECDSA-AES128-GCM-SHA256")]
     {
@@ -163,11 +169,15 @@ fn a_tls_server_answers_with_the_tokens_key() {
         let key = format!("pkcs11:token=sandbox;object={label};type=private");
         // The same port each time: the command line is measured.
         let port = free_port();
-        let handshake = || {
+        let server = || {
             let arguments =
                 ["s_server", "-engine", "pkcs11", "-keyform", "engine", "-key", &key, "-accept", &port];
             let mut server = engine(&stack, "shim.cnf", stack.shim(), &arguments);
             server.arg("-cert").arg(&certificate).args(["-naccept", "1", "-tls1_2"]);
+            server
+        };
+        let handshake = || {
+            let mut server = server();
             // It would end at the end of its input.
             let mut server = Server(server.stdin(Stdio::piped()).spawn().unwrap());
             server.wait_until_it_listens(&port);
@@ -175,7 +185,11 @@ fn a_tls_server_answers_with_the_tokens_key() {
                 plain(&["s_client", "-connect", &format!("127.0.0.1:{port}"), "-tls1_2", "-cipher", cipher]);
             run(client.args(["-verify_return_error", "-CAfile"]).arg(&certificate))
         };
-        handshake().must_fail();
+        match mode {
+            Mode::Inline => drop(handshake().must_fail()),
+            // Without a login it finds no key, and does not come to listening.
+            Mode::Guarded => must_be_refused(&run(&mut server())),
+        }
         assert_eq!(stack.explain_last()["decision"]["executable"], "/usr/bin/openssl");
         stack.approve_last(&Approval::of(label, &key, "sign"));
         let shaken = handshake().must_succeed();

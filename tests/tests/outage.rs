@@ -7,42 +7,48 @@ use std::time::{Duration, Instant};
 use cryptoki_sys::*;
 use e2e::pkcs11_tool::DEMO_EC;
 use e2e::probe::hex;
-use e2e::{Approval, Probe, Stack, Tool};
+use e2e::{Approval, Mode, Probe, Stack, Tool};
 use serde_json::json;
 
-#[test]
-fn without_the_policy_server_an_approved_program_is_refused() {
-    let stack = Stack::up();
+e2e::in_modes! {
+    both: [
+        without_the_policy_server_an_approved_program_is_refused,
+        a_trust_token_in_hand_counts_while_the_policy_server_is_down,
+        a_server_with_a_certificate_of_another_authority_is_not_believed,
+        a_server_that_never_answers_is_waited_for_within_the_bound,
+        an_answer_that_is_garbage_is_none,
+    ],
+}
+
+fn without_the_policy_server_an_approved_program_is_refused(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = Tool::copied(&stack, "signer");
     tool.must_be_refused(&mut tool.sign_command());
     stack.approve_last(&Approval::of("signer", DEMO_EC, "sign"));
     tool.must_sign(&mut tool.sign_command());
 
-    stack.sandbox("down").must_succeed();
+    stack.forget_tokens();
+    stack.stop_server();
     tool.must_be_refused(&mut tool.sign_command());
     let log = stack.log();
     let last = log.last().unwrap();
     assert_eq!(last["event"], "denied");
     assert!(last["reason"].as_str().unwrap().contains("server"), "{last}");
 
-    stack.sandbox("up").must_succeed();
+    stack.start_server();
     tool.must_sign(&mut tool.sign_command());
 }
 
-#[test]
-fn a_trust_token_in_hand_counts_while_the_policy_server_is_down() {
-    let stack = Stack::up();
+fn a_trust_token_in_hand_counts_while_the_policy_server_is_down(mode: Mode) {
+    let stack = Stack::up(mode);
     let mut probe = Probe::start(&stack, |_| {});
-    let session = probe.session();
+    let session = stack.approve_probe(&mut probe, &Approval::of("probe", DEMO_EC, "sign"));
     let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
     let init = json!({ "session": session, "mechanism": CKM_ECDSA, "key": key });
-    assert_eq!(probe.call("C_SignInit", init.clone()).rv, CKR_FUNCTION_REJECTED);
-    stack.approve_last(&Approval::of("probe", DEMO_EC, "sign"));
-    std::thread::sleep(std::time::Duration::from_millis(1_200));
 
     for server_is_up in [true, false] {
         if !server_is_up {
-            stack.sandbox("down").must_succeed();
+            stack.stop_server();
         }
         probe.must("C_SignInit", init.clone());
         let signature =
@@ -51,10 +57,9 @@ fn a_trust_token_in_hand_counts_while_the_policy_server_is_down() {
     }
 }
 
-#[test]
-fn a_server_with_a_certificate_of_another_authority_is_not_believed() {
-    let stack = Stack::up();
-    let other = Stack::up();
+fn a_server_with_a_certificate_of_another_authority_is_not_believed(mode: Mode) {
+    let stack = Stack::up(mode);
+    let other = Stack::up(mode);
     let tool = Tool::copied(&stack, "signer");
     tool.must_be_refused(&mut tool.sign_command());
     stack.approve_last(&Approval::of("signer", DEMO_EC, "sign"));
@@ -88,9 +93,8 @@ fn led_to<'a>(stack: &'a Stack, address: &str) -> (Tool<'a>, std::path::PathBuf)
     (tool, elsewhere)
 }
 
-#[test]
-fn a_server_that_never_answers_is_waited_for_within_the_bound() {
-    let stack = Stack::up();
+fn a_server_that_never_answers_is_waited_for_within_the_bound(mode: Mode) {
+    let stack = Stack::up(mode);
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let (tool, elsewhere) = led_to(&stack, &silent.local_addr().unwrap().to_string());
     let started = Instant::now();
@@ -101,9 +105,8 @@ fn a_server_that_never_answers_is_waited_for_within_the_bound() {
     assert_eq!(log.last().unwrap()["reason"], "policy-server-unavailable", "{log:?}");
 }
 
-#[test]
-fn an_answer_that_is_garbage_is_none() {
-    let stack = Stack::up();
+fn an_answer_that_is_garbage_is_none(mode: Mode) {
+    let stack = Stack::up(mode);
     let port = {
         // Free a moment ago; the server below says so if it is not any more.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,13 +1,23 @@
 //! Everything that `pkcs11-tool` can do gives, once it is approved, the same results through the shim as directly.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use e2e::client::run;
 use e2e::openssl::{PeerKey, openssl};
 use e2e::parity::{Known, Results};
-use e2e::{Access, Finished, Parity, Stack, Token};
+use e2e::{Access, Finished, Mode, Parity, Stack, Token};
+
+e2e::in_modes! {
+    both: [
+        on_softhsm,
+        on_kryoptic,
+        by_threads_on_softhsm,
+        by_threads_on_kryoptic,
+    ],
+}
 
 /// One command line each, with who logs in. `@NAME` is a file of the run; what is written to `~NAME` differs each time.
 const STEPS: &str = "
@@ -183,7 +193,7 @@ impl Tool<'_> {
     fn run(&self) -> Results {
         self.parity.renew(self.access);
         let inputs = self.stack.file("inputs");
-        fs::create_dir(&self.files).expect("a directory of the test");
+        self.stack.make_directory(text(self.files.file_name().expect("a name").as_ref()));
         for entry in fs::read_dir(inputs).expect("the inputs") {
             let path = entry.expect("an entry").path();
             fs::copy(&path, self.files.join(path.file_name().expect("a file"))).expect("an input");
@@ -235,14 +245,17 @@ fn write_inputs(stack: &Stack) {
     let key = ["-newkey", "rsa:2048", "-nodes", "-keyout", text(&key)];
     let output = ["-subj", "/CN=parity", "-outform", "DER", "-out", text(&certificate)];
     openssl(&[&["req", "-x509"][..], &key, &output].concat());
+    // Clients of another user read it, too.
+    fs::set_permissions(inputs.join("peer-private"), fs::Permissions::from_mode(0o644))
+        .expect("our own file");
 }
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-fn compare(token: Token, known: &[Known]) {
-    let stack = Stack::on(token);
+fn compare(mode: Mode, token: Token, known: &[Known]) {
+    let stack = Stack::on(token, mode);
     write_inputs(&stack);
     let parity = Parity::of(&stack);
     let tool = |access, name: &str| Tool { parity: &parity, stack: &stack, access, files: stack.file(name) };
@@ -263,8 +276,8 @@ fn compare(token: Token, known: &[Known]) {
 }
 
 /// The tool waits half a minute for threads that are not done when it is, so both runs go at once.
-fn compare_threads(token: Token, known: &[Known]) {
-    let stack = Stack::on(token);
+fn compare_threads(mode: Mode, token: Token, known: &[Known]) {
+    let stack = Stack::on(token, mode);
     let parity = Parity::of(&stack);
     let run = |access| {
         parity.renew(access);
@@ -293,11 +306,13 @@ const fn counted(test: &'static str) -> Known {
     Known { test, direct: "SoftHSM slot ID 0x1", shim: "SoftHSM slot ID 0x2", because: COUNTED }
 }
 
-#[test]
-fn on_softhsm() {
+fn on_softhsm(mode: Mode) {
+    let counted: &[Known] = match mode {
+        Mode::Inline => &[counted("002 nobody: --list-slots"), counted("003 nobody: --list-token-slots")],
+        // The token of the attestation key is another module's.
+        Mode::Guarded => &[],
+    };
     let known = [
-        counted("002 nobody: --list-slots"),
-        counted("003 nobody: --list-token-slots"),
         forked("011 nobody: --test-fork"),
         forked("012 user: --test-fork"),
         Known {
@@ -308,20 +323,18 @@ fn on_softhsm() {
                       it is one of the token: nobody can account for it",
         },
     ];
-    compare(Token::SoftHsm, &known);
+    compare(mode, Token::SoftHsm, &known.into_iter().chain(counted.iter().copied()).collect::<Vec<_>>());
 }
 
-#[test]
-fn on_kryoptic() {
-    compare(Token::Kryoptic, &[forked("011 nobody: --test-fork"), forked("012 user: --test-fork")]);
+fn on_kryoptic(mode: Mode) {
+    compare(mode, Token::Kryoptic, &[forked("011 nobody: --test-fork"), forked("012 user: --test-fork")]);
 }
 
-#[test]
-fn by_threads_on_softhsm() {
-    compare_threads(Token::SoftHsm, &[counted(THREADS)]);
+fn by_threads_on_softhsm(mode: Mode) {
+    let known = [counted(THREADS)];
+    compare_threads(mode, Token::SoftHsm, if mode == Mode::Inline { &known } else { &[] });
 }
 
-#[test]
-fn by_threads_on_kryoptic() {
-    compare_threads(Token::Kryoptic, &[]);
+fn by_threads_on_kryoptic(mode: Mode) {
+    compare_threads(mode, Token::Kryoptic, &[]);
 }

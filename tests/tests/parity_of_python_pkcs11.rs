@@ -5,8 +5,15 @@ use std::path::{Path, PathBuf};
 
 use e2e::client::run;
 use e2e::parity::{Known, Results};
-use e2e::{Access, Finished, Parity, Stack, Token};
+use e2e::{Access, Finished, Mode, Parity, Stack, Token};
 use serde_json::Value;
+
+e2e::in_modes! {
+    both: [
+        on_softhsm,
+        on_kryoptic,
+    ],
+}
 
 /// Where `scripts/python-pkcs11` puts the environment: beside the build.
 fn environment() -> PathBuf {
@@ -50,8 +57,8 @@ fn passed(results: &Results) -> usize {
 }
 
 /// Compares, and sees that equality is not that of failures alone.
-fn compare(token: Token, at_least: usize, known: &[Known]) {
-    let stack = Stack::on(token);
+fn compare(mode: Mode, token: Token, at_least: usize, known: &[Known]) {
+    let stack = Stack::on(token, mode);
     // The tests look for the only key of its kind, and take others for theirs.
     empty_token(&stack);
     let parity = Parity::of(&stack);
@@ -70,18 +77,16 @@ fn empty_token(stack: &Stack) {
         &["--init-token", "--label", "sandbox", "--so-pin", "5678"][..],
         &["--login", "--login-type", "so", "--so-pin", "5678", "--init-pin", "--new-pin", "1234"],
     ] {
-        let mut tool = stack.application("pkcs11-tool");
+        let mut tool = stack.owner("pkcs11-tool");
         tool.arg("--module").arg(stack.real_module()).args(["--token-label", "sandbox"]).args(arguments);
         run(&mut tool).must_succeed();
     }
 }
 
-#[test]
-fn on_softhsm() {
-    compare(Token::SoftHsm, 140, &[]);
+fn on_softhsm(mode: Mode) {
+    compare(mode, Token::SoftHsm, 140, &[]);
 }
 
-#[test]
-fn on_kryoptic() {
-    compare(Token::Kryoptic, 95, &[]);
+fn on_kryoptic(mode: Mode) {
+    compare(mode, Token::Kryoptic, 95, &[]);
 }

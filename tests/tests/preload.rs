@@ -11,7 +11,7 @@ use e2e::client::run;
 use e2e::compiled::compile;
 use e2e::openssl::is_rsa_signature;
 use e2e::pkcs11_tool::{DEMO_EC, public_key};
-use e2e::{Approval, Finished, Probe, Stack, Tool};
+use e2e::{Approval, Finished, Mode, Probe, Stack, Tool};
 use serde_json::json;
 
 const DEMO_RSA: &str = "pkcs11:token=sandbox;object=demo-rsa;type=private";
@@ -29,7 +29,7 @@ fn linked_module(stack: &Stack) -> PathBuf {
 
 #[test]
 fn pkcs11_tool_is_gated_by_every_name_of_the_vendors_module() {
-    let stack = Stack::up();
+    let stack = Stack::up(Mode::Inline);
     let tool = Tool::copied(&stack, "signer");
     let vendor = linked_module(&stack);
     let path = stack.real_module().to_str().unwrap();
@@ -109,7 +109,7 @@ impl<'a> Signer<'a> {
 
 #[test]
 fn a_program_that_opens_the_vendors_module_itself_is_gated() {
-    let stack = Stack::up();
+    let stack = Stack::up(Mode::Inline);
     let program = compile("signer.c", &stack.file("signer"), &[]);
     for how in ["dlopen", "dlmopen", "newlm"] {
         let command = || {
@@ -123,7 +123,7 @@ fn a_program_that_opens_the_vendors_module_itself_is_gated() {
 
 #[test]
 fn a_program_that_is_linked_with_the_vendors_module_is_gated() {
-    let stack = Stack::up();
+    let stack = Stack::up(Mode::Inline);
     let vendor = linked_module(&stack);
     let vendor = vendor.to_str().unwrap();
     let library_path = format!("-Wl,-rpath,{vendor}");
@@ -136,7 +136,7 @@ fn a_program_that_is_linked_with_the_vendors_module_is_gated() {
 
 #[test]
 fn another_allocator_may_be_preloaded_as_well() {
-    let stack = Stack::up();
+    let stack = Stack::up(Mode::Inline);
     let vendor = linked_module(&stack);
     let vendor = vendor.to_str().unwrap();
     let library_path = format!("-Wl,-rpath,{vendor}");
@@ -162,7 +162,7 @@ fn another_allocator_may_be_preloaded_as_well() {
 
 #[test]
 fn the_vendors_name_leads_to_the_shim_also_once_the_shim_has_loaded_it() {
-    let stack = Stack::up();
+    let stack = Stack::up(Mode::Inline);
     let mut probe = Probe::start_on(&stack, stack.real_module(), |command| {
         command.env("LD_PRELOAD", stack.shim());
     });
@@ -178,7 +178,7 @@ fn the_vendors_name_leads_to_the_shim_also_once_the_shim_has_loaded_it() {
 #[test]
 fn a_module_that_finalises_itself_while_it_initialises_is_no_dead_end() {
     // OpenSC calls its C_Finalize by name, which is the shim's in this process.
-    let stack = Stack::up();
+    let stack = Stack::up(Mode::Inline);
     let opensc = Path::new("/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so");
     let configuration = stack.configuration("opensc.toml", |text| {
         text.replace(stack.variable("REAL_MODULE"), opensc.to_str().unwrap())

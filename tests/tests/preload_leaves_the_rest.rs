@@ -9,7 +9,7 @@ use std::process::Command;
 
 use e2e::client::run;
 use e2e::compiled::{compile, compile_library};
-use e2e::{Finished, Stack};
+use e2e::{Finished, Mode, Stack};
 
 const SHIM: &str = "libtrustshim.so";
 const NOBODY: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
@@ -43,7 +43,7 @@ fn loading(mut command: Command, program: &Path) -> String {
 
 #[test]
 fn every_other_library_is_opened_as_without_the_shim() {
-    let stack = Stack::up();
+    let stack = Stack::up(Mode::Inline);
     let runpath = loads(&stack, "runpath", &["-Wl,--enable-new-dtags"]);
     let rpath = loads(&stack, "rpath", &["-Wl,--disable-new-dtags"]);
     let without = stack.write("without.toml", "[real_module]\npath = \"/nonexistent/module.so\"\n");
@@ -74,7 +74,7 @@ struct Names {
 
 impl Names {
     fn up() -> Self {
-        let stack = Stack::up();
+        let stack = Stack::up(Mode::Inline);
         let directory = stack.file("names");
         let program = compile("whose.c", &directory.join("bin/whose"), &["-Wl,-rpath,$ORIGIN/../runpath"]);
         for name in ["vendor", "runpath", "other"] {
@@ -166,6 +166,29 @@ fn a_name_in_the_loaders_cache_leads_to_the_shim() {
     command.args(["--mount", "--", "sh", "-c", WITH_CACHE, "sh"]).arg(&cache).arg(host.stack.shim());
     command.arg(&host.program).arg("libsofthsm2.so").env("TRUSTSHIM_CONFIG", &host.configuration);
     assert_whose(run(&mut command), &["libsofthsm2.so"], SHIM);
+}
+
+#[test]
+fn a_module_that_is_out_of_sight_leads_to_the_shim_by_every_path_that_is_left() {
+    let host = Names::up();
+    let jail = host.directory.join("jail");
+    fs::create_dir(&jail).unwrap();
+    fs::hard_link(host.path("vendor/libvendor.so"), jail.join("libelse.so")).unwrap();
+    fs::copy(host.path("vendor/libvendor.so"), jail.join("libcopy.so")).unwrap();
+    let whose = |names: &[&str]| {
+        let mut command = host.stack.as_root("env");
+        command.arg(format!("LD_PRELOAD={}", host.stack.shim().display())).arg(&host.program).args(names);
+        run(command.env("TRUSTSHIM_CONFIG", &host.configuration))
+    };
+    let chroot = format!("chroot:{}", jail.display());
+    // The shim looks at the module when the first library is opened, whichever that is.
+    let finished = whose(&["libm.so.6", &chroot, "/libelse.so", "/libcopy.so"]);
+    let text = finished.text();
+    assert!(!text.contains("/libcopy.so: libtrustshim.so"), "{finished}");
+    assert_whose(finished, &["/libelse.so"], SHIM);
+    // Opened before, it is still the shim's afterwards, also by the name that is gone.
+    let path = host.path("vendor/libvendor.so");
+    assert_whose(whose(&[&path, &chroot, &path, "/libelse.so"]), &[&path, "/libelse.so"], SHIM);
 }
 
 #[test]

@@ -7,7 +7,19 @@ use std::process::Command;
 
 use e2e::client::run;
 use e2e::pkcs11_tool::DEMO_EC;
-use e2e::{Approval, Stack, Tool};
+use e2e::{Approval, Mode, Stack, Tool};
+
+e2e::in_modes! {
+    both: [
+        a_program_that_was_measured_before_its_first_start_signs_at_once,
+        an_exported_version_counts_like_the_approval_it_came_from,
+        a_library_set_is_all_that_a_library_depends_on,
+        a_retired_file_stops_what_uses_it_and_nothing_else_can_approve_it,
+        a_pattern_lets_through_the_arguments_that_it_matches,
+        an_observed_component_goes_on_signing_and_what_differs_is_on_record,
+        a_token_to_be_handed_in_is_genuine_private_and_on_record,
+    ],
+}
 
 /// Measures what `command` would run, without running it, and imports it as version 1 of `component`.
 fn import_measured(stack: &Stack, component: &str, command: &Command) {
@@ -15,6 +27,10 @@ fn import_measured(stack: &Stack, component: &str, command: &Command) {
     let mut measure = stack.operator(&["measure", "--output"]);
     measure.arg(&manifest).arg("--shim").arg(stack.shim());
     // What the program will be started with, as far as it steers the loading of code.
+    if stack.mode() == Mode::Guarded {
+        measure.args(["--user", &stack.client()]);
+        measure.arg("--guard").arg(stack.guard());
+    }
     let environment = format!("TRUSTSHIM_CONFIG={}", stack.variable("TRUSTSHIM_CONFIG"));
     measure.args(["--environment", &environment]);
     measure.arg(command.get_program()).args(command.get_args());
@@ -24,9 +40,8 @@ fn import_measured(stack: &Stack, component: &str, command: &Command) {
     run(&mut import).must_succeed();
 }
 
-#[test]
-fn a_program_that_was_measured_before_its_first_start_signs_at_once() {
-    let stack = Stack::up();
+fn a_program_that_was_measured_before_its_first_start_signs_at_once(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = Tool::copied(&stack, "signer");
     let mut command = tool.sign_command();
     import_measured(&stack, "signer", &command);
@@ -38,9 +53,8 @@ fn a_program_that_was_measured_before_its_first_start_signs_at_once() {
     assert_eq!(stack.last_reasons(), ["argv-mismatch"]);
 }
 
-#[test]
-fn an_exported_version_counts_like_the_approval_it_came_from() {
-    let stack = Stack::up();
+fn an_exported_version_counts_like_the_approval_it_came_from(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = Tool::copied(&stack, "signer");
     tool.must_be_refused(&mut tool.sign_command());
     stack.approve_last(&Approval::of("signer", DEMO_EC, "sign"));
@@ -48,6 +62,7 @@ fn an_exported_version_counts_like_the_approval_it_came_from() {
     let mut export = stack.operator(&["component", "export", "signer", "1", "--output"]);
     run(export.arg(&manifest)).must_succeed();
     stack.retire("signer");
+    stack.forget_tokens();
     tool.must_be_refused(&mut tool.sign_command());
     assert_eq!(stack.last_reasons(), ["version-retired"]);
     let mut import = stack.operator(&["component", "import"]);
@@ -55,9 +70,8 @@ fn an_exported_version_counts_like_the_approval_it_came_from() {
     tool.must_sign(&mut tool.sign_command());
 }
 
-#[test]
-fn a_library_set_is_all_that_a_library_depends_on() {
-    let stack = Stack::up();
+fn a_library_set_is_all_that_a_library_depends_on(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = Tool::copied(&stack, "signer");
     tool.must_be_refused(&mut tool.sign_command());
     let decision = stack.explain_last()["decision"]["id"].as_str().unwrap().to_owned();
@@ -68,6 +82,7 @@ fn a_library_set_is_all_that_a_library_depends_on() {
 
     let libc = libc_of(&stack);
     run(&mut stack.operator(&["set", "retire", "system", &libc.1])).must_succeed();
+    stack.forget_tokens();
     tool.must_be_refused(&mut tool.sign_command());
     assert_eq!(stack.last_reasons(), ["library-changed"]);
     run(&mut stack.operator(&["set", "remove", "system", &libc.1])).must_succeed();
@@ -84,9 +99,8 @@ fn libc_of(stack: &Stack) -> (String, String) {
     (libc["path"].as_str().unwrap().to_owned(), libc["sha256"].as_str().unwrap().to_owned())
 }
 
-#[test]
-fn a_retired_file_stops_what_uses_it_and_nothing_else_can_approve_it() {
-    let stack = Stack::up();
+fn a_retired_file_stops_what_uses_it_and_nothing_else_can_approve_it(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = Tool::copied(&stack, "signer");
     tool.must_be_refused(&mut tool.sign_command());
     stack.approve_last(&Approval::of("signer", DEMO_EC, "sign"));
@@ -94,6 +108,7 @@ fn a_retired_file_stops_what_uses_it_and_nothing_else_can_approve_it() {
     let digest = stack.explain_last()["measured"]["executable"]["sha256"].as_str().unwrap().to_owned();
     let retire = ["component", "retire", "signer", "--file", &digest];
     run(&mut stack.operator(&retire)).must_succeed();
+    stack.forget_tokens();
     tool.must_be_refused(&mut tool.sign_command());
     assert_eq!(stack.last_reasons(), ["file-retired"]);
     let approve = ["approve", "--last", "--component", "signer", "--version", "2", "--yes"];
@@ -102,9 +117,8 @@ fn a_retired_file_stops_what_uses_it_and_nothing_else_can_approve_it() {
     tool.must_sign(&mut tool.sign_command());
 }
 
-#[test]
-fn a_pattern_lets_through_the_arguments_that_it_matches() {
-    let stack = Stack::up();
+fn a_pattern_lets_through_the_arguments_that_it_matches(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = Tool::copied(&stack, "signer");
     let command = tool.sign_command();
     let position = command.get_args().position(|argument| argument == "--id").unwrap() + 2;
@@ -124,9 +138,8 @@ fn a_pattern_lets_through_the_arguments_that_it_matches() {
     assert_eq!((&newest["component"], &newest["version"]), (&"signer".into(), &"1".into()));
 }
 
-#[test]
-fn an_observed_component_goes_on_signing_and_what_differs_is_on_record() {
-    let stack = Stack::up();
+fn an_observed_component_goes_on_signing_and_what_differs_is_on_record(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = Tool::copied(&stack, "signer");
     tool.must_be_refused(&mut tool.sign_command());
     stack.approve_last(&Approval::of("signer", DEMO_EC, "sign"));
@@ -136,12 +149,12 @@ fn an_observed_component_goes_on_signing_and_what_differs_is_on_record() {
     assert_eq!((&newest["outcome"], &newest["observed"]), (&"allowed".into(), &true.into()));
     assert_eq!(e2e::stack::reasons(newest), ["argv-mismatch"]);
     run(&mut stack.operator(&["component", "mode", "signer", "enforce"])).must_succeed();
+    stack.forget_tokens();
     tool.must_be_refused(tool.sign_command().arg("--verbose"));
 }
 
-#[test]
-fn a_token_to_be_handed_in_is_genuine_private_and_on_record() {
-    let stack = Stack::up();
+fn a_token_to_be_handed_in_is_genuine_private_and_on_record(mode: Mode) {
+    let stack = Stack::up(mode);
     let tool = Tool::copied(&stack, "signer");
     tool.must_be_refused(&mut tool.sign_command());
     stack.approve_last(&Approval::of("signer", DEMO_EC, "sign"));

@@ -2,8 +2,16 @@
 
 use cryptoki_sys::*;
 use e2e::client::run;
-use e2e::{Program, Watched};
+use e2e::{Mode, Program, Watched};
 use serde_json::{Value, json};
+
+e2e::in_modes! {
+    both: [
+        what_was_refused_is_told_when_the_application_finalizes,
+        an_application_ends_as_ever_where_nobody_listens,
+        what_was_refused_is_told_with_the_next_attestation,
+    ],
+}
 
 const DEMO_RSA: &str = "pkcs11:token=sandbox;object=demo-rsa;type=private";
 
@@ -19,9 +27,8 @@ fn show(watched: &Watched, line: &Value) -> e2e::Finished {
     run(&mut watched.stack.operator(&["decisions", "show", line["decision"].as_str().unwrap(), "--json"]))
 }
 
-#[test]
-fn what_was_refused_is_told_when_the_application_finalizes() {
-    let watched = Watched::up();
+fn what_was_refused_is_told_when_the_application_finalizes(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = watched.program("signer", &[(DEMO_RSA, "sign")]);
     let line = refused(&watched, &mut program);
     show(&watched, &line).must_fail();
@@ -34,23 +41,21 @@ fn what_was_refused_is_told_when_the_application_finalizes() {
     assert_eq!(e2e::stack::reasons(summary), ["not-granted"]);
 }
 
-#[test]
-fn an_application_ends_as_ever_where_nobody_listens() {
-    let watched = Watched::up();
+fn an_application_ends_as_ever_where_nobody_listens(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = watched.program("signer", &[(DEMO_RSA, "sign")]);
     let line = refused(&watched, &mut program);
-    watched.stack.sandbox("down").must_succeed();
+    watched.stack.stop_server();
     program.probe.must("C_Finalize", json!({}));
     let info = program.call("C_GetInfo", json!({}));
     assert_eq!(info.rv, CKR_CRYPTOKI_NOT_INITIALIZED);
-    watched.stack.sandbox("up").must_succeed();
+    watched.stack.start_server();
     // It is in the log of the host alone.
     show(&watched, &line).must_fail();
 }
 
-#[test]
-fn what_was_refused_is_told_with_the_next_attestation() {
-    let watched = Watched::up();
+fn what_was_refused_is_told_with_the_next_attestation(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.stack.restart_server("token_lifetime_s = 3");
     let mut program = watched.program("signer", &[(DEMO_RSA, "sign")]);
     let line = refused(&watched, &mut program);

@@ -2,12 +2,20 @@
 //! key afterwards.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 
 use cryptoki_sys::*;
 use e2e::client::run;
-use e2e::{Probe, SpyRecord, Stack};
+use e2e::probe::hex;
+use e2e::{Mode, Probe, Spied, Stack};
 use serde_json::{Value, json};
+
+e2e::in_modes! {
+    both: [
+        the_library_is_finalised_only_when_no_call_is_under_way,
+        a_session_is_closed_only_when_no_call_on_it_is_under_way,
+    ],
+    inline: [sessions_of_the_attester_are_not_closed_with_the_applications],
+}
 
 /// A policy server that takes connections and says nothing.
 struct Silent(TcpListener);
@@ -17,12 +25,11 @@ impl Silent {
         Self(TcpListener::bind("127.0.0.1:0").expect("a port"))
     }
 
-    /// The shim's configuration with this policy server, and with the spy in front of the real module.
-    fn configuration(&self, stack: &Stack, change: impl FnOnce(String) -> String) -> std::path::PathBuf {
+    /// A gate with this policy server, and with the spy in front of the real module.
+    fn gate(&self, stack: &Stack, change: impl FnOnce(String) -> String) -> Spied {
         let port = self.0.local_addr().expect("bound").port();
-        stack.configuration("silent.toml", |text| {
-            let spy = e2e::stack::build().join("libspytoken.so");
-            let text = change(text.replace(stack.variable("REAL_MODULE"), spy.to_str().unwrap()));
+        Spied::on(stack, "silent.toml", &[], |text| {
+            let text = change(text);
             let lines = text.lines().map(|line| match line.split(' ').next() {
                 Some("url") => format!("url = \"https://127.0.0.1:{port}\"\n"),
                 Some("timeout_ms") => String::new(),
@@ -38,29 +45,40 @@ impl Silent {
     }
 }
 
-fn probe(stack: &Stack, configuration: &Path, record: &SpyRecord) -> Probe {
-    Probe::start(stack, |command| {
-        command.env("TRUSTSHIM_CONFIG", configuration);
-        command.env("SPY_REAL", stack.real_module()).env("SPY_LOG", record.path());
-    })
-}
-
 /// A thread of its own makes a call.
 fn spawn(probe: &mut Probe, function: &str, mut arguments: Value) {
     arguments["call"] = function.into();
     probe.must("thread", json!({ "request": arguments }));
 }
 
-#[test]
-fn the_library_is_finalised_only_when_no_call_is_under_way() {
-    let stack = Stack::up();
+/// A thread of its own makes a call that waits for an attestation, on the session that is given: a signature or, since a guard
+/// attests before it lets anybody log in, a login.
+fn attests(mode: Mode, probe: &mut Probe) -> u64 {
+    match mode {
+        Mode::Inline => {
+            let session = probe.session();
+            let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
+            let init = json!({ "session": session, "mechanism": CKM_ECDSA, "key": key });
+            spawn(probe, "C_SignInit", init);
+            session
+        }
+        Mode::Guarded => {
+            probe.initialize();
+            let slot = probe.slot("sandbox").expect("the token sandbox");
+            let session = probe.open(slot);
+            spawn(probe, "C_Login", json!({ "session": session, "user": CKU_USER, "pin": hex(b"1234") }));
+            session
+        }
+    }
+}
+
+fn the_library_is_finalised_only_when_no_call_is_under_way(mode: Mode) {
+    let stack = Stack::up(mode);
     let silent = Silent::start();
-    let record = SpyRecord::at(stack.file("spy.record"));
-    let mut probe = probe(&stack, &silent.configuration(&stack, |text| text), &record);
-    let session = probe.session();
-    let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
-    spawn(&mut probe, "C_SignInit", json!({ "session": session, "mechanism": CKM_ECDSA, "key": key }));
+    let (mut probe, record) = silent.gate(&stack, |text| text).probe(&stack, "probe", |_| {});
+    attests(mode, &mut probe);
     let attester = silent.attester();
+    assert!(record.mark() > 0, "the spy is not in place");
     spawn(&mut probe, "C_Finalize", json!({}));
     while probe.call("C_GetInfo", json!({})).rv != CKR_CRYPTOKI_NOT_INITIALIZED {}
     drop(attester);
@@ -70,11 +88,9 @@ fn the_library_is_finalised_only_when_no_call_is_under_way() {
     assert_eq!(calls.last().map(|call| call.function.as_str()), Some("C_Finalize"), "{calls:?}");
 }
 
-#[test]
-fn sessions_of_the_attester_are_not_closed_with_the_applications() {
-    let stack = Stack::up();
+fn sessions_of_the_attester_are_not_closed_with_the_applications(mode: Mode) {
+    let stack = Stack::up(mode);
     let silent = Silent::start();
-    let record = SpyRecord::at(stack.file("spy.record"));
     let one_slot = |text: String| text.replace("pkcs11:token=trustshim;", "pkcs11:token=sandbox;");
     let pin = stack.write("sandbox.pin", "1234\n");
     run(std::process::Command::new("chmod").arg("600").arg(&pin)).must_succeed();
@@ -83,11 +99,11 @@ fn sessions_of_the_attester_are_not_closed_with_the_applications() {
         one_slot(text).replace(own_pin.to_str().unwrap(), pin.to_str().unwrap())
     });
     stack.json(&["enroll", "--config", enrolling.to_str().unwrap()]);
-    let configuration = silent.configuration(&stack, |text| {
+    let gate = silent.gate(&stack, |text| {
         let kept = one_slot(text);
         kept.lines().filter(|line| !line.starts_with("pin_file")).map(|line| format!("{line}\n")).collect()
     });
-    let mut probe = probe(&stack, &configuration, &record);
+    let (mut probe, record) = gate.probe(&stack, "probe", |_| {});
     let session = probe.session();
     let other = probe.must("C_GetSessionInfo", json!({ "session": session })).bytes("info");
     let slot = u64::from_ne_bytes(other[..8].try_into().unwrap());
@@ -116,15 +132,11 @@ fn sessions_of_the_attester_are_not_closed_with_the_applications() {
     }
 }
 
-#[test]
-fn a_session_is_closed_only_when_no_call_on_it_is_under_way() {
-    let stack = Stack::up();
+fn a_session_is_closed_only_when_no_call_on_it_is_under_way(mode: Mode) {
+    let stack = Stack::up(mode);
     let silent = Silent::start();
-    let record = SpyRecord::at(stack.file("spy.record"));
-    let mut probe = probe(&stack, &silent.configuration(&stack, |text| text), &record);
-    let session = probe.session();
-    let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
-    spawn(&mut probe, "C_SignInit", json!({ "session": session, "mechanism": CKM_ECDSA, "key": key }));
+    let (mut probe, record) = silent.gate(&stack, |text| text).probe(&stack, "probe", |_| {});
+    let session = attests(mode, &mut probe);
     let attester = silent.attester();
     let mark = record.mark();
     spawn(&mut probe, "C_GenerateRandom", json!({ "session": session }));

@@ -1,13 +1,20 @@
 //! Asynchronous operations: no session of the application's is one, and those of others are reached with reveal only.
 
 use cryptoki_sys::*;
-use e2e::Watched;
 use e2e::probe::hex;
+use e2e::{Mode, Watched};
 use serde_json::json;
 
-#[test]
-fn no_session_is_asynchronous() {
-    let watched = Watched::up();
+e2e::in_modes! {
+    both: [
+        no_session_is_asynchronous,
+        operations_of_others_are_reached_with_reveal_on_the_token_only,
+        the_users_own_login_by_name_is_free,
+    ],
+}
+
+fn no_session_is_asynchronous(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = watched.program("hasty", &[("pkcs11:token=sandbox", "all")]);
     let slot = program.probe.slot("sandbox").unwrap();
     let flags = CKF_SERIAL_SESSION | CKF_RW_SESSION | CKF_ASYNC_SESSION;
@@ -20,9 +27,8 @@ fn no_session_is_asynchronous() {
     assert_eq!(flags & (CKF_ASYNC_SESSION_SUPPORTED | CKF_TOKEN_INITIALIZED), CKF_TOKEN_INITIALIZED);
 }
 
-#[test]
-fn operations_of_others_are_reached_with_reveal_on_the_token_only() {
-    let watched = Watched::up();
+fn operations_of_others_are_reached_with_reveal_on_the_token_only(mode: Mode) {
+    let watched = Watched::up(mode);
     let calls = [
         ("C_AsyncComplete", CKR_OPERATION_NOT_INITIALIZED),
         ("C_AsyncGetID", CKR_OPERATION_NOT_INITIALIZED),
@@ -49,14 +55,17 @@ fn operations_of_others_are_reached_with_reveal_on_the_token_only() {
     }
 }
 
-#[test]
-fn the_users_own_login_by_name_is_free() {
-    let watched = Watched::up();
-    let mut program = watched.started("unapproved");
+fn the_users_own_login_by_name_is_free(mode: Mode) {
+    let watched = Watched::up(mode);
+    let (mut program, reason) = watched.unapproved("unapproved");
     let session = program.session;
     let login =
         |user: u64| json!({ "session": session, "user": user, "pin": hex(b"1234"), "username": hex(b"me") });
-    program.arrives(CKR_USER_ALREADY_LOGGED_IN, "C_LoginUser", login(CKU_USER));
-    program.denied("executable-unknown", "C_LoginUser", login(CKU_SO));
-    program.denied("executable-unknown", "C_LoginUser", login(CKU_SO + 7));
+    match mode {
+        Mode::Inline => drop(program.arrives(CKR_USER_ALREADY_LOGGED_IN, "C_LoginUser", login(CKU_USER))),
+        // A PIN that is tried could lock the token.
+        Mode::Guarded => program.denied(reason, "C_LoginUser", login(CKU_USER)),
+    }
+    program.denied(reason, "C_LoginUser", login(CKU_SO));
+    program.denied(reason, "C_LoginUser", login(CKU_SO + 7));
 }

@@ -3,8 +3,22 @@
 
 use cryptoki_sys::*;
 use e2e::probe::{FALSE, TRUE, hex, joined, ulong};
-use e2e::{Program, Watched};
+use e2e::{Mode, Program, Watched};
 use serde_json::{Value, json};
+
+e2e::in_modes! {
+    both: [
+        a_key_is_not_renamed_to_a_granted_name,
+        a_key_is_renamed_with_modify_on_both_names,
+        a_copy_has_the_grants_of_its_original,
+        an_object_is_destroyed_with_destroy_only,
+        public_data_is_changed_copied_and_destroyed_freely_and_private_data_is_not,
+        what_one_session_changes_the_others_see_at_once,
+        what_another_process_changes_is_seen_after_a_second,
+        session_objects_end_with_their_session_and_so_does_what_is_known_of_them,
+    ],
+    inline: [a_session_object_that_nobody_saw_being_made_is_refused],
+}
 
 const ALL_BUT_MODIFY: &str =
     "sign,decrypt,encrypt,verify,wrap,extract,unwrap,derive,generate,import,destroy,reveal";
@@ -36,9 +50,8 @@ fn handles(program: &mut Program<'_>) -> (u64, u64) {
     (program.key(CKO_SECRET_KEY, "good"), program.key(CKO_SECRET_KEY, "bad"))
 }
 
-#[test]
-fn a_key_is_not_renamed_to_a_granted_name() {
-    let watched = Watched::up();
+fn a_key_is_not_renamed_to_a_granted_name(mode: Mode) {
+    let watched = Watched::up(mode);
     make_keys(&watched);
     // The grants are on a label, and on an id.
     let by_id = "pkcs11:token=sandbox;id=%0A;type=secret-key";
@@ -69,9 +82,8 @@ fn a_key_is_not_renamed_to_a_granted_name() {
     elsewhere.must("C_SetAttributeValue", on_object(session, renamed, json!([[CKA_DERIVE, FALSE]])));
 }
 
-#[test]
-fn a_key_is_renamed_with_modify_on_both_names() {
-    let watched = Watched::up();
+fn a_key_is_renamed_with_modify_on_both_names(mode: Mode) {
+    let watched = Watched::up(mode);
     make_keys(&watched);
     for (index, operations) in ["modify,encrypt", ALL_BUT_MODIFY].into_iter().enumerate() {
         let name = format!("renamer-{index}");
@@ -90,9 +102,8 @@ fn a_key_is_renamed_with_modify_on_both_names() {
     }
 }
 
-#[test]
-fn a_copy_has_the_grants_of_its_original() {
-    let watched = Watched::up();
+fn a_copy_has_the_grants_of_its_original(mode: Mode) {
+    let watched = Watched::up(mode);
     make_keys(&watched);
     let mut copier = watched.program("copier", &[(&secret("good"), "all"), (&secret("bad"), "encrypt")]);
     let (good, bad) = handles(&mut copier);
@@ -125,9 +136,8 @@ fn a_copy_has_the_grants_of_its_original() {
     modifier.must("C_CopyObject", lasting.clone());
 }
 
-#[test]
-fn an_object_is_destroyed_with_destroy_only() {
-    let watched = Watched::up();
+fn an_object_is_destroyed_with_destroy_only(mode: Mode) {
+    let watched = Watched::up(mode);
     make_keys(&watched);
     let all_but_destroy = ALL_BUT_MODIFY.replace("destroy", "modify");
     let mut program =
@@ -139,10 +149,9 @@ fn an_object_is_destroyed_with_destroy_only() {
     program.never_arrives(CKR_KEY_HANDLE_INVALID, "C_EncryptInit", encrypt_init(session, good));
 }
 
-#[test]
-fn public_data_is_changed_copied_and_destroyed_freely_and_private_data_is_not() {
-    let watched = Watched::up();
-    let mut program = watched.started("unapproved");
+fn public_data_is_changed_copied_and_destroyed_freely_and_private_data_is_not(mode: Mode) {
+    let watched = Watched::up(mode);
+    let (mut program, reason) = watched.unapproved("unapproved");
     let session = program.session;
     let create = |private: &str| {
         json!({ "session": session, "template": [
@@ -155,14 +164,13 @@ fn public_data_is_changed_copied_and_destroyed_freely_and_private_data_is_not() 
     program.must("C_DestroyObject", json!({ "session": session, "object": public }));
     let private = program.must("C_CreateObject", create(TRUE)).handle("object");
     for function in ["C_SetAttributeValue", "C_CopyObject"] {
-        program.denied("executable-unknown", function, on_object(session, private, label("renamed")));
+        program.denied(reason, function, on_object(session, private, label("renamed")));
     }
-    program.denied("executable-unknown", "C_DestroyObject", json!({ "session": session, "object": private }));
+    program.denied(reason, "C_DestroyObject", json!({ "session": session, "object": private }));
 }
 
-#[test]
-fn what_one_session_changes_the_others_see_at_once() {
-    let watched = Watched::up();
+fn what_one_session_changes_the_others_see_at_once(mode: Mode) {
+    let watched = Watched::up(mode);
     make_keys(&watched);
     watched.make_aes("doomed", &[3; 32], json!([[CKA_ENCRYPT, TRUE]]));
     let grants = [
@@ -190,9 +198,8 @@ fn what_one_session_changes_the_others_see_at_once() {
     program.never_arrives(CKR_KEY_HANDLE_INVALID, "C_EncryptInit", encrypt_init(other, doomed));
 }
 
-#[test]
-fn what_another_process_changes_is_seen_after_a_second() {
-    let watched = Watched::up();
+fn what_another_process_changes_is_seen_after_a_second(mode: Mode) {
+    let watched = Watched::up(mode);
     make_keys(&watched);
     let mut program = watched.program("believer", &[(&secret("good"), "encrypt")]);
     let (session, good) = (program.session, program.key(CKO_SECRET_KEY, "good"));
@@ -206,9 +213,8 @@ fn what_another_process_changes_is_seen_after_a_second() {
     program.denied("not-granted", "C_EncryptInit", encrypt_init(session, good));
 }
 
-#[test]
-fn a_session_object_that_nobody_saw_being_made_is_refused() {
-    let watched = Watched::up();
+fn a_session_object_that_nobody_saw_being_made_is_refused(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = watched.program("bypass", &[("pkcs11:token=sandbox", "all")]);
     let session = program.session;
     let template = json!([
@@ -235,9 +241,8 @@ fn a_session_object_that_nobody_saw_being_made_is_refused() {
     program.must("C_EncryptInit", encrypt_init(session, seen.handle("object")));
 }
 
-#[test]
-fn session_objects_end_with_their_session_and_so_does_what_is_known_of_them() {
-    let watched = Watched::up();
+fn session_objects_end_with_their_session_and_so_does_what_is_known_of_them(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = watched.program("passing", &[(&secret("good"), "import,encrypt")]);
     let template = json!([
         [CKA_CLASS, ulong(CKO_SECRET_KEY)],

@@ -3,8 +3,19 @@
 
 use cryptoki_sys::*;
 use e2e::probe::{FALSE, TRUE, hex, joined, ulong};
-use e2e::{Program, Watched};
+use e2e::{Mode, Program, Watched};
 use serde_json::{Value, json};
+
+e2e::in_modes! {
+    both: [
+        an_encapsulated_key_has_the_grants_of_the_key_that_it_is_made_with,
+        a_decapsulated_key_is_revealed_with_reveal_on_the_private_key_only,
+        a_key_that_lasts_needs_the_grant_of_its_name,
+        a_known_secret_does_not_come_in_by_a_key_that_is_not_granted,
+        asking_for_the_size_of_a_ciphertext_makes_no_key_and_counts_nothing,
+        authenticated_wrapping_takes_the_grants_of_wrapping,
+    ],
+}
 
 const PUBLIC: &str = "pkcs11:token=sandbox;object=demo-rsa;type=public";
 const PRIVATE: &str = "pkcs11:token=sandbox;object=demo-rsa;type=private";
@@ -36,9 +47,8 @@ fn decapsulation(program: &mut Program<'_>, more: Value) -> Value {
     })
 }
 
-#[test]
-fn an_encapsulated_key_has_the_grants_of_the_key_that_it_is_made_with() {
-    let watched = Watched::up();
+fn an_encapsulated_key_has_the_grants_of_the_key_that_it_is_made_with(mode: Mode) {
+    let watched = Watched::up(mode);
     let sign = |session, key| json!({ "session": session, "mechanism": CKM_SHA256_HMAC, "key": key });
     for (name, operations, may_sign) in
         [("maker", "encapsulate", false), ("signer", "encapsulate,sign", true)]
@@ -55,9 +65,8 @@ fn an_encapsulated_key_has_the_grants_of_the_key_that_it_is_made_with() {
     }
 }
 
-#[test]
-fn a_decapsulated_key_is_revealed_with_reveal_on_the_private_key_only() {
-    let watched = Watched::up();
+fn a_decapsulated_key_is_revealed_with_reveal_on_the_private_key_only(mode: Mode) {
+    let watched = Watched::up(mode);
     for (name, operations) in [("opener", "decapsulate"), ("revealer", "decapsulate,reveal")] {
         let mut program = watched.program(name, &[(PRIVATE, operations), (GOOD, "all")]);
         let open = json!([[CKA_TOKEN, FALSE], [CKA_SENSITIVE, FALSE], [CKA_EXTRACTABLE, TRUE]]);
@@ -72,9 +81,8 @@ fn a_decapsulated_key_is_revealed_with_reveal_on_the_private_key_only() {
     }
 }
 
-#[test]
-fn a_key_that_lasts_needs_the_grant_of_its_name() {
-    let watched = Watched::up();
+fn a_key_that_lasts_needs_the_grant_of_its_name(mode: Mode) {
+    let watched = Watched::up(mode);
     let lasting = || json!([[CKA_TOKEN, TRUE]]);
     let mut without = watched.program("without", &[(PUBLIC, "all"), (PRIVATE, "all"), (GOOD, "sign")]);
     let arguments = encapsulation(&mut without, lasting());
@@ -89,9 +97,8 @@ fn a_key_that_lasts_needs_the_grant_of_its_name() {
     with.must("C_DecapsulateKey", arguments);
 }
 
-#[test]
-fn a_known_secret_does_not_come_in_by_a_key_that_is_not_granted() {
-    let watched = Watched::up();
+fn a_known_secret_does_not_come_in_by_a_key_that_is_not_granted(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = watched.program("stranger", &[(GOOD, "all"), (PUBLIC, "encrypt,wrap,derive")]);
     for more in [json!([[CKA_TOKEN, FALSE]]), json!([[CKA_TOKEN, TRUE]])] {
         let arguments = encapsulation(&mut program, more.clone());
@@ -105,11 +112,10 @@ fn a_known_secret_does_not_come_in_by_a_key_that_is_not_granted() {
     program.denied("template-unclear", "C_DecapsulateKey", arguments);
 }
 
-#[test]
-fn asking_for_the_size_of_a_ciphertext_makes_no_key_and_counts_nothing() {
-    let watched = Watched::up();
+fn asking_for_the_size_of_a_ciphertext_makes_no_key_and_counts_nothing(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.approve("asker");
-    watched.stack.grant_within("asker", PUBLIC, "encapsulate", &["--total", "1"]);
+    watched.stack.grant_within("asker", PUBLIC, "encapsulate", &["--many", "--total", "1"]);
     let mut program = watched.started("asker");
     let arguments = encapsulation(&mut program, json!([[CKA_TOKEN, FALSE]]));
     let mut size = arguments.clone();
@@ -122,9 +128,8 @@ fn asking_for_the_size_of_a_ciphertext_makes_no_key_and_counts_nothing() {
     program.denied("rate-exceeded", "C_EncapsulateKey", arguments);
 }
 
-#[test]
-fn authenticated_wrapping_takes_the_grants_of_wrapping() {
-    let watched = Watched::up();
+fn authenticated_wrapping_takes_the_grants_of_wrapping(mode: Mode) {
+    let watched = Watched::up(mode);
     let both = json!([[CKA_WRAP, TRUE], [CKA_UNWRAP, TRUE]]);
     watched.make_aes("kek", &[3; 32], both);
     watched.make_aes("inner", &[4; 32], json!([]));

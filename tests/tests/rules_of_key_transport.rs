@@ -4,8 +4,21 @@ use cryptoki_sys::*;
 use e2e::openssl::{PeerKey, aes_ecb, aes_key_wrap};
 use e2e::pkcs11_tool::public_key;
 use e2e::probe::{FALSE, TRUE, hex, joined, ulong};
-use e2e::{Program, Watched};
+use e2e::{Mode, Program, Watched};
 use serde_json::{Value, json};
+
+e2e::in_modes! {
+    both: [
+        a_key_does_not_get_out_under_an_imported_one_without_extract,
+        extract_alone_does_not_make_a_key_wrap,
+        a_known_key_does_not_get_in_under_a_granted_name,
+        a_derived_key_has_the_grants_of_its_base_and_not_those_of_its_name,
+        a_key_from_a_derived_key_has_the_grants_of_the_first_base,
+        a_derived_key_that_lasts_needs_derive_on_its_name,
+        a_key_inside_a_parameter_needs_the_grant_of_one_in_the_argument,
+        a_mechanism_that_may_hide_keys_in_its_parameter_is_refused,
+    ],
+}
 
 const MINE: [u8; 32] = [1; 32];
 const TARGET: [u8; 32] = [2; 32];
@@ -44,9 +57,8 @@ fn import_mine(program: &mut Program<'_>) -> u64 {
     program.must("C_CreateObject", json!({ "session": session, "template": template })).handle("object")
 }
 
-#[test]
-fn a_key_does_not_get_out_under_an_imported_one_without_extract() {
-    let watched = Watched::up();
+fn a_key_does_not_get_out_under_an_imported_one_without_extract(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.make_aes("target", &TARGET, json!([]));
 
     let grants = [(&*secret("mine"), "all"), (&*secret("target"), ALL_BUT_EXTRACT)];
@@ -69,9 +81,8 @@ fn a_key_does_not_get_out_under_an_imported_one_without_extract() {
     assert_eq!(wrapped, aes_key_wrap(&watched.stack, &MINE, &TARGET));
 }
 
-#[test]
-fn extract_alone_does_not_make_a_key_wrap() {
-    let watched = Watched::up();
+fn extract_alone_does_not_make_a_key_wrap(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.make_aes("target", &TARGET, json!([]));
     watched.make_aes("kek", &MINE, json!([[CKA_WRAP, TRUE]]));
     let mut program = watched
@@ -81,9 +92,8 @@ fn extract_alone_does_not_make_a_key_wrap() {
     program.denied("not-granted", "C_WrapKey", wrap(session, kek, target));
 }
 
-#[test]
-fn a_known_key_does_not_get_in_under_a_granted_name() {
-    let watched = Watched::up();
+fn a_known_key_does_not_get_in_under_a_granted_name(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.make_aes("kek", &MINE, json!([[CKA_UNWRAP, TRUE]]));
     let known = [7; 32];
     let wrapped = hex(&aes_key_wrap(&watched.stack, &MINE, &known));
@@ -147,9 +157,8 @@ fn value_of(session: u64, key: u64) -> Value {
     json!({ "session": session, "object": key, "template": [[CKA_VALUE, 32]] })
 }
 
-#[test]
-fn a_derived_key_has_the_grants_of_its_base_and_not_those_of_its_name() {
-    let watched = Watched::up();
+fn a_derived_key_has_the_grants_of_its_base_and_not_those_of_its_name(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.make_ec("base", json!([[CKA_DERIVE, TRUE]]));
     watched.make_aes("base", &TARGET, json!([[CKA_DERIVE, TRUE]]));
     let peer = PeerKey::generate(&watched.stack);
@@ -203,9 +212,8 @@ fn a_derived_key_has_the_grants_of_its_base_and_not_those_of_its_name() {
     }
 }
 
-#[test]
-fn a_key_from_a_derived_key_has_the_grants_of_the_first_base() {
-    let watched = Watched::up();
+fn a_key_from_a_derived_key_has_the_grants_of_the_first_base(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.make_aes("base", &TARGET, json!([[CKA_DERIVE, TRUE]]));
     let mut program = watched.program("grandchild", &[(&secret("base"), "derive"), (&secret("good"), "all")]);
     let (session, base) = (program.session, program.key(CKO_SECRET_KEY, "base"));
@@ -220,9 +228,8 @@ fn a_key_from_a_derived_key_has_the_grants_of_the_first_base() {
     program.denied("not-granted", "C_GetAttributeValue", value_of(session, key));
 }
 
-#[test]
-fn a_derived_key_that_lasts_needs_derive_on_its_name() {
-    let watched = Watched::up();
+fn a_derived_key_that_lasts_needs_derive_on_its_name(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.make_aes("base", &TARGET, json!([[CKA_DERIVE, TRUE]]));
     let grants = [
         (&*secret("base"), "derive,reveal"),
@@ -242,9 +249,8 @@ fn a_derived_key_that_lasts_needs_derive_on_its_name() {
     assert_eq!(value, aes_ecb(&watched.stack, &TARGET, &[5; 32]));
 }
 
-#[test]
-fn a_key_inside_a_parameter_needs_the_grant_of_one_in_the_argument() {
-    let watched = Watched::up();
+fn a_key_inside_a_parameter_needs_the_grant_of_one_in_the_argument(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.make_aes("base", &MINE, json!([[CKA_DERIVE, TRUE]]));
     watched.make_aes("second", &TARGET, json!([[CKA_DERIVE, TRUE]]));
     // CK_HKDF_PARAMS with a salt key.
@@ -275,9 +281,8 @@ fn a_key_inside_a_parameter_needs_the_grant_of_one_in_the_argument() {
 const ALL_BUT_DERIVE: &str =
     "sign,decrypt,encrypt,verify,wrap,extract,unwrap,generate,import,modify,destroy,reveal";
 
-#[test]
-fn a_mechanism_that_may_hide_keys_in_its_parameter_is_refused() {
-    let watched = Watched::up();
+fn a_mechanism_that_may_hide_keys_in_its_parameter_is_refused(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.make_aes("base", &MINE, json!([[CKA_DERIVE, TRUE]]));
     let mut program = watched.program("hidden", &[("pkcs11:token=sandbox", "all")]);
     let (session, base) = (program.session, program.key(CKO_SECRET_KEY, "base"));

@@ -3,8 +3,21 @@
 
 use cryptoki_sys::*;
 use e2e::probe::hex;
-use e2e::{Program, Watched};
+use e2e::{Mode, Program, Watched};
 use serde_json::{Value, json};
+
+e2e::in_modes! {
+    both: [
+        each_use_in_messages_takes_its_own_grant,
+        anybody_verifies_messages_with_public_keys,
+        every_message_counts_and_the_one_too_many_ends_the_operation,
+        messages_that_never_came_are_not_counted,
+        what_is_deciphered_in_parts_counts_though_the_message_is_given_up,
+        a_message_may_not_bring_what_nobody_can_read,
+        an_operation_is_given_up_by_an_init_without_a_mechanism,
+        one_form_of_an_operation_is_not_gone_on_with_in_another,
+    ],
+}
 
 const DEMO_HMAC: &str = "pkcs11:token=sandbox;object=demo-hmac;type=secret-key";
 const DEMO_AES: &str = "pkcs11:token=sandbox;object=demo-aes;type=secret-key";
@@ -54,9 +67,8 @@ fn is_refused_and_ended(
     program.never_arrives(CKR_OPERATION_NOT_INITIALIZED, function, arguments);
 }
 
-#[test]
-fn each_use_in_messages_takes_its_own_grant() {
-    let watched = Watched::up();
+fn each_use_in_messages_takes_its_own_grant(mode: Mode) {
+    let watched = Watched::up(mode);
     let inits = [
         ("C_MessageSignInit", "sign"),
         ("C_MessageVerifyInit", "verify"),
@@ -78,10 +90,9 @@ fn each_use_in_messages_takes_its_own_grant() {
     }
 }
 
-#[test]
-fn anybody_verifies_messages_with_public_keys() {
-    let watched = Watched::up();
-    let mut program = watched.started("unapproved");
+fn anybody_verifies_messages_with_public_keys(mode: Mode) {
+    let watched = Watched::up(mode);
+    let mut program = watched.without_login("unapproved");
     let (session, public) = (program.session, program.key(CKO_PUBLIC_KEY, "demo-rsa"));
     let signed = || json!({ "session": session, "data": "00", "signature": hex(&SIGNATURE) });
     program.must("C_MessageVerifyInit", init(session, CKM_SHA256_RSA_PKCS, public));
@@ -92,9 +103,8 @@ fn anybody_verifies_messages_with_public_keys() {
     program.denied("executable-unknown", "C_MessageSignInit", init(session, CKM_SHA256_RSA_PKCS, public));
 }
 
-#[test]
-fn every_message_counts_and_the_one_too_many_ends_the_operation() {
-    let watched = Watched::up();
+fn every_message_counts_and_the_one_too_many_ends_the_operation(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = limited(&watched, "signer", DEMO_HMAC, "sign");
     let (session, key) = (program.session, program.key(CKO_SECRET_KEY, "demo-hmac"));
     program.must("C_MessageSignInit", init(session, CKM_SHA256_HMAC, key));
@@ -116,9 +126,8 @@ fn every_message_counts_and_the_one_too_many_ends_the_operation() {
     program.must("C_DigestInit", json!({ "session": session, "mechanism": CKM_SHA256 }));
 }
 
-#[test]
-fn messages_that_never_came_are_not_counted() {
-    let watched = Watched::up();
+fn messages_that_never_came_are_not_counted(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = limited(&watched, "idle", DEMO_HMAC, "sign");
     let (session, key) = (program.session, program.key(CKO_SECRET_KEY, "demo-hmac"));
     for _ in 0..5 {
@@ -127,9 +136,8 @@ fn messages_that_never_came_are_not_counted() {
     }
 }
 
-#[test]
-fn what_is_deciphered_in_parts_counts_though_the_message_is_given_up() {
-    let watched = Watched::up();
+fn what_is_deciphered_in_parts_counts_though_the_message_is_given_up(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = limited(&watched, "reader", DEMO_AES, "decrypt");
     let (session, key) = (program.session, program.key(CKO_SECRET_KEY, "demo-aes"));
     for _ in 0..3 {
@@ -146,9 +154,8 @@ fn what_is_deciphered_in_parts_counts_though_the_message_is_given_up() {
     program.denied("rate-exceeded", "C_MessageDecryptInit", init(session, CKM_AES_GCM, key));
 }
 
-#[test]
-fn a_message_may_not_bring_what_nobody_can_read() {
-    let watched = Watched::up();
+fn a_message_may_not_bring_what_nobody_can_read(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = watched.program("vendors", &[(WHOLE_TOKEN, "all")]);
     let (session, key) = (program.session, program.key(CKO_SECRET_KEY, "demo-hmac"));
     program.must("C_MessageEncryptInit", init(session, VENDORS_MECHANISM, key));
@@ -156,14 +163,18 @@ fn a_message_may_not_bring_what_nobody_can_read() {
     // Large enough for a handle.
     let mut hiding = message(session);
     hiding["parameter"] = hex(&[0; 8]).into();
+    if mode == Mode::Guarded {
+        // What nobody can read cannot be brought over to the guard in the first place.
+        program.never_arrives(CKR_MECHANISM_PARAM_INVALID, "C_EncryptMessage", hiding);
+        return;
+    }
     let of_encrypting = (CKF_MESSAGE_ENCRYPT, "C_MessageEncryptInit");
     let next = ("C_EncryptMessage", hiding);
     is_refused_and_ended(&mut program, &watched, "mechanism-unclear", next, of_encrypting);
 }
 
-#[test]
-fn an_operation_is_given_up_by_an_init_without_a_mechanism() {
-    let watched = Watched::up();
+fn an_operation_is_given_up_by_an_init_without_a_mechanism(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = watched.program("quitter", &[(WHOLE_TOKEN, "all")]);
     let (session, key) = (program.session, program.key(CKO_SECRET_KEY, "demo-hmac"));
     let nothing = json!({ "session": session, "mechanism": null, "key": key });
@@ -184,9 +195,8 @@ fn an_operation_is_given_up_by_an_init_without_a_mechanism() {
     }
 }
 
-#[test]
-fn one_form_of_an_operation_is_not_gone_on_with_in_another() {
-    let watched = Watched::up();
+fn one_form_of_an_operation_is_not_gone_on_with_in_another(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = watched.program("confused", &[(WHOLE_TOKEN, "all")]);
     let (session, key) = (program.session, program.key(CKO_SECRET_KEY, "demo-hmac"));
     let data = || json!({ "session": session, "input": "00", "part": "00", "data": "00", "signature": "00" });

@@ -2,10 +2,24 @@
 //! key of his own making.
 
 use cryptoki_sys::*;
-use e2e::Watched;
-use e2e::openssl::aes_ecb;
+use e2e::openssl::{aes_ecb, aes_key_wrap};
 use e2e::probe::{FALSE, TRUE, hex, joined, ulong};
+use e2e::{Mode, Watched};
 use serde_json::{Value, json};
+
+e2e::in_modes! {
+    both: [
+        a_key_is_not_imported_under_a_granted_name_without_import,
+        what_is_no_key_is_created_freely,
+        an_object_without_a_known_class_needs_import_on_the_whole_token,
+        a_key_is_not_generated_under_a_granted_name_without_generate,
+        a_key_pair_needs_generate_on_both_halves,
+        a_key_of_a_password_needs_import_as_well,
+        a_template_that_says_a_thing_twice_or_unreadably_is_refused,
+        a_key_that_a_module_labels_counts_once_in_a_rate,
+        an_object_that_the_module_does_not_destroy_counts_for_what_it_was_made_from,
+    ],
+}
 
 const GOOD: &str = "pkcs11:token=sandbox;object=good;type=secret-key";
 const ALL_BUT_MAKING: &str =
@@ -30,9 +44,8 @@ fn sized() -> Value {
     json!([[CKA_VALUE_LEN, ulong(32)]])
 }
 
-#[test]
-fn a_key_is_not_imported_under_a_granted_name_without_import() {
-    let watched = Watched::up();
+fn a_key_is_not_imported_under_a_granted_name_without_import(mode: Mode) {
+    let watched = Watched::up(mode);
     let create = |session: u64, template: Value| json!({ "session": session, "template": template });
 
     let mut forger = watched.program("forger", &[(GOOD, &format!("{ALL_BUT_MAKING},generate"))]);
@@ -66,10 +79,9 @@ fn a_key_is_not_imported_under_a_granted_name_without_import() {
     }
 }
 
-#[test]
-fn what_is_no_key_is_created_freely() {
-    let watched = Watched::up();
-    let mut program = watched.started("unapproved");
+fn what_is_no_key_is_created_freely(mode: Mode) {
+    let watched = Watched::up(mode);
+    let (mut program, _) = watched.unapproved("unapproved");
     let session = program.session;
     let certificate = json!([
         [CKA_CLASS, ulong(CKO_CERTIFICATE)],
@@ -84,9 +96,8 @@ fn what_is_no_key_is_created_freely() {
     }
 }
 
-#[test]
-fn an_object_without_a_known_class_needs_import_on_the_whole_token() {
-    let watched = Watched::up();
+fn an_object_without_a_known_class_needs_import_on_the_whole_token(mode: Mode) {
+    let watched = Watched::up(mode);
     let classless = json!([[CKA_LABEL, hex(b"good")]]);
     let vendors = json!([[CKA_CLASS, ulong(CKO_VENDOR_DEFINED + 1)], [CKA_LABEL, hex(b"good")]]);
     let parameters = json!([
@@ -114,9 +125,8 @@ fn an_object_without_a_known_class_needs_import_on_the_whole_token() {
     }
 }
 
-#[test]
-fn a_key_is_not_generated_under_a_granted_name_without_generate() {
-    let watched = Watched::up();
+fn a_key_is_not_generated_under_a_granted_name_without_generate(mode: Mode) {
+    let watched = Watched::up(mode);
     let generate = |session: u64, template: Value| json!({ "session": session, "mechanism": CKM_AES_KEY_GEN, "template": template });
 
     let mut forger = watched.program("forger", &[(GOOD, &format!("{ALL_BUT_MAKING},import"))]);
@@ -143,9 +153,8 @@ fn a_key_is_not_generated_under_a_granted_name_without_generate() {
     );
 }
 
-#[test]
-fn a_key_pair_needs_generate_on_both_halves() {
-    let watched = Watched::up();
+fn a_key_pair_needs_generate_on_both_halves(mode: Mode) {
+    let watched = Watched::up(mode);
     let pair = |session: u64, public: &str, private: &str| {
         json!({
             "session": session, "mechanism": CKM_EC_KEY_PAIR_GEN,
@@ -172,9 +181,8 @@ fn a_key_pair_needs_generate_on_both_halves() {
     }
 }
 
-#[test]
-fn a_key_of_a_password_needs_import_as_well() {
-    let watched = Watched::up();
+fn a_key_of_a_password_needs_import_as_well(mode: Mode) {
+    let watched = Watched::up(mode);
     // CK_PKCS5_PBKD2_PARAMS2.
     let password = json!([CKZ_SALT_SPECIFIED, { "at": "00" }, 1, 1000, CKP_PKCS5_PBKD2_HMAC_SHA256, 0, 0, { "at": "31" }, 1]);
     let request = |session: u64| {
@@ -190,9 +198,8 @@ fn a_key_of_a_password_needs_import_as_well() {
     importer.arrives(CKR_MECHANISM_INVALID, "C_GenerateKey", request(session));
 }
 
-#[test]
-fn a_template_that_says_a_thing_twice_or_unreadably_is_refused() {
-    let watched = Watched::up();
+fn a_template_that_says_a_thing_twice_or_unreadably_is_refused(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.make_aes("good", &[1; 32], json!([[CKA_DERIVE, TRUE], [CKA_UNWRAP, TRUE]]));
     let mut program = watched.program("twice", &[("pkcs11:token=sandbox", "all")]);
     let (session, key) = (program.session, program.key(CKO_SECRET_KEY, "good"));
@@ -245,5 +252,66 @@ fn a_template_that_says_a_thing_twice_or_unreadably_is_refused() {
             "public_template": [[CKA_EC_PARAMS, CURVE]], "private_template": template
         });
         program.denied("template-unclear", "C_GenerateKeyPair", pair);
+    }
+}
+
+/// The real module labels new objects `good`, and fails calls of this function.
+fn on_a_labelling_module(mode: Mode, refuses: &str) -> Watched {
+    Watched::up_behind(mode, &[("SPY_FILLS_IN", "good"), ("SPY_REFUSES", refuses)])
+}
+
+fn nameless() -> Value {
+    joined(
+        &json!([[CKA_CLASS, ulong(CKO_SECRET_KEY)], [CKA_KEY_TYPE, ulong(CKK_AES)], [CKA_TOKEN, TRUE]]),
+        &json!([[CKA_ENCRYPT, TRUE]]),
+    )
+}
+
+fn a_key_that_a_module_labels_counts_once_in_a_rate(mode: Mode) {
+    let watched = on_a_labelling_module(mode, "");
+    watched.approve("maker");
+    let every_secret = "pkcs11:token=sandbox;type=secret-key";
+    watched.stack.grant_within("maker", every_secret, "import", &["--many", "--total", "2"]);
+    let mut maker = watched.started("maker");
+    let session = maker.session;
+    let create =
+        json!({ "session": session, "template": joined(&nameless(), &json!([[CKA_VALUE, hex(&[7; 32])]])) });
+    for _ in 0..2 {
+        maker.must("C_CreateObject", create.clone());
+    }
+    assert_eq!(maker.probe.find(session, CKO_SECRET_KEY, "good").len(), 2);
+    maker.denied("rate-exceeded", "C_CreateObject", create);
+}
+
+fn an_object_that_the_module_does_not_destroy_counts_for_what_it_was_made_from(mode: Mode) {
+    for (refuses, left) in [("", 0), ("C_DestroyObject", 1)] {
+        let watched = on_a_labelling_module(mode, refuses);
+        watched.make_aes("kek", &[1; 32], json!([[CKA_UNWRAP, TRUE]]));
+        let wrapped = hex(&aes_key_wrap(&watched.stack, &[1; 32], &[7; 32]));
+        watched.approve("maker");
+        let kek = "pkcs11:token=sandbox;object=kek;type=secret-key";
+        for (key, operations) in
+            [(kek, "unwrap"), ("pkcs11:token=sandbox;object=;type=secret-key", "unwrap"), (GOOD, "encrypt")]
+        {
+            watched.stack.grant("maker", key, operations);
+        }
+        let mut maker = watched.started("maker");
+        let (session, kek) = (maker.session, maker.key(CKO_SECRET_KEY, "kek"));
+        let lines = watched.stack.log().len();
+        let unwrap = json!({
+            "session": session, "mechanism": CKM_AES_KEY_WRAP, "unwrapping_key": kek, "wrapped": wrapped,
+            "template": nameless()
+        });
+        // Planned without a label it is granted; labelled `good` it is not.
+        maker.arrives(CKR_FUNCTION_REJECTED, "C_UnwrapKey", unwrap);
+        let log = watched.stack.log();
+        let events: Vec<_> = log[lines..].iter().map(|line| line["event"].as_str().unwrap()).collect();
+        assert_eq!(events, [&["denied"][..], &["denied", "object-left"]][left]);
+        let found = maker.probe.find(session, CKO_SECRET_KEY, "good");
+        assert_eq!(found.len(), left);
+        for key in found {
+            let begin = json!({ "session": session, "mechanism": CKM_AES_ECB, "key": key });
+            maker.denied("not-granted", "C_EncryptInit", begin);
+        }
     }
 }

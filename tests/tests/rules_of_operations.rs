@@ -4,8 +4,19 @@ use cryptoki_sys::*;
 use e2e::openssl::{is_rsa_signature, openssl};
 use e2e::pkcs11_tool::public_key;
 use e2e::probe::{TRUE, hex};
-use e2e::{Probe, Watched};
+use e2e::{Mode, Probe, Watched};
 use serde_json::{Value, json};
+
+e2e::in_modes! {
+    both: [
+        each_use_of_a_key_takes_its_own_grant,
+        anybody_encrypts_and_verifies_with_public_keys,
+        a_raw_rsa_decryption_is_a_signature_and_takes_both_grants,
+        a_continuation_goes_on_with_its_own_operation_only,
+        a_key_that_wants_a_login_for_each_use_gets_it_from_the_application,
+        a_key_of_a_long_name_is_judged_like_any_other,
+    ],
+}
 
 const IV: &str = "00000000000000000000000000000000";
 const EVERYTHING: &str = "pkcs11:token=sandbox";
@@ -20,9 +31,8 @@ fn input(session: u64, input: &[u8]) -> Value {
     json!({ "session": session, "input": hex(input) })
 }
 
-#[test]
-fn each_use_of_a_key_takes_its_own_grant() {
-    let watched = Watched::up();
+fn each_use_of_a_key_takes_its_own_grant(mode: Mode) {
+    let watched = Watched::up(mode);
     const OPERATIONS: &str = "sign,decrypt,encrypt,verify,wrap,extract,unwrap,derive,generate,import,modify,destroy,reveal,administer";
     // What each init takes, and SoftHSM's answer when it gets there.
     let inits = [
@@ -71,10 +81,9 @@ fn each_use_of_a_key_takes_its_own_grant() {
     }
 }
 
-#[test]
-fn anybody_encrypts_and_verifies_with_public_keys() {
-    let watched = Watched::up();
-    let mut program = watched.started("unapproved");
+fn anybody_encrypts_and_verifies_with_public_keys(mode: Mode) {
+    let watched = Watched::up(mode);
+    let mut program = watched.without_login("unapproved");
     let (session, public) = (program.session, program.key(CKO_PUBLIC_KEY, "demo-rsa"));
     program.must("C_EncryptInit", init(session, CKM_RSA_PKCS, public));
     let encrypted = program.must("C_Encrypt", input(session, b"secret")).bytes("output");
@@ -101,9 +110,8 @@ fn padded(digest: &[u8]) -> Vec<u8> {
     [&[0, 1][..], &filler, &[0], &SHA256, digest].concat()
 }
 
-#[test]
-fn a_raw_rsa_decryption_is_a_signature_and_takes_both_grants() {
-    let watched = Watched::up();
+fn a_raw_rsa_decryption_is_a_signature_and_takes_both_grants(mode: Mode) {
+    let watched = Watched::up(mode);
     let document = watched.stack.write("document", "an order");
     let digest = openssl(&["dgst", "-sha256", "-binary", document.to_str().unwrap()]);
     let inits = ["C_DecryptInit", "C_SignInit", "C_EncryptInit", "C_VerifyInit"];
@@ -127,9 +135,8 @@ fn a_raw_rsa_decryption_is_a_signature_and_takes_both_grants() {
     assert!(!is_rsa_signature(&watched.stack, &public, &digest, &forged));
 }
 
-#[test]
-fn a_continuation_goes_on_with_its_own_operation_only() {
-    let watched = Watched::up();
+fn a_continuation_goes_on_with_its_own_operation_only(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = watched.program("mixed", &[(EVERYTHING, "all")]);
     let (hmac, aes) = (program.key(CKO_SECRET_KEY, "demo-hmac"), program.key(CKO_SECRET_KEY, "demo-aes"));
     let others = |running: &str| {
@@ -188,9 +195,8 @@ fn always_authenticated(session: u64, key: u64) -> [(&'static str, Value, CK_RV)
     ]
 }
 
-#[test]
-fn a_key_that_wants_a_login_for_each_use_gets_it_from_the_application() {
-    let watched = Watched::up();
+fn a_key_that_wants_a_login_for_each_use_gets_it_from_the_application(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.make_ec("careful", json!([[CKA_SIGN, TRUE], [CKA_ALWAYS_AUTHENTICATE, TRUE]]));
     let answers = |probe: &mut Probe, session: u64, key: u64| {
         always_authenticated(session, key)
@@ -215,9 +221,8 @@ fn a_key_that_wants_a_login_for_each_use_gets_it_from_the_application() {
     assert_eq!(arrived, expected.map(|(function, _)| function));
 }
 
-#[test]
-fn a_key_of_a_long_name_is_judged_like_any_other() {
-    let watched = Watched::up();
+fn a_key_of_a_long_name_is_judged_like_any_other(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.stack.restart_server("token_lifetime_s = 3");
     let name = "x".repeat(600);
     watched.make_aes(&name, &[7; 32], json!([[CKA_ENCRYPT, TRUE]]));

@@ -4,8 +4,21 @@
 use cryptoki_sys::*;
 use e2e::openssl::aes_ecb;
 use e2e::probe::{FALSE, TRUE, hex, joined, ulong};
-use e2e::{Program, Watched};
+use e2e::{Mode, Program, Watched};
 use serde_json::{Value, json};
+
+e2e::in_modes! {
+    both: [
+        the_value_of_a_key_that_is_not_sensitive_needs_reveal,
+        what_the_token_keeps_to_itself_and_what_is_public_is_free_to_ask_for,
+        private_data_and_objects_of_an_unknown_class_need_reveal,
+        a_check_value_does_not_tell_what_a_keys_value_is,
+        a_search_does_not_tell_what_a_keys_value_is,
+        a_keys_value_goes_into_a_digest_with_reveal_only,
+        the_state_of_an_operation_is_as_secret_as_its_keys,
+        a_state_is_restored_with_every_use_that_it_may_hold,
+    ],
+}
 
 const ALL_BUT_REVEAL: &str =
     "sign,decrypt,encrypt,verify,wrap,extract,unwrap,derive,generate,import,modify,destroy";
@@ -35,9 +48,8 @@ fn make_open_key(watched: &Watched) {
     owner.must("C_CreateObject", json!({ "session": session, "template": template }));
 }
 
-#[test]
-fn the_value_of_a_key_that_is_not_sensitive_needs_reveal() {
-    let watched = Watched::up();
+fn the_value_of_a_key_that_is_not_sensitive_needs_reveal(mode: Mode) {
+    let watched = Watched::up(mode);
     make_open_key(&watched);
     let mut program = watched.program("reader", &[(&secret("open"), ALL_BUT_REVEAL)]);
     let (session, open) = (program.session, program.key(CKO_SECRET_KEY, "open"));
@@ -63,11 +75,10 @@ fn the_value_of_a_key_that_is_not_sensitive_needs_reveal() {
     assert_eq!(value.attribute(0), VALUE);
 }
 
-#[test]
-fn what_the_token_keeps_to_itself_and_what_is_public_is_free_to_ask_for() {
-    let watched = Watched::up();
+fn what_the_token_keeps_to_itself_and_what_is_public_is_free_to_ask_for(mode: Mode) {
+    let watched = Watched::up(mode);
     make_open_key(&watched);
-    let mut program = watched.started("unapproved");
+    let (mut program, _) = watched.unapproved("unapproved");
     let session = program.session;
     let (aes, ec) = (program.key(CKO_SECRET_KEY, "demo-aes"), program.key(CKO_PRIVATE_KEY, "demo-ec"));
     for key in [aes, ec] {
@@ -83,9 +94,8 @@ fn what_the_token_keeps_to_itself_and_what_is_public_is_free_to_ask_for() {
     assert_eq!(modulus.attribute(0).len(), 256);
 }
 
-#[test]
-fn private_data_and_objects_of_an_unknown_class_need_reveal() {
-    let watched = Watched::up();
+fn private_data_and_objects_of_an_unknown_class_need_reveal(mode: Mode) {
+    let watched = Watched::up(mode);
     let (mut owner, owners) = watched.owner();
     let parameters = json!([
         [CKA_CLASS, ulong(CKO_DOMAIN_PARAMETERS)],
@@ -128,9 +138,8 @@ fn private_data_and_objects_of_an_unknown_class_need_reveal() {
     reader.arrives(CKR_ATTRIBUTE_TYPE_INVALID, "C_GetAttributeValue", read(session, parameters, CKA_VALUE));
 }
 
-#[test]
-fn a_check_value_does_not_tell_what_a_keys_value_is() {
-    let watched = Watched::up();
+fn a_check_value_does_not_tell_what_a_keys_value_is(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.make_aes("base", &VALUE, json!([[CKA_DERIVE, TRUE]]));
     let derive = |session: u64, base: u64, sensitive: &str| {
         json!({
@@ -161,9 +170,8 @@ fn a_check_value_does_not_tell_what_a_keys_value_is() {
     }
 }
 
-#[test]
-fn a_search_does_not_tell_what_a_keys_value_is() {
-    let watched = Watched::up();
+fn a_search_does_not_tell_what_a_keys_value_is(mode: Mode) {
+    let watched = Watched::up(mode);
     watched.make_aes("base", &VALUE, json!([[CKA_DERIVE, TRUE]]));
     let search = |session: u64, template: Value| json!({ "session": session, "template": template });
     let by_value = |value: &[u8]| json!([[CKA_VALUE, hex(value)]]);
@@ -210,9 +218,8 @@ fn a_search_does_not_tell_what_a_keys_value_is() {
     assert_eq!(found.len(), 1);
 }
 
-#[test]
-fn a_keys_value_goes_into_a_digest_with_reveal_only() {
-    let watched = Watched::up();
+fn a_keys_value_goes_into_a_digest_with_reveal_only(mode: Mode) {
+    let watched = Watched::up(mode);
     make_open_key(&watched);
     let mut program = watched.program("digester", &[(&secret("open"), ALL_BUT_REVEAL)]);
     let (session, open) = (program.session, program.key(CKO_SECRET_KEY, "open"));
@@ -234,9 +241,8 @@ fn a_keys_value_goes_into_a_digest_with_reveal_only() {
 }
 
 /// SoftHSM saves no states: what the gate lets through is answered with `CKR_FUNCTION_NOT_SUPPORTED`.
-#[test]
-fn the_state_of_an_operation_is_as_secret_as_its_keys() {
-    let watched = Watched::up();
+fn the_state_of_an_operation_is_as_secret_as_its_keys(mode: Mode) {
+    let watched = Watched::up(mode);
     make_open_key(&watched);
     let sign_init =
         |session: u64, key: u64| json!({ "session": session, "mechanism": CKM_SHA256_HMAC, "key": key });
@@ -261,9 +267,8 @@ fn the_state_of_an_operation_is_as_secret_as_its_keys() {
     revealer.arrives(CKR_FUNCTION_NOT_SUPPORTED, "C_GetOperationState", state(digesting));
 }
 
-#[test]
-fn a_state_is_restored_with_every_use_that_it_may_hold() {
-    let watched = Watched::up();
+fn a_state_is_restored_with_every_use_that_it_may_hold(mode: Mode) {
+    let watched = Watched::up(mode);
     make_open_key(&watched);
     let restore = |session: u64, role: &str, key: u64| {
         let mut request = json!({ "session": session, "state": hex(&[1; 32]) });
@@ -284,7 +289,7 @@ fn a_state_is_restored_with_every_use_that_it_may_hold() {
         let request = restore(session, role, open);
         program.arrives(CKR_FUNCTION_NOT_SUPPORTED, "C_SetOperationState", request);
     }
-    let mut unapproved = watched.started("unapproved");
+    let mut unapproved = watched.without_login("unapproved");
     let session = unapproved.session;
     let keyless = json!({ "session": session, "state": hex(&[1; 32]) });
     unapproved.arrives(CKR_FUNCTION_NOT_SUPPORTED, "C_SetOperationState", keyless);

@@ -2,8 +2,13 @@
 
 use cryptoki_sys::*;
 use e2e::probe::{FALSE, TRUE, hex, ulong};
-use e2e::{Probe, Watched};
+use e2e::{Mode, Probe, Watched};
 use serde_json::json;
+
+e2e::in_modes! {
+    both: [a_key_is_not_used_through_a_session_on_another_token],
+    inline: [a_handle_that_no_search_gave_is_none],
+}
 
 /// Makes the token `scratch` with the user PIN 1234 in the free slot that SoftHSM always has.
 fn make_scratch(watched: &Watched) {
@@ -18,9 +23,8 @@ fn make_scratch(watched: &Watched) {
     owner.must("C_InitPIN", json!({ "session": session, "pin": hex(b"1234") }));
 }
 
-#[test]
-fn a_key_is_not_used_through_a_session_on_another_token() {
-    let watched = Watched::up();
+fn a_key_is_not_used_through_a_session_on_another_token(mode: Mode) {
+    let watched = Watched::up(mode);
     make_scratch(&watched);
     // SoftHSM encrypts the values of private objects under the token's own PIN, and takes any session for the others.
     let (mut owner, owners) = watched.owner();
@@ -64,9 +68,8 @@ fn a_key_is_not_used_through_a_session_on_another_token() {
     program.must("C_EncryptInit", json!({ "session": session, "mechanism": CKM_AES_ECB, "key": own }));
 }
 
-#[test]
-fn a_handle_that_no_search_gave_is_none() {
-    let watched = Watched::up();
+fn a_handle_that_no_search_gave_is_none(mode: Mode) {
+    let watched = Watched::up(mode);
     let mut program = watched.program("guesser", &[("pkcs11:token=sandbox", "all")]);
     let session = program.session;
     // Found behind the shim's back, so that it is a handle to SoftHSM.

@@ -6,8 +6,19 @@ use std::time::Duration;
 
 use cryptoki_sys::*;
 use e2e::probe::{FALSE, TRUE, hex, ulong};
-use e2e::{Approval, Probe, Program, Watched};
+use e2e::{Approval, Mode, Probe, Program, Watched};
 use serde_json::{Value, json};
+
+e2e::in_modes! {
+    both: [
+        administering_takes_administer_on_the_token_and_on_no_key,
+        a_token_does_not_take_the_name_of_another,
+        the_users_own_login_takes_no_grant,
+        under_the_scope_everything_nothing_is_done_for_the_unapproved,
+        a_refusal_is_told_by_the_configured_code,
+    ],
+    inline: [the_scope_everything_wants_a_login_of_the_attesters_own],
+}
 
 const ADMINISTER: &str = "administer";
 const SO_PIN: &[u8] = b"5678";
@@ -38,9 +49,8 @@ fn session_on(program: &mut Program<'_>, label: &str) -> (u64, u64) {
     (slot, program.probe.open(slot))
 }
 
-#[test]
-fn administering_takes_administer_on_the_token_and_on_no_key() {
-    let watched = Watched::up();
+fn administering_takes_administer_on_the_token_and_on_no_key(mode: Mode) {
+    let watched = Watched::up(mode);
     make_scratch(&watched);
     const ALL_BUT_ADMINISTER: &str =
         "sign,decrypt,encrypt,verify,wrap,extract,unwrap,derive,generate,import,modify,destroy,reveal";
@@ -82,9 +92,8 @@ fn administering_takes_administer_on_the_token_and_on_no_key() {
     administrator.must("C_InitToken", init_token(slot, "scratch"));
 }
 
-#[test]
-fn a_token_does_not_take_the_name_of_another() {
-    let watched = Watched::up();
+fn a_token_does_not_take_the_name_of_another(mode: Mode) {
+    let watched = Watched::up(mode);
     make_scratch(&watched);
     // Who may administer one, may not make it pass for the other, whose keys others have grants on.
     let mut renamer = watched.program("renamer", &[("pkcs11:token=scratch", ADMINISTER)]);
@@ -100,10 +109,18 @@ fn a_token_does_not_take_the_name_of_another() {
     assert_eq!(both.probe.slot("other"), Some(slot));
 }
 
-#[test]
-fn the_users_own_login_is_free() {
-    let watched = Watched::up();
-    let mut program = watched.started("unapproved");
+fn the_users_own_login_takes_no_grant(mode: Mode) {
+    let watched = Watched::up(mode);
+    let mut program = match mode {
+        Mode::Inline => watched.started("unapproved"),
+        // A guard wants a trust token: a PIN that is tried could lock the token.
+        Mode::Guarded => {
+            let mut unapproved = watched.without_login("unapproved");
+            let login = json!({ "session": unapproved.session, "user": CKU_USER, "pin": hex(b"1234") });
+            unapproved.denied("executable-unknown", "C_Login", login);
+            watched.program("other", &[("pkcs11:token=sandbox;object=other;type=private", "sign")])
+        }
+    };
     let session = program.session;
     program.must("C_Logout", json!({ "session": session }));
     for (pin, rv) in [(&b"9999"[..], CKR_PIN_INCORRECT), (b"1234", CKR_OK)] {
@@ -141,9 +158,8 @@ fn takes_a_handle(arguments: &Value) -> bool {
     arguments.get("object").is_some() || arguments.get("key").is_some()
 }
 
-#[test]
-fn under_the_scope_everything_nothing_is_done_for_the_unapproved() {
-    let watched = Watched::up_with(|text| text.replace("scope = \"keys\"", "scope = \"everything\""));
+fn under_the_scope_everything_nothing_is_done_for_the_unapproved(mode: Mode) {
+    let watched = Watched::up_with(mode, |text| text.replace("scope = \"keys\"", "scope = \"everything\""));
     let start = || {
         let (mut probe, record) = watched.probe("everything", |_| {});
         probe.initialize();
@@ -189,9 +205,8 @@ fn under_the_scope_everything_nothing_is_done_for_the_unapproved() {
     }
 }
 
-#[test]
-fn the_scope_everything_wants_a_login_of_the_attesters_own() {
-    let watched = Watched::up_with(|text| {
+fn the_scope_everything_wants_a_login_of_the_attesters_own(mode: Mode) {
+    let watched = Watched::up_with(mode, |text| {
         let without_pin: String = text
             .lines()
             .filter(|line| !line.starts_with("pin_file"))
@@ -204,23 +219,22 @@ fn the_scope_everything_wants_a_login_of_the_attesters_own() {
     assert_eq!(record.mark(), 0);
 }
 
-#[test]
-fn a_refusal_is_told_by_the_configured_code() {
+fn a_refusal_is_told_by_the_configured_code(mode: Mode) {
     for (name, rv) in [
         ("function-rejected", CKR_FUNCTION_REJECTED),
         ("key-function-not-permitted", CKR_KEY_FUNCTION_NOT_PERMITTED),
         ("vendor", 0x8054_5301),
     ] {
-        let watched = Watched::up_with(|text| {
+        let watched = Watched::up_with(mode, |text| {
             text.replace("deny_code = \"function-rejected\"", &format!("deny_code = \"{name}\""))
         });
-        let mut program = watched.started("unapproved");
+        let (mut program, reason) = watched.unapproved("unapproved");
         let (session, key) = (program.session, program.key(CKO_PRIVATE_KEY, "demo-rsa"));
         let sign = json!({ "session": session, "mechanism": CKM_RSA_PKCS, "key": key });
-        program.denied_with(rv, "executable-unknown", "C_SignInit", sign);
+        program.denied_with(rv, reason, "C_SignInit", sign);
         let generate =
             json!({ "session": session, "mechanism": CKM_AES_KEY_GEN, "template": [[CKA_TOKEN, TRUE]] });
-        program.denied_with(rv, "executable-unknown", "C_GenerateKey", generate);
+        program.denied_with(rv, reason, "C_GenerateKey", generate);
         let twice = json!([[CKA_LABEL, "00"], [CKA_LABEL, "00"]]);
         let create = json!({ "session": session, "template": twice });
         program.denied_with(rv, "template-unclear", "C_CreateObject", create);

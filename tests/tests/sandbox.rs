@@ -3,10 +3,10 @@
 use std::fs;
 use std::process::Command;
 
-use e2e::Stack;
 use e2e::client::run;
 use e2e::root::as_root;
 use e2e::stack::sandbox_script;
+use e2e::{Mode, Stack};
 
 #[test]
 fn what_it_cannot_do_is_refused_with_a_message() {
@@ -34,7 +34,7 @@ fn what_it_cannot_do_is_refused_with_a_message() {
 
 #[test]
 fn it_goes_up_once_and_down_and_up_again() {
-    let stack = Stack::up();
+    let stack = Stack::up(Mode::Inline);
     assert!(stack.sandbox("up").must_fail().all_text().contains("is up already"));
     let keys = || {
         let mut list = stack.application("pkcs11-tool");
@@ -63,7 +63,7 @@ fn it_goes_up_once_and_down_and_up_again() {
 
 #[test]
 fn down_does_not_stop_a_stranger_with_the_servers_process_id() {
-    let stack = Stack::up();
+    let stack = Stack::up(Mode::Inline);
     let pid_file = stack.directory().join("policy-server.pid");
     let recorded = fs::read_to_string(&pid_file).unwrap();
     let (_, started) = recorded.trim().split_once(' ').unwrap();
@@ -79,7 +79,7 @@ fn down_does_not_stop_a_stranger_with_the_servers_process_id() {
 #[test]
 fn files_with_secrets_are_the_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
-    let stack = Stack::up();
+    let stack = Stack::up(Mode::Inline);
     for file in
         ["attestation.pin", "env", "policy-server/admin-token", "policy-server/token-signing.pem", "tokens"]
     {

@@ -33,7 +33,7 @@ pub struct Limits {
     /// Only where the host attests in this mode
     #[arg(long)]
     mode: Option<ModeName>,
-    /// The URI may match more than one key
+    /// The URI may match more than one key, and make keys of any name that it leaves open
     #[arg(long)]
     many: bool,
 }
@@ -101,6 +101,7 @@ fn expiry(text: &str) -> Result<u64, String> {
 /// administering it.
 pub fn terms(key: &str, operations: &Operations, limits: &Limits) -> Result<GrantTerms, CliError> {
     let uri = KeyUri::parse(key).ok();
+    let states_name = uri.as_ref().is_some_and(KeyUri::states_whole_name);
     let names_one = uri.as_ref().is_some_and(KeyUri::names_one_key);
     let names_token =
         uri.is_some_and(|uri| uri.names_no_object() && (uri.token().is_some() || uri.serial().is_some()));
@@ -109,6 +110,15 @@ pub fn terms(key: &str, operations: &Operations, limits: &Limits) -> Result<Gran
     if !is_narrow && !limits.many {
         return Err(CliError::Usage(format!(
             "{key} may name more than one key: add token= or serial=, type=, and object= or id=; or say --many"
+        )));
+    }
+    if let Some(operation) = operations.0.iter().find(|operation| operation.can_name())
+        && !states_name
+        && !limits.many
+    {
+        return Err(CliError::Usage(format!(
+            "{key} leaves id, label or type open, and who may {operation} could make a key of any such name, also one that \
+             another grant names: state id=, object= and type= (`object=` where there is no label); or say --many"
         )));
     }
     let rate = Rate { per_second: limits.per_second, total: limits.total };
@@ -196,6 +206,21 @@ pub mod tests {
             assert!(matches!(terms(key, operations, &one), Err(CliError::Usage(_))), "{key}");
             assert!(terms(key, operations, &many).unwrap().many);
         }
+    }
+
+    #[test]
+    fn who_may_make_keys_needs_a_whole_name_or_the_word_many() {
+        let (one, many) = (Limits::default(), Limits { many: true, ..Limits::default() });
+        let whole = "pkcs11:token=web;id=%01;object=tls;type=private";
+        let without_label = "pkcs11:token=web;id=%01;object=;type=private";
+        for operation in Operation::ALL {
+            let operations = Operations(vec![operation]);
+            assert_eq!(terms(ONE, &operations, &one).is_err(), operation.can_name(), "{operation}");
+            assert!(terms(ONE, &operations, &many).is_ok());
+            assert!(terms(whole, &operations, &one).is_ok());
+            assert!(terms(without_label, &operations, &one).is_ok());
+        }
+        assert!(terms(ONE, &operations("all").unwrap(), &one).is_err());
     }
 
     #[test]

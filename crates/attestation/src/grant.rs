@@ -70,6 +70,28 @@ impl Operation {
             Self::Wrap => "wrap",
         }
     }
+
+    /// Whether a call that takes this operation can give an object its name.
+    pub const fn can_name(self) -> bool {
+        match self {
+            Self::Decapsulate
+            | Self::Derive
+            | Self::Encapsulate
+            | Self::Generate
+            | Self::Import
+            | Self::Modify
+            | Self::Unwrap => true,
+            Self::Administer
+            | Self::Decrypt
+            | Self::Destroy
+            | Self::Encrypt
+            | Self::Extract
+            | Self::Reveal
+            | Self::Sign
+            | Self::Verify
+            | Self::Wrap => false,
+        }
+    }
 }
 
 impl fmt::Display for Operation {
@@ -88,6 +110,9 @@ pub struct Grant {
     pub key: String,
     /// What may be done with it.
     pub operations: Vec<Operation>,
+    /// The URI is meant to name many keys: names that it states in part may be given, whatever the rest.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub many: bool,
     /// `CKM_` numbers, not empty; where absent, every mechanism that the gate knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mechanisms: Option<Vec<u64>>,
@@ -100,7 +125,13 @@ pub struct Grant {
     pub deadline_boottime_ms: Option<u64>,
 }
 
-/// How often a grant may be used: completed operations, counted by the gate. At least one of the two is stated.
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's way to call it
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// How often a grant may be used: completed operations, and those whose failure tells something of what was handed in,
+/// counted by the gate. At least one of the two is stated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {

@@ -187,6 +187,12 @@ impl KeyUri {
         self.id.as_deref()
     }
 
+    /// Whether the URI states everything by which grants tell the objects of a token apart: id, label and class, be it that
+    /// there is no id or no label. One that leaves any of them open names objects that others have grants on.
+    pub const fn states_whole_name(&self) -> bool {
+        self.id.is_some() && self.object.is_some() && self.class.is_some()
+    }
+
     /// Whether the URI is meant for one key: it states token or serial number, type, and id or object.
     ///
     /// An empty value states nothing here: keys without a label are many.

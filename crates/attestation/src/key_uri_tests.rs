@@ -155,3 +155,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_whole_name_is_id_label_and_class() {
+    let parts = ["id=%01", "object=a", "type=private"];
+    let whole = format!("pkcs11:{}", parts.join(";"));
+    assert!(KeyUri::parse(&whole).unwrap().states_whole_name());
+    assert!(
+        KeyUri::parse("pkcs11:id=;object=;type=private").unwrap().states_whole_name(),
+        "stated to be absent"
+    );
+    for left_out in 0..parts.len() {
+        let mut parts = parts.to_vec();
+        parts.remove(left_out);
+        let text = format!("pkcs11:token=t;serial=1;{}", parts.join(";"));
+        assert!(!KeyUri::parse(&text).unwrap().states_whole_name(), "{text}");
+    }
+}

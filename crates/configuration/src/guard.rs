@@ -35,6 +35,8 @@ pub struct Guard {
     pub socket: PathBuf,
     /// Who may connect, by the socket's group; absent where that is the guard's own.
     pub group: Option<Account>,
+    /// How calls reach it.
+    pub transport: Transport,
     /// Who logs in to the application's token.
     pub login: Login,
     /// Whom the processes run as that answer calls; absent where that is the guard's own user.
@@ -95,11 +97,14 @@ impl Guard {
     }
 }
 
-/// What the real module needs to reach its token, beyond files.
+/// What the real module needs to work for several processes, beyond files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
     /// The network.
     Network,
+    /// Turns: no process is in a call while another is in one that writes. SoftHSM's processes do not keep apart what they
+    /// write to the token at every login.
+    Turns,
 }
 
 /// The configuration files of a program, which are measured with it.
@@ -111,6 +116,15 @@ pub struct Declared {
     pub files: Vec<PathBuf>,
 }
 
+/// How calls reach the guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// By memory that is shared with each thread of a client, beside a socket.
+    SharedMemory,
+    /// By the socket alone.
+    Socket,
+}
+
 /// Who logs in to the application's token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Login {
@@ -120,6 +134,8 @@ pub enum Login {
     Guard {
         /// The PIN.
         pin_file: PathBuf,
+        /// What the applications of a component must give in its place, by the component's name.
+        component_pins: BTreeMap<String, PathBuf>,
     },
 }
 

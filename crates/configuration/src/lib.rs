@@ -18,7 +18,7 @@ use std::ffi::{CStr, OsString};
 use std::path::{Path, PathBuf};
 
 pub use error::ConfigurationError;
-pub use guard::{Account, Client, Declared, Guard, GuardLimits, Installation, Login, Need};
+pub use guard::{Account, Client, Declared, Guard, GuardLimits, Installation, Login, Need, Transport};
 pub use named_module::named_module;
 pub use settings::{
     Attestation, Component, Configuration, DenyCode, Gate, Loaded, Log, LogTarget, PolicyServer, RealModule,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,8 @@ use std::path::{Path, PathBuf};
 use attestation::digest::Digest;
 use attestation::token::Mode;
 use configuration::{
-    Account, ConfigurationError, Declared, DenyCode, Guard, GuardLimits, Installation, LogTarget, Login,
-    Need, Scope, load_guard, load_installation,
+    Account, ConfigurationError, Declared, DenyCode, Guard, GuardLimits, Installation, Loaded, LogTarget,
+    Login, Need, Scope, load_from, load_guard, load_installation,
 };
 use tempfile::TempDir;
 
@@ -32,7 +33,7 @@ mode = "guarded"
 [real_module]
 path = "/usr/lib/vendor/libhsm.so"
 init_args = "slots=2"
-needs = ["network"]
+needs = ["turns", "network"]
 [policy_server]
 url = "https://policy.example:8443"
 ca = "/etc/trustshim/ca.pem"
@@ -52,6 +53,7 @@ socket = "/run/other/guard.sock"
 group = "trustshim-clients"
 login = "guard"
 pin_file = "/etc/trustshim/token.pin"
+component_pins = { nginx = "/etc/trustshim/nginx.pin" }
 worker_user = "trustshim-token"
 attester_user = 4711
 worker_environment = { SOFTHSM2_CONF = "/etc/trustshim/token.conf", VENDOR_LOG = "" }
@@ -119,10 +121,11 @@ fn a_full_file_of_the_guard_is_read_value_by_value() {
     assert_eq!(configuration.gate.deny_code, DenyCode::Vendor);
     assert_eq!(configuration.component.name, "auto");
     assert_eq!(configuration.log.target, LogTarget::Syslog);
-    assert_eq!(guard.needs, [Need::Network]);
+    assert_eq!(guard.needs, [Need::Network, Need::Turns]);
     assert_eq!(guard.socket, Path::new("/run/other/guard.sock"));
     assert_eq!(guard.group, Some(Account::Name("trustshim-clients".into())));
-    assert_eq!(guard.login, Login::Guard { pin_file: "/etc/trustshim/token.pin".into() });
+    let component_pins = BTreeMap::from([("nginx".to_owned(), PathBuf::from("/etc/trustshim/nginx.pin"))]);
+    assert_eq!(guard.login, Login::Guard { pin_file: "/etc/trustshim/token.pin".into(), component_pins });
     assert_eq!(guard.worker_user, Some(Account::Name("trustshim-token".into())));
     assert_eq!(guard.attester_user, Some(Account::Number(4711)));
     let variables = |pairs: &[(&str, &str)]| {
@@ -299,6 +302,17 @@ fn the_guard_has_a_pin_where_it_logs_in_and_only_there() {
         assert!(is_about(&error, "guard.pin_file") && error.to_string().contains(word), "{table}: {error}");
     }
     assert_eq!(with_guard("login = \"pass-through\"").unwrap().login, Login::PassThrough);
+    for (pins, word) in [
+        ("component_pins = { nginx = \"/etc/pin\" }", "only where"),
+        ("login = \"guard\"\npin_file = \"/etc/p\"\ncomponent_pins = { nginx = \"pin\" }", "absolute"),
+        (
+            "login = \"guard\"\npin_file = \"/etc/p\"\ncomponent_pins = { \"a b\" = \"/etc/pin\" }",
+            "components",
+        ),
+    ] {
+        let error = with_guard(pins).unwrap_err();
+        assert!(is_about(&error, "guard.component_pins") && error.to_string().contains(word), "{error}");
+    }
 }
 
 #[test]
@@ -394,5 +408,20 @@ fn an_error_in_the_guards_file_names_the_line_and_no_pin() {
     assert!(is_about(&with_pin, "attestation.key"), "{with_pin}");
     for error in [error, with_pin] {
         assert!(!format!("{error} {error:?}").contains("98765"), "{error:?}");
+    }
+}
+
+#[test]
+fn the_packages_examples_are_good_and_fit_each_other() {
+    let guard = guard(include_str!("../../../packaging/guard.toml")).unwrap();
+    let (_directory, path) = written(include_str!("../../../packaging/trustshim.toml"));
+    let Loaded::Guarded(client) = load_from(&path).unwrap() else { panic!("of another mode") };
+    let unit = include_str!("../../../packaging/systemd/trustshim-guard.socket");
+    assert_eq!(guard.socket, client.socket);
+    assert!(unit.contains(&format!("\nListenStream={}\n", guard.socket.display())));
+    let users = include_str!("../../../packaging/sysusers.d/trustshim.conf");
+    for account in [guard.worker_user, guard.attester_user] {
+        let Some(Account::Name(name)) = account else { panic!("{account:?}") };
+        assert!(users.contains(&format!("\nu {name} ")), "{name}");
     }
 }

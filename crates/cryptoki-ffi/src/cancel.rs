@@ -4,7 +4,7 @@
 
 use cryptoki_sys::*;
 use gate::Running;
-use pkcs11_table::{Form, Use};
+use pkcs11_table::{Form, Function, Use};
 use zeroize::Zeroize as _;
 
 use crate::lists::entry;
@@ -61,7 +61,8 @@ impl RealModule {
     /// Ends `running` on the application's session: by `C_SessionCancel` where there is one, else by a call in one part with
     /// data of a wrong length, then by the last of a call in parts; and looks whether it has ended.
     pub fn cancel(&self, session: CK_SESSION_HANDLE, running: &Running) -> Cancelled {
-        let still_active = || self.holds(session, running);
+        let _turn = self.turn(Function::C_SignInit);
+        let still_active = || self.is_held(session, running);
         self.cancel_by_flag(session, running);
         if !still_active() {
             return Cancelled::Yes;
@@ -115,6 +116,11 @@ impl RealModule {
 
     /// Whether `running`, or another operation in its place, runs in the real module.
     pub fn holds(&self, session: CK_SESSION_HANDLE, running: &Running) -> bool {
+        let _turn = self.turn(Function::C_SignInit);
+        self.is_held(session, running)
+    }
+
+    fn is_held(&self, session: CK_SESSION_HANDLE, running: &Running) -> bool {
         let list = self.list();
         let lists = self.lists();
         let init = match (running.used(), running.form()) {

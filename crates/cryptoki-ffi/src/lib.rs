@@ -22,6 +22,7 @@ mod published;
 mod real_module;
 mod remote;
 mod rv;
+mod turns;
 
 pub use attester::{AttestationKey, AttesterSession, KeyFacts, SignatureKind, TokenFacts};
 pub use attributes::{is_made_of_the_value, is_public_attribute};
@@ -37,5 +38,6 @@ pub use published::Published;
 pub use real_module::RealModule;
 pub use remote::{Arena, Remote, serve};
 pub use rv::{DenyCode, denial_rv};
+pub use turns::Turns;
 
 pub use cryptoki_sys::{CK_FUNCTION_LIST, CK_RV, CK_VERSION};

@@ -3,6 +3,7 @@
 use attestation::key_uri::{ObjectIdentity, TokenIdentity};
 use cryptoki_sys::*;
 use gate::{Named, ObjectKind};
+use pkcs11_table::Function;
 
 use crate::error::{ModuleError, check};
 use crate::real_module::RealModule;
@@ -100,15 +101,18 @@ impl RealModule {
 
     /// Destroys an object that a permitted call has made otherwise than it said. Where the real module will not, it stays;
     /// whoever finds it is judged by what it is.
-    pub fn destroy(&self, session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) {
-        if let Some(function) = self.list().C_DestroyObject {
+    pub fn destroy(&self, session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> CK_RV {
+        let _turn = self.turn(Function::C_DestroyObject);
+        match self.list().C_DestroyObject {
             // SAFETY: the call takes two numbers.
-            unsafe { function(session, object) };
+            Some(function) => unsafe { function(session, object) },
+            None => CKR_FUNCTION_NOT_SUPPORTED,
         }
     }
 
     /// Closes a session of the application's.
     pub fn close(&self, session: CK_SESSION_HANDLE) -> CK_RV {
+        let _turn = self.turn(Function::C_CloseSession);
         match self.list().C_CloseSession {
             // SAFETY: the call takes a number.
             Some(function) => unsafe { function(session) },
@@ -204,6 +208,7 @@ impl RealModule {
         object: CK_OBJECT_HANDLE,
         template: &mut [CK_ATTRIBUTE],
     ) -> Result<(), CK_RV> {
+        let _turn = self.turn(Function::C_GetAttributeValue);
         let function = self.list().C_GetAttributeValue.ok_or(CKR_FUNCTION_NOT_SUPPORTED)?;
         // SAFETY: every attribute of the template points to a buffer of the length it states (`attribute`).
         match unsafe { function(session, object, template.as_mut_ptr(), template.len() as CK_ULONG) } {
@@ -217,6 +222,7 @@ impl RealModule {
     /// # Errors
     /// The real module's own answer.
     pub fn token(&self, slot: CK_SLOT_ID) -> Result<TokenName, ModuleError> {
+        let _turn = self.turn(Function::C_GetTokenInfo);
         let function = self
             .list()
             .C_GetTokenInfo
@@ -240,6 +246,7 @@ impl RealModule {
     /// # Errors
     /// The real module's own answer.
     pub fn slots(&self, token_present: bool) -> Result<Vec<CK_SLOT_ID>, CK_RV> {
+        let _turn = self.turn(Function::C_GetSlotList);
         let function = self.list().C_GetSlotList.ok_or(CKR_FUNCTION_NOT_SUPPORTED)?;
         // Slots can come between the question for the number and the list itself.
         for _ in 0..4 {

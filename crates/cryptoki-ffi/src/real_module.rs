@@ -6,6 +6,7 @@ use std::path::Path;
 use std::ptr;
 
 use cryptoki_sys::*;
+use pkcs11_table::Function;
 
 use crate::calls::{self, Call, Covers as _};
 use crate::error::{ModuleError, check};
@@ -13,6 +14,7 @@ use crate::interfaces::{self, Interface};
 use crate::lists::Lists;
 use crate::own_functions::own_functions;
 use crate::published::Published;
+use crate::turns::{Turn, Turns};
 
 /// The vendor's module.
 ///
@@ -21,6 +23,7 @@ use crate::published::Published;
 pub struct RealModule {
     lists: Lists,
     interfaces: &'static [Interface],
+    turns: Option<&'static dyn Turns>,
 }
 
 impl RealModule {
@@ -61,7 +64,19 @@ impl RealModule {
         let interfaces = unsafe { interfaces::of_module(get_interface_list, get_interface) };
         let lists = own_functions(Lists::of(list, &interfaces), library, get_function_list, ours)
             .ok_or_else(|| ModuleError::Ourselves(path.into()))?;
-        Ok(Self { lists, interfaces: lasting(interfaces) })
+        Ok(Self { lists, interfaces: lasting(interfaces), turns: None })
+    }
+
+    /// The same, each of whose calls waits for its turn.
+    pub fn with_turns(self, turns: Option<&'static dyn Turns>) -> Self {
+        Self { turns, ..self }
+    }
+
+    /// Waits for the turn of a call, where that is needed. One that waits for a slot event would keep all others waiting.
+    #[inline]
+    pub(crate) fn turn(&self, function: Function) -> Option<Turn> {
+        let turns = self.turns.filter(|_| function != Function::C_WaitForSlotEvent)?;
+        Some(Turn::wait(turns, function))
     }
 
     /// The interfaces that it offers, vendors' own included.
@@ -80,6 +95,7 @@ impl RealModule {
         if !permit.covers(C::FUNCTION) {
             return CKR_GENERAL_ERROR;
         }
+        let _turn = self.turn(C::FUNCTION);
         // SAFETY: the lists are the real module's (`load`).
         unsafe { call.forward(&self.lists) }
     }
@@ -87,6 +103,7 @@ impl RealModule {
     /// Forwards `C_GetInfo` to the newest list: where an application has an interface of 3.x, that is whose version it is
     /// told. Some modules tell those that have the list of `C_GetFunctionList` another.
     pub fn newest_info(&self, call: calls::C_GetInfo) -> CK_RV {
+        let _turn = self.turn(Function::C_GetInfo);
         let Lists { v2_40, v3_0, v3_2 } = self.lists;
         let newest = v3_2.and_then(|list| list.C_GetInfo).or_else(|| v3_0.and_then(|list| list.C_GetInfo));
         match newest.or(v2_40.C_GetInfo) {
@@ -137,6 +154,7 @@ impl RealModule {
             pReserved: reserved.map_or(ptr::null_mut(), |reserved| reserved.as_ptr().cast_mut().cast()),
             ..CK_C_INITIALIZE_ARGS::default()
         };
+        let _turn = self.turn(Function::C_Initialize);
         // SAFETY: `args` outlives the call, and `reserved` is NUL-terminated as modules that take it expect.
         check(NAME, unsafe { function((&raw mut args).cast()) })
     }

@@ -29,6 +29,8 @@ pub const fn denial_rv(refusal: &Refusal, code: DenyCode) -> CK_RV {
         | Refusal::MechanismNotGranted { .. }
         | Refusal::MechanismUnclear(_)
         | Refusal::NoRandomness
+        | Refusal::NameInPart { .. }
+        | Refusal::NameOfAnotherGrant { .. }
         | Refusal::NotGranted { .. }
         | Refusal::RateExceeded(_)
         | Refusal::TemplateUnclear

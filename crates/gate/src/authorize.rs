@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use attestation::grant::{Operation, Rate};
 use attestation::token::{ParsedGrant, VerifiedToken};
+use serde::{Deserialize, Serialize};
 
 use crate::denial::Refusal;
 use crate::subject::{Named, Subject};
@@ -17,6 +18,23 @@ pub struct Demand {
     pub subject: Arc<Subject>,
     /// By which mechanism (a `CKM_` number), where the call has one.
     pub mechanism: Option<u64>,
+    /// Where the subject has its name from.
+    pub name: Name,
+}
+
+/// Where the subject of a demand has its name from. One that gets it by the call could get that of a key which somebody
+/// else's grant names, and the gate knows the grants of one component only: it takes a grant for this very name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// It bears it.
+    Borne,
+    /// It is given it, and nothing bore another before.
+    Given,
+    /// It is given it in place of what this one is judged by.
+    Changed {
+        /// The object that is renamed or copied.
+        from: Arc<Subject>,
+    },
 }
 
 /// What a permission rests on.
@@ -29,11 +47,13 @@ pub struct Grounds {
 }
 
 /// A grant's rate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Limit {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
     /// The grant's id.
-    pub(crate) grant: String,
-    pub(crate) rate: Rate,
+    pub grant: String,
+    /// How often.
+    pub rate: Rate,
 }
 
 /// Whether `token` lets all `demands` happen at `now_boottime_ms` (`CLOCK_BOOTTIME` in milliseconds). Without demands it
@@ -84,7 +104,6 @@ fn granting<'a>(
         (None, _) | (Some(_), None) => true,
         (Some(list), Some(mechanism)) => list.contains(&mechanism),
     };
-    let counts = |grant: &&ParsedGrant| grant.deadline_boottime_ms.is_none_or(|end_ms| now_ms < end_ms);
     let refused = || (demand.operation, named.uri());
     let covering: Vec<_> = token.grants().iter().filter(covers).collect();
     if covering.is_empty() {
@@ -102,10 +121,48 @@ fn granting<'a>(
         let mechanism = demand.mechanism.unwrap_or_default();
         return Err(Refusal::MechanismNotGranted { mechanism, operation, key });
     }
-    let counting: Vec<_> = by_mechanism.into_iter().filter(counts).collect();
+    let counting: Vec<_> = by_mechanism.into_iter().filter(|grant| grant.counts_at(now_ms)).collect();
     if counting.is_empty() {
         let (operation, key) = refused();
         return Err(Refusal::GrantExpired { operation, key });
     }
-    Ok(counting)
+    match demand.name {
+        Name::Borne => Ok(counting),
+        Name::Given | Name::Changed { .. } => naming(token, demand, named, counting, now_ms),
+    }
+}
+
+/// Of the grants that cover a demand on a name which an object is given, those under which it may be given; at least one.
+fn naming<'a>(
+    token: &VerifiedToken,
+    demand: &Demand,
+    named: &Named,
+    covering: Vec<&'a ParsedGrant>,
+    now_ms: u64,
+) -> Result<Vec<&'a ParsedGrant>, Refusal> {
+    let states_it = |grant: &ParsedGrant| named.is_stated_by(&grant.uri);
+    let naming: Vec<_> = covering.into_iter().filter(|grant| grant.many || states_it(grant)).collect();
+    let refused = || (demand.operation, named.uri());
+    if naming.is_empty() {
+        let (operation, key) = refused();
+        return Err(Refusal::NameInPart { operation, key });
+    }
+    // A wide grant leads from name to name, but into no grant that does not have its operation.
+    if let Name::Changed { from } = &demand.name
+        && !naming.iter().any(|grant| states_it(grant))
+    {
+        let named_before =
+            |grant: &ParsedGrant| from.judged_by().iter().all(|name| name.is_named_by(&grant.uri));
+        let gained = token.grants().iter().find(|grant| {
+            grant.counts_at(now_ms)
+                && named.is_named_by(&grant.uri)
+                && !named_before(grant)
+                && !grant.operations.contains(&demand.operation)
+        });
+        if let Some(gained) = gained {
+            let (operation, key) = refused();
+            return Err(Refusal::NameOfAnotherGrant { operation, key, grant: gained.id.clone() });
+        }
+    }
+    Ok(naming)
 }

@@ -42,6 +42,27 @@ pub enum Refusal {
     /// The mechanism's parameter can name keys in a way that the gate cannot check.
     #[error("the parameter of {} can hold keys that the gate cannot see", shown(*.0))]
     MechanismUnclear(u64),
+    /// The object would get a name of which the grants that cover it state a part only.
+    #[error(
+        "the grant to {operation} states neither all of id, object and type nor that many keys are meant, and so does not let \
+         an object be called {key}"
+    )]
+    NameInPart {
+        /// The use.
+        operation: Operation,
+        /// What the object would be, as an RFC 7512 URI.
+        key: String,
+    },
+    /// The object would get a name by which another grant of the component comes to cover it.
+    #[error("{key} is named by the grant {grant}, which does not let the component {operation} it")]
+    NameOfAnotherGrant {
+        /// The use.
+        operation: Operation,
+        /// What the object would be, as an RFC 7512 URI.
+        key: String,
+        /// The other grant.
+        grant: String,
+    },
     /// No random number could be had.
     #[error("the kernel gave no random numbers")]
     NoRandomness,
@@ -86,6 +107,8 @@ impl Refusal {
             Self::GrantExpired { .. } => "grant-expired",
             Self::MechanismNotGranted { .. } => "mechanism-not-granted",
             Self::MechanismUnclear(_) => "mechanism-unclear",
+            Self::NameInPart { .. } => "name-in-part",
+            Self::NameOfAnotherGrant { .. } => "name-of-another-grant",
             Self::NoRandomness => "no-randomness",
             Self::NotGranted { .. } => "not-granted",
             Self::RateExceeded(_) => "rate-exceeded",
@@ -106,6 +129,8 @@ impl Refusal {
         match self {
             Self::GrantExpired { key, .. }
             | Self::MechanismNotGranted { key, .. }
+            | Self::NameInPart { key, .. }
+            | Self::NameOfAnotherGrant { key, .. }
             | Self::NotGranted { key, .. } => Some(key),
             _ => None,
         }

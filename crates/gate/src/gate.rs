@@ -58,6 +58,23 @@ pub struct Look {
     at_ms: u64,
 }
 
+/// Counts the changes of objects.
+enum Epoch {
+    /// By this process alone.
+    Own(AtomicU64),
+    /// By all that reach the same token.
+    Shared(Box<dyn AsRef<AtomicU64> + Send + Sync>),
+}
+
+impl Epoch {
+    fn counter(&self) -> &AtomicU64 {
+        match self {
+            Self::Own(counter) => counter,
+            Self::Shared(counter) => (**counter).as_ref(),
+        }
+    }
+}
+
 /// The gate.
 pub struct Gate {
     settings: Settings,
@@ -66,7 +83,7 @@ pub struct Gate {
     records: Records,
     provenance: Provenance,
     handles: Handles,
-    objects_epoch: AtomicU64,
+    objects_epoch: Epoch,
     /// The latest `CLOCK_BOOTTIME` that a judgement has seen which rests on no session's own, in milliseconds.
     latest_ms: AtomicU64,
     attester: Box<dyn Attester>,
@@ -82,7 +99,7 @@ impl Gate {
             records: Records::new(settings.random, recorder),
             provenance: Provenance::default(),
             handles: Handles::default(),
-            objects_epoch: AtomicU64::new(0),
+            objects_epoch: Epoch::Own(AtomicU64::new(0)),
             latest_ms: AtomicU64::new(0),
             attester,
         }
@@ -93,6 +110,12 @@ impl Gate {
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// Counts changes of objects where others do, too, that reach the same token: what one changes, none takes for known.
+    #[must_use]
+    pub fn with_shared_changes(self, counter: Box<dyn AsRef<AtomicU64> + Send + Sync>) -> Self {
+        Self { objects_epoch: Epoch::Shared(counter), ..self }
     }
 
     /// What it counts, for the gate that comes after it.
@@ -112,7 +135,7 @@ impl Gate {
 
     /// Some object was made, changed or destroyed, or may have been: what was learnt of objects counts no more.
     pub fn objects_changed(&self) {
-        self.objects_epoch.fetch_add(1, Ordering::AcqRel);
+        self.objects_epoch.counter().fetch_add(1, Ordering::AcqRel);
     }
 
     /// Sees to it that a trust token is at hand before a key is looked at: an attestation takes seconds, in which the
@@ -129,7 +152,7 @@ impl Gate {
     /// # Errors
     /// The clock cannot be read, or went backwards.
     pub fn look(&self, session: &mut Session) -> Result<Look, Refusal> {
-        let objects_epoch = self.objects_epoch.load(Ordering::Acquire);
+        let objects_epoch = self.objects_epoch.counter().load(Ordering::Acquire);
         Ok(Look { objects_epoch, at_ms: self.now(Some(session))? })
     }
 
@@ -170,6 +193,38 @@ impl Gate {
         }
     }
 
+    /// Judges what a permitted call has come to do, where that is not what was planned. It is one operation all the same: what
+    /// `spending` has taken from the rate of a grant counts for it.
+    ///
+    /// # Errors
+    /// The refusal, on record.
+    pub fn confirm(&self, place: &Place, demands: &Demands, spending: &mut Spending) -> Result<(), Denial> {
+        self.judge_more(demands, spending).map_err(|refusal| {
+            let subject = demands.iter().map(|demand| &demand.subject).next();
+            self.refuse(Some(place), demands.function, subject, refusal)
+        })
+    }
+
+    fn judge_more(&self, demands: &Demands, Spending(reservations): &mut Spending) -> Result<(), Refusal> {
+        if self.is_free(demands) {
+            return Ok(());
+        }
+        let Held { token, .. } = self.token()?;
+        let now_ms = self.now(None)?;
+        let grounds = authorize(&token, &demands.all, now_ms)?;
+        let mut taken: Vec<_> =
+            reservations.iter().map(|reservation| reservation.grant().to_owned()).collect();
+        for limits in &grounds.rates {
+            match taken.iter().position(|grant| limits.iter().any(|limit| limit.grant == *grant)) {
+                Some(counted) => drop(taken.swap_remove(counted)),
+                None => {
+                    reservations.push(self.limits.reserve(limits, now_ms).map_err(Refusal::RateExceeded)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Judges a call that uses no key: unless it demands something, it takes a trust token only where everything is gated.
     ///
     /// # Errors
@@ -204,7 +259,7 @@ impl Gate {
         const CONTEXT_SPECIFIC: u64 = 2;
         let demands = match user {
             USER | CONTEXT_SPECIFIC => Demands::none(function),
-            _ => rules::administer(function, [token]),
+            _ => rules::administer(function, token),
         };
         let (permit, spending) = self.permit(Some(place), &demands)?;
         spending.complete();
@@ -212,7 +267,7 @@ impl Gate {
     }
 
     /// Judges a user's login where that is for those alone who have a trust token: what an application gives for a PIN could
-    /// lock the token.
+    /// lock the token. With the permit comes the component that the trust token is for.
     ///
     /// # Errors
     /// The refusal, on record.
@@ -221,13 +276,13 @@ impl Gate {
         place: &Place,
         function: Function,
         token: &Arc<Subject>,
-    ) -> Result<Permit, Denial> {
+    ) -> Result<(Permit, String), Denial> {
         let judged = match function {
             Function::C_Login | Function::C_LoginUser => self.token(),
             _ => Err(Refusal::WrongClass),
         };
         match judged {
-            Ok(_) => Ok(Permit::new(function)),
+            Ok(held) => Ok((Permit::new(function), held.token.claims().component.clone())),
             Err(refusal) => Err(self.refuse(Some(place), function, Some(token), refusal)),
         }
     }
@@ -250,9 +305,9 @@ impl Gate {
     }
 
     /// Ends the trust token in hand: what it was issued for is no more as it was. What rests on it is judged anew, operations
-    /// that run at their next continuation, and an attestation that is under way gives nothing.
-    pub fn end_token(&self) {
-        self.holder.end();
+    /// that run at their next continuation, and an attestation that is under way gives nothing. Whether there was one.
+    pub fn end_token(&self) -> bool {
+        self.holder.end()
     }
 
     /// Delivers what was refused since the last attestation, before the process ends; within half a second or not at all.
@@ -260,6 +315,11 @@ impl Gate {
         if let Ok(now_ms) = self.now(None) {
             self.holder.say_farewell(now_ms, &*self.attester, self.records.reports());
         }
+    }
+
+    /// Says that an object which `function` has made, and which was refused then, could not be destroyed.
+    pub fn object_left(&self, function: Function) {
+        self.records.object_left(function);
     }
 
     /// Nothing has to be granted, and no trust token is needed.

@@ -22,6 +22,8 @@ impl Attester for Nobody {
 
 impl Recorder for Nobody {
     fn denied(&self, _: &LocalDecision, _: Option<&str>) {}
+
+    fn object_left(&self, _: &str) {}
 }
 
 #[test]

@@ -117,12 +117,12 @@ impl Holder {
         self.ends.load(Ordering::Acquire)
     }
 
-    /// Ends the token in hand, and what attestations give that are under way.
-    pub(crate) fn end(&self) {
+    /// Ends the token in hand, and what attestations give that are under way. Whether there was one.
+    pub(crate) fn end(&self) -> bool {
         let mut held = self.held.write();
         self.ends.fetch_add(1, Ordering::AcqRel);
         self.epoch.fetch_add(1, Ordering::AcqRel);
-        *held = None;
+        held.take().is_some()
     }
 
     /// Whether nothing has to be done about the token at `now_ms`, if it counts.

@@ -19,7 +19,7 @@ mod session;
 mod sessions;
 mod subject;
 
-pub use authorize::{Demand, Grounds, authorize};
+pub use authorize::{Demand, Grounds, Limit, Name, authorize};
 pub use denial::{Denial, Refusal};
 pub use ends::{Ends, Withdrawn};
 pub use gate::{Begun, Gate, Look, Scope, Settings};
@@ -27,7 +27,7 @@ pub use handles::Handles;
 pub use holder::{
     AttestationFailure, AttestationOutcome, AttestationRequest, Attester, FailureKind, RENEWAL_BUDGET_MS,
 };
-pub use limits::{Limits, Spending};
+pub use limits::{Counter, Limits, Spending};
 pub use permit::{Open, Permit};
 pub use provenance::{Provenance, Unaccounted};
 pub use report::{Recorder, Report, Reports};

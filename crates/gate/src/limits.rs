@@ -1,6 +1,7 @@
 //! Rates: a permission is reserved when an operation begins, used up when it completes, and given back when it does not.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 
 use locks::Mutex;
@@ -19,38 +20,92 @@ struct Count {
     used: u64,
 }
 
-/// The counts of one gate; copies count together.
-#[derive(Clone, Debug, Default)]
-pub struct Limits {
-    counts: Arc<Mutex<HashMap<String, Count>>>,
+/// Counts in another process, for several gates at once.
+pub trait Counter: Send + Sync {
+    /// Reserves one operation under the first of `limits` that has room, and names its grant.
+    fn take(&self, limits: &[Limit]) -> Option<String>;
+
+    /// Gives back what was reserved under a grant.
+    fn give_back(&self, grant: &str);
+}
+
+/// The counts of one gate, or of several; copies count together.
+#[derive(Clone)]
+pub struct Limits(Counts);
+
+#[derive(Clone)]
+enum Counts {
+    Here(Arc<Mutex<HashMap<String, Count>>>),
+    Elsewhere(Arc<dyn Counter>),
 }
 
 /// Room for one operation under a grant with a rate; given back when dropped unless it was used up.
-#[derive(Debug)]
 pub(crate) struct Reservation {
-    counts: Arc<Mutex<HashMap<String, Count>>>,
+    limits: Limits,
     grant: String,
     used_up: bool,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self(Counts::Here(Arc::default()))
+    }
+}
+
 impl Limits {
+    /// Counted by `counter`.
+    pub fn elsewhere(counter: Arc<dyn Counter>) -> Self {
+        Self(Counts::Elsewhere(counter))
+    }
+
+    /// Reserves one operation under the first of `limits` that has room at `now_ms` (`CLOCK_BOOTTIME` in milliseconds), and
+    /// names its grant.
+    pub fn take(&self, limits: &[Limit], now_ms: u64) -> Option<String> {
+        let counts = match &self.0 {
+            Counts::Here(counts) => counts,
+            Counts::Elsewhere(counter) => return counter.take(limits),
+        };
+        let mut counts = counts.lock();
+        let has_room = |limit: &&Limit| counts.entry(limit.grant.clone()).or_default().take(limit, now_ms);
+        limits.iter().find(has_room).map(|limit| limit.grant.clone())
+    }
+
+    /// Gives back what was reserved under a grant: the operation has not come about.
+    pub fn give_back(&self, grant: &str) {
+        match &self.0 {
+            Counts::Here(counts) => {
+                if let Some(count) = counts.lock().get_mut(grant) {
+                    count.used = count.used.saturating_sub(1);
+                }
+            }
+            Counts::Elsewhere(counter) => counter.give_back(grant),
+        }
+    }
+
     /// Reserves one operation under the first of `limits` that has room.
     ///
     /// # Errors
     /// The last grant that had none.
     pub(crate) fn reserve(&self, limits: &[Limit], now_ms: u64) -> Result<Reservation, String> {
-        let mut counts = self.counts.lock();
-        for limit in limits {
-            let count = counts.entry(limit.grant.clone()).or_default();
-            if count.take(limit, now_ms) {
-                return Ok(Reservation {
-                    counts: Arc::clone(&self.counts),
-                    grant: limit.grant.clone(),
-                    used_up: false,
-                });
-            }
+        match self.take(limits, now_ms) {
+            Some(grant) => Ok(Reservation { limits: self.clone(), grant, used_up: false }),
+            None => Err(limits.last().map_or_else(String::new, |limit| limit.grant.clone())),
         }
-        Err(limits.last().map_or_else(String::new, |limit| limit.grant.clone()))
+    }
+}
+
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Counts::Here(counts) => f.debug_tuple("Here").field(counts).finish(),
+            Counts::Elsewhere(_) => f.write_str("Elsewhere"),
+        }
+    }
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation").field("grant", &self.grant).field("used_up", &self.used_up).finish()
     }
 }
 
@@ -89,18 +144,16 @@ impl Reservation {
         self.used_up
     }
 
-    /// Whether it is room under this grant.
-    pub(crate) fn is_of(&self, grant: &str) -> bool {
-        self.grant == grant
+    /// The grant that it is room under.
+    pub(crate) fn grant(&self) -> &str {
+        &self.grant
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if !self.used_up
-            && let Some(count) = self.counts.lock().get_mut(&self.grant)
-        {
-            count.used = count.used.saturating_sub(1);
+        if !self.used_up {
+            self.limits.give_back(&self.grant);
         }
     }
 }
@@ -178,5 +231,27 @@ mod tests {
         assert_eq!(limits.reserve(&either, 0).unwrap_err(), "G-2");
         limits.reserve(&[limit("G-3", None, Some(1))], 0).unwrap().complete();
         assert!(limits.reserve(&[limit("G-3", None, Some(0))], 0).is_err(), "a new token may state less");
+    }
+
+    #[test]
+    fn who_counts_elsewhere_counts_with_the_others() {
+        struct Common(Limits);
+        impl Counter for Common {
+            fn take(&self, limits: &[Limit]) -> Option<String> {
+                self.0.take(limits, 0)
+            }
+            fn give_back(&self, grant: &str) {
+                self.0.give_back(grant);
+            }
+        }
+        let common: Arc<dyn Counter> = Arc::new(Common(Limits::default()));
+        let (one, other) = (Limits::elsewhere(Arc::clone(&common)), Limits::elsewhere(common));
+        let twice = [limit("G-1", None, Some(2))];
+        one.reserve(&twice, 0).unwrap().complete();
+        let second = other.reserve(&twice, 0).unwrap();
+        assert_eq!(one.reserve(&twice, 0).unwrap_err(), "G-1");
+        drop(second);
+        other.reserve(&twice, 0).unwrap().complete();
+        assert!(one.reserve(&twice, 0).is_err() && other.reserve(&twice, 0).is_err());
     }
 }

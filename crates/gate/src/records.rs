@@ -28,6 +28,11 @@ impl Records {
         &self.reports
     }
 
+    /// An object that was refused once it was there is still there.
+    pub(crate) fn object_left(&self, function: Function) {
+        self.recorder.object_left(function.name());
+    }
+
     /// Puts a refusal on record; `claims` are those of the trust token in hand.
     pub(crate) fn refuse(
         &self,

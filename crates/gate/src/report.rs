@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 /// How many refusals wait for the next request; the server takes as many at once.
 const CAPACITY: usize = 64;
 
-/// Writes the one log line of a refusal.
+/// Writes the one log line of a refusal, and what else an operator has to know.
 pub trait Recorder: Send + Sync {
     /// A refusal was decided; `component` is the recognised one, where there is a trust token.
     fn denied(&self, decision: &LocalDecision, component: Option<&str>);
+
+    /// An object that `function` has made otherwise than granted could not be destroyed.
+    fn object_left(&self, function: &str);
 }
 
 /// What goes along with the next request.

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use attestation::grant::Operation;
 use pkcs11_table::{Function, Use};
 
-use crate::authorize::Demand;
-use crate::subject::Subject;
+use crate::authorize::{Demand, Name};
+use crate::subject::{Named, Subject};
 
 pub use keys::{
     Mechanism, begin, decapsulate, derive, encapsulate, generate, set_operation_state, unwrap, wrap,
 };
 pub use objects::{
-    AttributeRequest, ObjectKind, administer, change, copy, create, destroy, harmless, is_harmless,
-    is_harmless_search, reveal,
+    AttributeRequest, ObjectKind, administer, change, copy, create, destroy, harmless, initialise,
+    is_harmless, is_harmless_search, reveal,
 };
 
 /// A permission that is asked for: every demand must be granted.
@@ -35,8 +35,8 @@ impl Demands {
         Self { function, all: Vec::new() }
     }
 
-    pub(crate) fn one(function: Function, operation: Operation, subject: &Arc<Subject>) -> Self {
-        Self { function, all: vec![demand(operation, subject, None)] }
+    pub(crate) fn one(function: Function, demand: Demand) -> Self {
+        Self { function, all: vec![demand] }
     }
 
     /// What each demand is about, for tests and records.
@@ -46,7 +46,17 @@ impl Demands {
 }
 
 fn demand(operation: Operation, subject: &Arc<Subject>, mechanism: Option<u64>) -> Demand {
-    Demand { operation, subject: Arc::clone(subject), mechanism }
+    Demand { operation, subject: Arc::clone(subject), mechanism, name: Name::Borne }
+}
+
+/// A demand on what an object is called once the call has made it.
+fn given(operation: Operation, new: &Named, mechanism: Option<u64>) -> Demand {
+    let name = match new {
+        Named::Object(_) => Name::Given,
+        // It has no name of its own: grants on the whole token cover it.
+        Named::Token(_) => Name::Borne,
+    };
+    Demand { operation, subject: Arc::new(Subject::of(new.clone())), mechanism, name }
 }
 
 /// The operation that a grant has to name for a use.

@@ -63,7 +63,7 @@ impl Running {
     /// Whether it has its place under one of `limits` already.
     pub(crate) fn is_counted(&self, limits: &[Limit]) -> bool {
         let counted =
-            |limit: &Limit| self.reservations.iter().any(|reservation| reservation.is_of(&limit.grant));
+            |limit: &Limit| self.reservations.iter().any(|reservation| reservation.grant() == limit.grant);
         limits.iter().any(counted)
     }
 
@@ -88,6 +88,14 @@ impl Running {
             self.reservations.drain(..).for_each(Reservation::complete);
             // Judged anew, since the judgement is what reserves.
             self.judged.until_ms = 0;
+        }
+    }
+
+    /// A call that goes on with it has failed. Where the error tells something of what was handed in, as that it cannot be
+    /// decrypted or is no signature, the try counts, and a further one needs room of its own.
+    pub fn failed(&mut self) {
+        if matches!(self.begun, Use::Decrypt | Use::Verify) {
+            self.message_completed();
         }
     }
 

@@ -20,6 +20,15 @@ impl Named {
         }
     }
 
+    /// Whether `uri`, which names it, states all of its name that a call can give: of an object id, label and class, of a
+    /// token its label.
+    pub fn is_stated_by(&self, uri: &KeyUri) -> bool {
+        match self {
+            Self::Object(_) => uri.states_whole_name(),
+            Self::Token(_) => uri.token().is_some(),
+        }
+    }
+
     /// The RFC 7512 URI of it alone.
     pub fn uri(&self) -> String {
         match self {

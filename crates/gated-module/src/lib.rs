@@ -12,5 +12,5 @@ mod place;
 pub use error::PlaceError;
 pub use log::Log;
 pub use module::{GatedModule, Logins};
-pub use pin_file::PinFile;
+pub use pin_file::{PinFile, Pins};
 pub use place::AttestationPlace;

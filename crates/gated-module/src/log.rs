@@ -80,6 +80,12 @@ impl Log {
         self.write("preload-inactive", &message, &[]);
     }
 
+    /// The library was preloaded, and the file of the real module cannot be looked at.
+    pub fn module_out_of_sight(&self, path: &str, how: &str) {
+        let message = format!("the real module {path} cannot be looked at, and {how}");
+        self.write("preload-out-of-sight", &message, &[("module", path)]);
+    }
+
     /// The library was preloaded where there is no configuration. Written without allocating.
     pub fn preloaded_without_configuration() {
         // An event that cannot be written is lost, as in `write`.
@@ -150,6 +156,13 @@ impl Recorder for Log {
             ("reason", decision.reason.code.as_str()),
         ];
         self.write("denied", &message, &fields);
+    }
+
+    fn object_left(&self, function: &str) {
+        let message = format!(
+            "what {function} has made is not what was granted, and the real module did not destroy it: look for it on the token"
+        );
+        self.write("object-left", &message, &[("function", function)]);
     }
 }
 

@@ -20,6 +20,7 @@ mod wrapping;
 
 use std::ffi::CStr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use attestation::key_uri::TokenIdentity;
 use cryptoki_ffi::calls;
@@ -27,7 +28,7 @@ use cryptoki_ffi::{CK_RV, DenyCode, ModuleError, RealModule, denial_rv};
 use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_HANDLE_INVALID};
 use gate::{Attester, Denial, Gate, Held, Limits, Open, Place, Recorder, Scope, Sessions, Settings, rules};
 
-use crate::pin_file::PinFile;
+use crate::pin_file::Pins;
 use crate::place::AttestationPlace;
 
 /// The real module, of which only what the gate permits is reached. Of one application, in one process, from
@@ -49,8 +50,8 @@ pub enum Logins {
     AsAsked,
     /// Who has a trust token, with the application's PIN.
     Attested,
-    /// Who has a trust token, with this PIN.
-    With(PinFile),
+    /// Who has a trust token, with a PIN that is not the application's.
+    With(Pins),
 }
 
 impl GatedModule {
@@ -87,6 +88,12 @@ impl GatedModule {
         Self { gate: self.gate.with_limits(limits), ..self }
     }
 
+    /// Shares with others that reach the same token how often objects were changed.
+    #[must_use]
+    pub fn with_shared_changes(self, counter: Box<dyn AsRef<AtomicU64> + Send + Sync>) -> Self {
+        Self { gate: self.gate.with_shared_changes(counter), ..self }
+    }
+
     /// Takes a login for what `logins` says, and opens no more than so many sessions at once.
     #[must_use]
     pub fn with_bounds(self, logins: Logins, most_sessions: usize) -> Self {
@@ -113,14 +120,12 @@ impl GatedModule {
         self.module.finalize_parents()
     }
 
-    /// Ends the trust token in hand, since what it was issued for is no more as it was: what rests on it is judged anew.
-    pub fn end_token(&self) {
-        self.gate.end_token();
-    }
-
-    /// Has a trust token at hand for what comes, so that operations that run can go on: a continuation asks for none.
-    pub fn prepare(&self) {
-        self.gate.prepare();
+    /// Ends the trust token in hand, since what it was issued for is no more as it was. Whether there is another, a new
+    /// attestation shows: operations that run go on with that one, for a continuation asks for none by itself.
+    pub fn attest_anew(&self) {
+        if self.gate.end_token() {
+            self.gate.prepare();
+        }
     }
 
     /// Delivers refusals that the policy server has not heard of, while the attestation key can still sign.

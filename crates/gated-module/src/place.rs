@@ -47,6 +47,12 @@ impl AttestationPlace {
         Ok(Self { module, uri, name, pin_file, slot, looking, at_work, sessions })
     }
 
+    /// Reads the PIN from a file that was opened before.
+    #[must_use]
+    pub fn with_pin_file(self, pin_file: PinFile) -> Self {
+        Self { pin_file: Some(pin_file), ..self }
+    }
+
     /// The real module that it is in.
     pub const fn module(&self) -> RealModule {
         self.module

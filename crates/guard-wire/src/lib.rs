@@ -3,12 +3,17 @@
 
 #![forbid(unsafe_code)]
 
+mod atomics;
 mod body;
 mod control;
 mod error;
 mod header;
+mod slot;
+mod waiting;
 
 pub use body::{Reader, Writer};
 pub use control::{Control, MAX_INTERFACES, MAX_REASON, NONCE};
 pub use error::WireError;
 pub use header::{Code, HEADER, Header, Kind, MAX_BODY, MAX_CONTROL, VERSION};
+pub use slot::{Passed, SLOT, Side, Sleep, Slot};
+pub use waiting::Waiting;

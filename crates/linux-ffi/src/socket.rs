@@ -17,10 +17,10 @@ use crate::error::LinuxError;
 use crate::peer::Credentials;
 
 /// The most descriptors that one message may bring.
-pub const MAX_DESCRIPTORS: usize = 4;
+pub const MAX_DESCRIPTORS: usize = 6;
 
 /// Room for the sender and [`MAX_DESCRIPTORS`], with their headers, in words: control data is aligned to words.
-const CONTROL: usize = 8;
+const CONTROL: usize = 10;
 
 /// A part of a stream, and what came with it.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
 //! Times the measurement of this process, with some thirty of the system's libraries mapped: the first one, and the
-//! median of later ones. `cargo run --release -p measurement --example warm_measurement [REPETITIONS]`
+//! median of later ones; from inside, and as root from outside, together with a look at its state. `cargo run --release -p measurement --example warm_measurement [REPETITIONS]`
 //!
 //! This program itself is hashed every time during the first minute after it was built.
 
@@ -9,6 +9,9 @@ use std::ffi::CString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use linux_ffi::peer::open_pidfd;
+use linux_ffi::{NONCE, NoncePage};
+use measurement::peer::{Parts, Pinned};
 use measurement::{DigestCache, Hashing, Request, measure_self};
 
 const LIBRARIES: usize = 30;
@@ -31,6 +34,38 @@ fn main() {
     println!("first measurement: {first:?}");
     println!("later ones, median of {repetitions}: {:?}", later[repetitions / 2]);
     println!("{:?}", cache.figures());
+    if rustix::process::geteuid().is_root() {
+        from_outside(&request, repetitions);
+    }
+}
+
+fn from_outside(request: &Request<'_>, repetitions: usize) {
+    const NONCE_BYTES: [u8; NONCE] = [7; NONCE];
+    let page = NoncePage::holding(&NONCE_BYTES).unwrap();
+    let pid = std::process::id();
+    let memory = std::fs::File::open("/proc/self/mem").unwrap().into();
+    let parts = Parts { pid, pidfd: open_pidfd(pid).unwrap(), memory };
+    let confirmed = Pinned::from_parts(parts).unwrap().confirm(page.address(), NONCE_BYTES).unwrap();
+    let cache = DigestCache::new();
+    let measurement = confirmed.measure(request, &Hashing::cached(&cache)).unwrap();
+    let measure = || drop(confirmed.measure(request, &Hashing::cached(&cache)).unwrap());
+    let look = || assert_eq!(confirmed.look(&measurement.watched).unwrap(), measurement.state);
+    let holds = || confirmed.holds().unwrap();
+    println!("from outside, median: {:?}", median(repetitions, measure));
+    println!("a look: {:?}", median(repetitions, look));
+    println!("the nonce: {:?}", median(repetitions, holds));
+}
+
+fn median(repetitions: usize, call: impl Fn()) -> Duration {
+    let mut times: Vec<Duration> = (0..repetitions)
+        .map(|_| {
+            let start = Instant::now();
+            call();
+            start.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[repetitions / 2]
 }
 
 /// Maps libraries of the system's directory, and what they need, until there are enough.

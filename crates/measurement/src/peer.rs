@@ -11,6 +11,7 @@
 mod start;
 mod state;
 
+use core::fmt;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -27,8 +28,9 @@ use crate::error::MeasurementError;
 use crate::hashing::{Hasher, Hashing};
 use crate::proc_file::ProcessDirectory;
 use crate::process::{self, ATTEMPTS, Request};
-use crate::runtime::Status;
 use crate::subject::Subject;
+
+use state::State;
 
 /// A process that has connected, as the kernel names it. It may have ended since.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ impl Connected {
     pub fn of(socket: BorrowedFd<'_>) -> Result<Self, MeasurementError> {
         let credentials = credentials(socket)?;
         match pidfd(socket) {
+            // Some kernels give one of a process that has ended, others none.
+            Ok(Some(pidfd)) if !is_alive(pidfd.as_fd())? => Err(MeasurementError::Ended),
             Ok(Some(pidfd)) => Ok(Self { credentials, hold: Hold::Socket(pidfd) }),
             Ok(None) => Self::by_number(socket),
             Err(error) if is_of_no_process(&error) => Err(MeasurementError::Ended),
@@ -217,7 +221,6 @@ impl Pinned {
 }
 
 /// The process that has answered the challenge.
-#[derive(Debug)]
 pub struct Confirmed {
     pinned: Pinned,
     address: u64,
@@ -234,6 +237,13 @@ pub struct Measurement {
     pub state: Digest,
     /// The files named by arguments and declaration, by the paths that [`Confirmed::look`] wants.
     pub watched: Vec<PathBuf>,
+}
+
+/// Without the nonce, which is between the guard and that process.
+impl fmt::Debug for Confirmed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Confirmed").field(&self.pinned).finish()
+    }
 }
 
 impl Confirmed {
@@ -304,7 +314,7 @@ impl Confirmed {
     /// # Errors
     /// As [`Confirmed::measure`]; an error counts as another state.
     pub fn look(&self, watched: &[PathBuf]) -> Result<Digest, MeasurementError> {
-        self.while_it_lives(|subject| state::look(subject, watched))
+        self.while_it_lives(|subject| Ok(State::of(subject, watched)?.digest))
     }
 
     /// What `probe` finds, if the process lives before and after with the memory that it had when it was pinned.
@@ -331,18 +341,24 @@ impl Confirmed {
 }
 
 /// Nothing where the process changes under the measurement.
+///
+/// The measurement is of the very mappings that the state was seen with, and state that can come and go, such as a tracer,
+/// must be the same in both: so that no state is called measured that was not.
 fn measure_once(
     subject: &Subject,
     request: &Request<'_>,
     hashing: &Hashing<'_>,
 ) -> Result<Option<Measurement>, MeasurementError> {
     let watched = process::named_files(subject, request)?;
-    let state = state::look(subject, &watched)?;
-    let ids = subject.ids(&Status::read(subject.process())?)?;
-    let hasher = &mut Hasher::among(hashing, subject.places(ids)?);
-    let (component, measured) = process::measure(subject, request, hasher)?;
+    let state = State::of(subject, &watched)?;
+    let hasher = &mut Hasher::among(hashing, subject.places(state.ids)?);
+    let modified = &mut |range: &_| state.modified(range);
+    let (component, measured) = match process::measure(subject, &state.mappings, modified, request, hasher) {
+        Err(MeasurementError::MappingsUnsettled) => return Ok(None),
+        other => other?,
+    };
     let is_same = measured == watched
-        && (component.principal.uid, component.principal.gid) == (ids.uid, ids.gid)
-        && state::look(subject, &watched)? == state;
-    Ok(is_same.then_some(Measurement { component, state, watched }))
+        && state.is_of(&component)
+        && State::of(subject, &watched)?.digest == state.digest;
+    Ok(is_same.then_some(Measurement { component, state: state.digest, watched }))
 }

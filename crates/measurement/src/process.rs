@@ -1,5 +1,6 @@
 //! The whole measurement of a process, put together from its parts.
 
+use core::ops::Range;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -34,17 +35,36 @@ pub struct Request<'a> {
 /// [`MeasurementError`]: one probe that fails is enough. Among others a process that is not dumpable may not read
 /// its own page map and environment unless it is root's, and cannot be measured from inside.
 pub fn measure_self(request: &Request<'_>, hashing: &Hashing<'_>) -> Result<Component, MeasurementError> {
-    measure(&Subject::own()?, request, &mut Hasher::new(hashing)).map(|(component, _)| component)
+    let (subject, hasher) = (Subject::own()?, &mut Hasher::new(hashing));
+    let code = settled(
+        || subject.mappings(),
+        |mappings| {
+            let mut pages = PageMap::open(subject.process())?;
+            Code::measure(&subject, mappings, &mut |range| pages.modified(range), hasher)
+        },
+    )?;
+    whole(&subject, code, request, hasher).map(|(component, _)| component)
 }
 
-/// The component that `subject` is, and the paths of the files that it was asked about, script and configuration.
+/// The component that `subject` is with these `mappings` and their `modified` pages, and the paths of the files that it was
+/// asked about, script and configuration.
 pub(crate) fn measure(
     subject: &Subject,
+    mappings: &[Mapping],
+    modified: &mut Modified<'_>,
+    request: &Request<'_>,
+    hasher: &mut Hasher<'_>,
+) -> Result<(Component, Vec<PathBuf>), MeasurementError> {
+    whole(subject, Code::measure(subject, mappings, modified, hasher)?, request, hasher)
+}
+
+fn whole(
+    subject: &Subject,
+    code: Code,
     request: &Request<'_>,
     hasher: &mut Hasher<'_>,
 ) -> Result<(Component, Vec<PathBuf>), MeasurementError> {
     let process = subject.process();
-    let code = settled(|| subject.mappings(), |mappings| Code::measure(subject, mappings, hasher))?;
     let (path, executable) = code.executable(subject, hasher)?;
     let arguments = arguments::read(process)?;
     let status = Status::read(process)?;
@@ -112,26 +132,24 @@ pub fn measure_object(address: *const (), hashing: &Hashing<'_>) -> Result<Measu
 
 /// Measures what is mapped, and looks again whether that still is what is mapped: other threads go on loading
 /// libraries meanwhile.
-///
-/// Of another process a mapping may be gone before it is looked at: that is a change like any other.
 fn settled<T>(
     mut look: impl FnMut() -> Result<Vec<Mapping>, MeasurementError>,
     mut measure: impl FnMut(&[Mapping]) -> Result<T, MeasurementError>,
 ) -> Result<T, MeasurementError> {
     let mut mappings = look()?;
     for _ in 0..ATTEMPTS {
-        let measured = match measure(&mappings) {
-            Err(MeasurementError::MappingsUnsettled) => None,
-            other => Some(other?),
-        };
+        let measured = measure(&mappings)?;
         let again = look()?;
-        match measured {
-            Some(measured) if sources(&mappings) == sources(&again) => return Ok(measured),
-            _ => mappings = again,
+        if sources(&mappings) == sources(&again) {
+            return Ok(measured);
         }
+        mappings = again;
     }
     Err(MeasurementError::MappingsUnsettled)
 }
+
+/// How many pages of a private mapping of a file are the process's own copies.
+pub(crate) type Modified<'a> = dyn FnMut(&Range<u64>) -> Result<u64, MeasurementError> + 'a;
 
 /// All executable code of the process.
 #[derive(Default)]
@@ -149,13 +167,13 @@ impl Code {
     fn measure(
         subject: &Subject,
         mappings: &[Mapping],
+        modified: &mut Modified<'_>,
         hasher: &mut Hasher<'_>,
     ) -> Result<Self, MeasurementError> {
         let mut code = Self::default();
         let mut known = BTreeMap::new();
-        let mut pages = PageMap::open(subject.process())?;
         for mapping in mappings {
-            code.add(subject, mapping, &mut known, &mut pages, hasher)?;
+            code.add(subject, mapping, &mut known, modified, hasher)?;
         }
         Ok(code)
     }
@@ -165,7 +183,7 @@ impl Code {
         subject: &Subject,
         mapping: &'a Mapping,
         known: &mut BTreeMap<&'a MappedName, Kind>,
-        pages: &mut PageMap,
+        modified: &mut Modified<'_>,
         hasher: &mut Hasher<'_>,
     ) -> Result<(), MeasurementError> {
         self.writable += u32::from(mapping.writable);
@@ -191,7 +209,7 @@ impl Code {
         }
         // A private mapping of anything that is a file to the kernel; anonymous memory has no original to compare.
         if matches!(kind, Kind::Deleted | Kind::Measured) && !mapping.shared {
-            self.modified_pages += pages.modified(&mapping.range)?;
+            self.modified_pages += modified(&mapping.range)?;
         }
         Ok(())
     }

@@ -59,8 +59,12 @@ impl Attesting {
 
     fn ask(&self, request: &ToAttester) -> Result<FromAttester, GuardError> {
         let mut place = self.role.lock();
-        let role = match place.take() {
-            Some(role) => role,
+        let role = match place.take().map(|mut role| (role.is_alive(), role)) {
+            Some((true, role)) => role,
+            Some((false, _)) => {
+                tracing::warn!("the attester has ended by itself, and is started again");
+                self.started()?
+            }
             None => self.started()?,
         };
         // One that fails is dropped, and thereby ended.

@@ -1,15 +1,18 @@
 //! One client process, from its connection to its end: who it is, its worker, and what becomes of both.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use attestation::component::Component;
 use attestation::digest::Digest;
+use configuration::Transport;
 use cryptoki_sys::{CK_RV, CKR_DEVICE_ERROR, CKR_GENERAL_ERROR, CKR_HOST_MEMORY};
 use gate::{AttestationFailure, FailureKind};
-use guard_wire::{Control, NONCE};
-use linux_ffi::socket;
+use guard_wire::{Control, NONCE, SLOT};
+use linux_ffi::{sealed_memory, socket};
 use locks::Mutex;
 use measurement::peer::{Confirmed, Connected};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -22,7 +25,9 @@ use super::tokens::Standing;
 use crate::channel::{Channel, Message};
 use crate::error::GuardError;
 use crate::frames;
-use crate::messages::{Attest, Attested, FromMeasurer, Look, Looked, Served, ToMeasurer, ToWorker};
+use crate::messages::{
+    Attest, Attested, FromMeasurer, Looked, Question, Served, Taken, ToMeasurer, ToWorker,
+};
 
 /// How long a client may take for each step of becoming one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -77,6 +82,10 @@ fn turn_away(stream: &OwnedFd, code: CK_RV, reason: &str) -> Result<(), GuardErr
     frames::send(stream, &Control::Turned { code, reason: reason.to_owned() }, &[])
 }
 
+fn borrowed(descriptors: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
+    descriptors.iter().map(OwnedFd::as_fd).collect()
+}
+
 fn nonce() -> Result<[u8; NONCE], GuardError> {
     let mut nonce = [0; NONCE];
     rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())
@@ -93,13 +102,13 @@ struct Client {
 }
 
 /// The process, for those who look at it.
-struct Watched {
+pub(super) struct Watched {
     served: Served,
     process: Confirmed,
     /// Counts for as long as anybody works on it: what waits for a stalled file of its own may outlive it, and is not even ended
     /// by SIGKILL.
     _admitted: Admitted,
-    /// What it was when it was measured last, and the token that it was given.
+    /// What it was when it was given a token, and which.
     known: Mutex<Option<Known>>,
 }
 
@@ -132,35 +141,51 @@ impl Client {
             }
         };
         let watched = Arc::new(Watched { served, process, _admitted: admitted, known: Mutex::new(None) });
-        let (looks, workers_looks) = Channel::pair()?;
+        monitor.living.add(&watched);
+        let (questions, workers_questions) = Channel::pair()?;
         let (tokens, workers_tokens) = Channel::pair()?;
         worker.channel.send_with(
             &ToWorker::Serve(watched.served),
             &[
                 watched.process.pinned().pidfd(),
                 watched.process.pinned().memory(),
-                workers_looks.as_fd(),
+                workers_questions.as_fd(),
                 workers_tokens.as_fd(),
+                monitor.changes.as_fd(),
             ],
         )?;
-        let (of_looks, of_tokens) = (Arc::clone(&watched), Arc::clone(&watched));
-        let (for_looks, for_tokens) = (Arc::clone(monitor), Arc::clone(monitor));
-        super::thread("looks", move || ended(answer_looks(&for_looks, &of_looks, &looks)))?;
+        let (of_questions, of_tokens) = (Arc::clone(&watched), Arc::clone(&watched));
+        let (for_questions, for_tokens) = (Arc::clone(monitor), Arc::clone(monitor));
+        super::thread("questions", move || {
+            ended(answer_questions(&for_questions, &of_questions, &questions))
+        })?;
         super::thread("tokens", move || ended(answer_tokens(&for_tokens, &of_tokens, &tokens)))?;
         let mut client = Self { monitor: Arc::clone(monitor), watched, worker, connections: 0 };
         let theirs = client.connection()?;
         let welcome = Control::Welcome { interfaces: monitor.workers.interfaces() };
-        frames::send(stream, &welcome, &[theirs.as_fd()])?;
+        frames::send(stream, &welcome, &borrowed(&theirs))?;
         Ok(client)
     }
 
     /// Hands the worker one end of a new connection, and gives the other, which nobody else has: who uses it has received it
-    /// on the connection that was pinned.
-    fn connection(&mut self) -> Result<OwnedFd, GuardError> {
+    /// on the connection that was pinned. So it is with the memory that may go with it: nobody else can map it, and it is gone
+    /// from a process that executes a program, and not in its children.
+    fn connection(&mut self) -> Result<Vec<OwnedFd>, GuardError> {
         let (ours, theirs) = socket::pair()?;
         // Before anything can be sent: each piece that arrives says who sent it.
         socket::ask_for_sender(ours.as_fd())?;
-        self.worker.channel.send_with(&ToWorker::Connection, &[ours.as_fd()])?;
+        let memory = match self.monitor.settings.transport {
+            Transport::SharedMemory => Some(sealed_memory(SLOT)?),
+            Transport::Socket => None,
+        };
+        let with = |first: OwnedFd, memory: &Option<OwnedFd>| -> io::Result<Vec<OwnedFd>> {
+            let memory = memory.as_ref().map(OwnedFd::try_clone).transpose()?;
+            Ok(core::iter::once(first).chain(memory).collect())
+        };
+        let (ours, theirs) = with(ours, &memory)
+            .and_then(|ours| Ok((ours, with(theirs, &memory)?)))
+            .map_err(GuardError::channel)?;
+        self.worker.channel.send_with(&ToWorker::Connection, &borrowed(&ours))?;
         self.connections += 1;
         Ok(theirs)
     }
@@ -203,7 +228,7 @@ impl Client {
                     return Ok(true);
                 }
                 let theirs = self.connection()?;
-                frames::send(stream, &Control::Another, &[theirs.as_fd()])?;
+                frames::send(stream, &Control::Another, &borrowed(&theirs))?;
                 Ok(true)
             }
             Some(_) => Err(GuardError::OutOfPlace),
@@ -219,7 +244,7 @@ impl Watched {
     /// What has become of the process since it was measured, and of the token that it was given.
     fn look(&self, monitor: &Monitor) -> Looked {
         let mut known = self.known.lock();
-        let Some(before) = &*known else { return Looked::Changed };
+        let Some(before) = &*known else { return Looked::Unmeasured };
         let request = ToMeasurer::Look { served: self.served, files: before.files.clone() };
         let now = match self.ask(monitor, &request) {
             Ok(FromMeasurer::State(state)) => Ok(state),
@@ -238,17 +263,46 @@ impl Watched {
 
     /// Measures the process anew, and has a token for it.
     fn attest(&self, monitor: &Monitor, asked: Attest) -> Attested {
-        let request = ToMeasurer::Measure { served: self.served, within_ms: asked.within_ms };
-        let (component, files, state) = match self.ask(monitor, &request) {
-            Ok(FromMeasurer::Measured { component, files, state }) => (component, files, state),
-            Ok(FromMeasurer::Failed { detail }) => return unmeasured(asked, detail),
-            Ok(FromMeasurer::State(_)) => return unmeasured(asked, GuardError::OutOfPlace.to_string()),
-            Err(error) => return unmeasured(asked, error.to_string()),
+        let (component, files, state) = match self.measure(monitor, asked.within_ms) {
+            Ok(measured) => measured,
+            Err(detail) => return unmeasured(asked, detail),
         };
         let (attested, standing) = monitor.tokens.obtain(*component, asked);
-        let known = attested.result.is_ok().then_some(Known { state, files, standing });
-        *self.known.lock() = known;
+        // Without a new token, one that there was may go on to count: as long as the process is what it was then.
+        if attested.result.is_ok() {
+            *self.known.lock() = Some(Known { state, files, standing });
+        }
         attested
+    }
+
+    /// Has the process's token renewed if it is time: for the process as it is now, if that is what it was.
+    pub(super) fn renew_if_due(&self, monitor: &Monitor) {
+        let Ok(now_ms) = linux_ffi::boottime_ms() else { return };
+        let known = self.known.lock();
+        let before = match &*known {
+            Some(Known { state, standing: Some(standing), .. }) if standing.is_due(now_ms) => *state,
+            _ => return,
+        };
+        drop(known);
+        // What has changed is the next look's to find.
+        if let Ok((component, _, state)) = self.measure(monitor, None)
+            && state == before
+        {
+            monitor.tokens.renew(*component);
+        }
+    }
+
+    fn measure(
+        &self,
+        monitor: &Monitor,
+        within_ms: Option<u64>,
+    ) -> Result<(Box<Component>, Vec<PathBuf>, Digest), String> {
+        match self.ask(monitor, &ToMeasurer::Measure { served: self.served, within_ms }) {
+            Ok(FromMeasurer::Measured { component, files, state }) => Ok((component, files, state)),
+            Ok(FromMeasurer::Failed { detail }) => Err(detail),
+            Ok(FromMeasurer::State(_)) => Err(GuardError::OutOfPlace.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 
@@ -262,9 +316,19 @@ fn unmeasured(asked: Attest, detail: String) -> Attested {
     Attested { result: Err(failure), undelivered: Some(asked.report).filter(|report| !report.is_empty()) }
 }
 
-fn answer_looks(monitor: &Monitor, watched: &Watched, channel: &Channel) -> Result<(), GuardError> {
-    while let Some(Message { content: Look, .. }) = channel.receive()? {
-        channel.send(&watched.look(monitor))?;
+fn answer_questions(monitor: &Monitor, watched: &Watched, channel: &Channel) -> Result<(), GuardError> {
+    while let Some(Message { content, .. }) = channel.receive()? {
+        match content {
+            Question::Look => channel.send(&watched.look(monitor))?,
+            Question::Take(limits) => {
+                let grant = monitor.limits.take(&limits, linux_ffi::boottime_ms()?);
+                channel.send(&Taken(grant))?;
+            }
+            Question::GiveBack(grant) => {
+                monitor.limits.give_back(&grant);
+                channel.send(&Taken(None))?;
+            }
+        }
     }
     Ok(())
 }

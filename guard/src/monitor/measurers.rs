@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Condvar};
+use std::time::{Duration, Instant};
 
 use configuration::Guard;
 use locks::Mutex;
@@ -17,18 +17,31 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// So many are kept when nobody needs them; each has its own memory of digests.
 const KEPT: usize = 4;
 
-/// All measurers that have nothing to do.
+/// How long a measurement may wait for a measurer that knows the files already, before it has another one started: in a
+/// crowd each of them would hash all files anew. No longer, since those that there are may be held up.
+const TURN: Duration = Duration::from_millis(250);
+
+/// All measurers.
 #[derive(Debug)]
 pub(super) struct Measurers {
     program: Program,
     settings: Arc<Guard>,
-    idle: Mutex<Vec<Role>>,
+    pool: Mutex<Pool>,
+    /// Told when one has nothing to do any more, or has ended.
+    returned: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    idle: Vec<Role>,
+    /// Those at work.
+    busy: usize,
 }
 
 impl Measurers {
     /// None yet.
-    pub(super) const fn new(program: Program, settings: Arc<Guard>) -> Self {
-        Self { program, settings, idle: Mutex::new(Vec::new()) }
+    pub(super) fn new(program: Program, settings: Arc<Guard>) -> Self {
+        Self { program, settings, pool: Mutex::default(), returned: Condvar::new() }
     }
 
     /// Has a measurer answer about a process that comes along.
@@ -37,18 +50,56 @@ impl Measurers {
         request: &ToMeasurer,
         process: &[BorrowedFd<'_>],
     ) -> Result<FromMeasurer, GuardError> {
-        let measurer = match self.idle.lock().pop() {
-            Some(measurer) => measurer,
-            None => self.start()?,
-        };
-        measurer.channel.send_with(request, process)?;
+        let idle = self.take();
+        let answered = idle.map_or_else(|| self.start(), Ok).and_then(|measurer| {
+            measurer.channel.send_with(request, process)?;
+            Ok((measurer.channel.answer()?, measurer))
+        });
         // One that does not answer is dropped, and thereby ended.
-        let answer = measurer.channel.answer()?;
-        let mut idle = self.idle.lock();
-        if idle.len() < KEPT {
-            idle.push(measurer);
+        let (answer, measurer) = match answered {
+            Ok((answer, measurer)) => (Ok(answer), Some(measurer)),
+            Err(error) => (Err(error), None),
+        };
+        self.give_back(measurer);
+        answer
+    }
+
+    /// One that has nothing to do and has not ended meanwhile; `None` where another one is due.
+    fn take(&self) -> Option<Role> {
+        let until = Instant::now() + TURN;
+        let mut pool = self.pool.lock();
+        loop {
+            if let Some(mut measurer) = pool.idle.pop() {
+                if measurer.is_alive() {
+                    pool.busy += 1;
+                    return Some(measurer);
+                }
+                tracing::warn!("a measurer has ended by itself");
+                continue;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if pool.busy < KEPT || left.is_zero() {
+                pool.busy += 1;
+                return None;
+            }
+            pool = match self.returned.wait_timeout(pool, left) {
+                Ok((pool, _)) => pool,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
         }
-        Ok(answer)
+    }
+
+    fn give_back(&self, measurer: Option<Role>) {
+        let mut pool = self.pool.lock();
+        pool.busy = pool.busy.saturating_sub(1);
+        match measurer {
+            Some(measurer) if pool.idle.len() < KEPT => pool.idle.push(measurer),
+            superfluous => {
+                drop(pool);
+                drop(superfluous);
+            }
+        }
+        self.returned.notify_one();
     }
 
     fn start(&self) -> Result<Role, GuardError> {

@@ -6,6 +6,7 @@ mod attester;
 mod client;
 mod listening;
 mod measurers;
+mod renewals;
 mod role;
 mod tokens;
 mod workers;
@@ -18,13 +19,15 @@ use std::time::Duration;
 
 use ::attester::Verifier;
 use configuration::Guard;
-use linux_ffi::confine;
+use gate::Limits;
+use linux_ffi::{SharedCounter, confine};
 use rustix::net::{SocketFlags, accept_with};
 
 use crate::error::GuardError;
 use admission::Admission;
 use attester::Attesting;
 use measurers::Measurers;
+use renewals::Living;
 use role::Program;
 use tokens::Tokens;
 use workers::Workers;
@@ -41,6 +44,11 @@ struct Monitor {
     measurers: Measurers,
     tokens: Tokens,
     workers: Workers,
+    living: Living,
+    /// What was used of the grants that have a rate, by all processes of this host.
+    limits: Limits,
+    /// How often objects of the token were changed, by whatever worker.
+    changes: SharedCounter,
 }
 
 /// Runs the guard until it is told to end.
@@ -56,8 +64,12 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         tokens: Tokens::new(attester, Verifier::new(&settings.configuration)?),
         workers: Workers::start(program.clone(), Arc::clone(&settings))?,
         measurers: Measurers::new(program, Arc::clone(&settings)),
+        changes: SharedCounter::new()?,
+        living: Living::default(),
+        limits: Limits::default(),
         settings,
     });
+    renewals::start(&monitor)?;
     tracing::info!(socket = %monitor.settings.socket.display(), "ready");
     loop {
         match accept_with(&listener, SocketFlags::CLOEXEC) {

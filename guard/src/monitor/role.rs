@@ -84,10 +84,15 @@ impl Program {
 }
 
 impl Role {
+    /// Whether it has not ended.
+    pub(super) fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Waits for its end, which it was told of, and ends it where it takes too long.
     pub(super) fn wait(&mut self) {
         let began = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) {
+        while self.is_alive() {
             if began.elapsed() > PATIENCE {
                 self.kill();
                 return;
@@ -112,7 +117,7 @@ fn ended_before(error: io::Error) -> io::Result<()> {
 
 impl Drop for Role {
     fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
+        if self.is_alive() {
             self.kill();
         }
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use attestation::component::Component;
 use attestation::digest::Digest;
 use attester::{Issued, Outcome, Verifier};
-use gate::FailureKind;
+use gate::{FailureKind, Report};
 use locks::Mutex;
 
 use super::attester::Attesting;
@@ -36,6 +36,8 @@ pub(super) struct Token {
 struct Held {
     issued: Issued,
     deadline_boottime_ms: u64,
+    /// When it is time for the next.
+    due_boottime_ms: u64,
 }
 
 /// Which token a process was given: it stands for as long as nothing was withdrawn since.
@@ -46,6 +48,13 @@ pub(super) struct Standing {
 }
 
 impl Standing {
+    /// Whether two thirds of the token's life are over at `now_ms`, and it is one that is kept.
+    pub(super) fn is_due(&self, now_ms: u64) -> bool {
+        // Locked, it is being renewed.
+        let held = self.token.held.try_lock();
+        held.is_some_and(|held| held.as_ref().is_some_and(|held| now_ms >= held.due_boottime_ms))
+    }
+
     /// Whether the token has not been withdrawn.
     pub(super) fn is_good(&self) -> bool {
         self.token.withdrawn.load(Ordering::Acquire) == self.withdrawn
@@ -56,6 +65,18 @@ impl Tokens {
     /// Nobody has one yet.
     pub(super) fn new(attester: Attesting, verifier: Verifier) -> Self {
         Self { attester, verifier, by_digest: Mutex::default() }
+    }
+
+    /// Has the token of `component` renewed before its end.
+    pub(super) fn renew(&self, component: Component) {
+        let token = self.of(component.measurement_digest());
+        let Some(beyond_ms) = token.held.lock().as_ref().map(|held| held.deadline_boottime_ms) else {
+            return;
+        };
+        let asked = Attest { report: Report::default(), within_ms: None, beyond_ms, only_measure: false };
+        if let (Attested { result: Err(failure), .. }, _) = self.obtain(component, asked) {
+            tracing::warn!(code = failure.code, detail = failure.detail, "a token could not be renewed");
+        }
     }
 
     /// A token for a process that was measured as `component`.
@@ -82,7 +103,10 @@ impl Tokens {
         let Outcome { result, undelivered } = self.attester.attest(component, asked.report, asked.within_ms);
         let result = result.and_then(|issued| {
             let deadline_boottime_ms = self.verifier.verify(&issued)?.deadline_boottime_ms();
-            Ok(Held { issued, deadline_boottime_ms })
+            let left_ms =
+                linux_ffi::boottime_ms().map_or(0, |now_ms| deadline_boottime_ms.saturating_sub(now_ms));
+            let due_boottime_ms = deadline_boottime_ms.saturating_sub(left_ms / 3);
+            Ok(Held { issued, deadline_boottime_ms, due_boottime_ms })
         });
         match result {
             Ok(new) => {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use configuration::Guard;
+use configuration::{Guard, Need};
 use locks::{Mutex, RwLock};
 
 use super::role::{Program, Role};
 use crate::error::GuardError;
-use crate::messages::FromWorker;
+use crate::messages::{FromWorker, ToWorker};
+use crate::turns::Places;
 
 /// How long the real module may take to initialise: some talk to an HSM over the network.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,13 +26,16 @@ struct Shared {
     settings: Arc<Guard>,
     spare: Mutex<Option<Role>>,
     interfaces: RwLock<Vec<(u8, u8)>>,
+    /// Where workers take turns at the real module, if it needs that.
+    places: Option<Places>,
 }
 
 impl Workers {
     /// Starts the first one; the guard does not start where that fails.
     pub(super) fn start(program: Program, settings: Arc<Guard>) -> Result<Self, GuardError> {
         let (spare, interfaces) = (Mutex::new(None), RwLock::new(Vec::new()));
-        let shared = Arc::new(Shared { program, settings, spare, interfaces });
+        let places = settings.needs.contains(&Need::Turns).then(Places::new).transpose()?;
+        let shared = Arc::new(Shared { program, settings, spare, interfaces, places });
         *shared.spare.lock() = Some(shared.ready()?);
         Ok(Self { shared })
     }
@@ -45,6 +49,7 @@ impl Workers {
     pub(super) fn take(&self) -> Result<Role, GuardError> {
         // Not waited for: while it is locked, another is being made ready, which takes as long as making one here.
         let spare = self.shared.spare.try_lock().and_then(|mut spare| spare.take());
+        let spare = spare.and_then(|mut spare| spare.is_alive().then_some(spare));
         let shared = Arc::clone(&self.shared);
         super::thread("spare", move || shared.replenish())?;
         match spare {
@@ -70,6 +75,8 @@ impl Shared {
     fn ready(&self) -> Result<Role, GuardError> {
         let worker = self.program.start("worker", &self.settings, &self.settings.worker_environment)?;
         worker.channel.wait_at_most(PATIENCE)?;
+        let places = self.places.as_ref().map(Places::descriptors);
+        worker.channel.send_with(&ToWorker::Begin, places.as_ref().map_or(&[], |places| places))?;
         match worker.channel.answer()? {
             FromWorker::Ready { interfaces } => {
                 *self.interfaces.write() = interfaces;

@@ -1,9 +1,12 @@
 //! One connection of a client: its frames in, the gate's answers out. Whatever is out of order closes it.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use cryptoki_ffi::{Arena, Remote as _, calls};
-use guard_wire::{Code, Writer};
+use guard_wire::{Code, HEADER, Header, Passed, SLOT, Side, Sleep, Slot, Waiting, Writer};
+use linux_ffi::{SharedMemory, futex};
 use pkcs11_table::Class;
 use rustix::net::Shutdown;
 
@@ -14,40 +17,128 @@ use crate::frames::Incoming;
 
 /// A buffer that has become larger is given back.
 const USUAL: usize = 64 << 10;
+/// The process ends with its client: nothing has to be looked after meanwhile.
+const ASLEEP: Duration = Duration::from_secs(3600);
+
+/// What was handed out to the client.
+pub(super) struct Connection {
+    stream: OwnedFd,
+    /// Carries the frames, but for those that are too large; where there is none, the socket does.
+    memory: Option<SharedMemory>,
+}
+
+impl Connection {
+    /// Over what came along: a socket, and memory or none.
+    pub(super) fn over(descriptors: Vec<OwnedFd>) -> Result<Self, GuardError> {
+        let mut descriptors = descriptors.into_iter();
+        let stream = descriptors.next().ok_or(GuardError::OutOfPlace)?;
+        let memory = descriptors.next().map(|memory| SharedMemory::map(memory, SLOT)).transpose()?;
+        if descriptors.next().is_none() { Ok(Self { stream, memory }) } else { Err(GuardError::OutOfPlace) }
+    }
+}
 
 /// Serves a connection until the client closes it, or is not who it was.
-pub(super) fn serve(worker: &Worker, stream: &OwnedFd) {
-    if let Err(error) = answer_all(worker, stream) {
+pub(super) fn serve(worker: &Worker, connection: &Connection) {
+    let mut desk = Desk { worker, arena: Arena::new(), answer: Writer::new() };
+    let served = match &connection.memory {
+        None => desk.over_socket(&connection.stream),
+        Some(memory) => desk.over_memory(&connection.stream, memory),
+    };
+    if let Err(error) = served {
         tracing::warn!(pid = worker.served.pid, %error, "a client's connection was closed");
     }
     // The client may have handed it on.
-    let _ = rustix::net::shutdown(stream, Shutdown::Both);
+    let _ = rustix::net::shutdown(&connection.stream, Shutdown::Both);
 }
 
-fn answer_all(worker: &Worker, stream: &OwnedFd) -> Result<(), GuardError> {
-    let mut incoming = Incoming::new(worker.served.pid);
-    let (mut arena, mut answer) = (Arena::new(), Writer::new());
-    while let Some((header, body)) = incoming.next(stream, is_call)? {
-        // Of another program in the same process, nothing counts. An exec during the call gains nothing: the answer goes to
-        // whoever asked.
-        worker.process.holds()?;
+/// Where calls are answered, one at a time.
+struct Desk<'a> {
+    worker: &'a Worker,
+    arena: Arena,
+    answer: Writer,
+}
+
+impl Desk<'_> {
+    fn over_socket(&mut self, stream: &OwnedFd) -> Result<(), GuardError> {
+        let mut incoming = Incoming::new(self.worker.served.pid);
+        while let Some((header, body)) = incoming.next(stream, is_call)? {
+            // Of another program in the same process, nothing counts. An exec during the call gains nothing: the answer goes
+            // to whoever asked.
+            self.worker.process.holds()?;
+            send_all(stream.as_fd(), self.answer(header, body)?, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Whoever writes to the memory is the client: it has it mapped, nobody else could, and a program that it executes or a
+    /// child has it not.
+    fn over_memory(&mut self, stream: &OwnedFd, memory: &SharedMemory) -> Result<(), GuardError> {
+        let slot = Slot::over(memory.first(), memory.words()).ok_or(GuardError::OutOfPlace)?;
+        let mut incoming = Incoming::new(self.worker.served.pid);
+        let (mut waiting, mut frame) = (Waiting::default(), Vec::new());
+        loop {
+            while !waiting.wait(&slot, Side::Server, &Asleep) {}
+            let (header, body) = match slot.take(&mut frame)? {
+                Passed::Here => split(&frame)?,
+                Passed::BySocket => match incoming.next(stream, is_call)? {
+                    Some(next) => next,
+                    None => return Ok(()),
+                },
+            };
+            let answer = self.answer(header, body)?;
+            if slot.put(answer) {
+                slot.pass(Side::Client, &Asleep);
+            } else {
+                slot.put_by_socket();
+                slot.pass(Side::Client, &Asleep);
+                send_all(stream.as_fd(), answer, &[])?;
+            }
+        }
+    }
+
+    /// The frame that answers a call.
+    fn answer(&mut self, header: Header, body: &[u8]) -> Result<&[u8], GuardError> {
+        let Self { worker, arena, answer } = self;
         answer.clear(USUAL);
         match header.code() {
             Code::Call(function) => {
                 if uses_keys(function.class()) {
-                    worker.watch.look_again(|| worker.module.end_token())?;
+                    worker.watch.look_again(|| worker.module.attest_anew())?;
                 }
-                cryptoki_ffi::serve(function, body, &worker.module, &mut arena, &mut answer)?;
+                cryptoki_ffi::serve(function, body, &worker.module, arena, answer)?;
             }
             Code::NewestInfo => {
                 let newest = |call| worker.module.newest_info(call);
-                calls::C_GetInfo::serve(body, &mut arena, &mut answer, newest)?;
+                calls::C_GetInfo::serve(body, arena, answer, newest)?;
             }
             _ => return Err(GuardError::OutOfPlace),
         }
-        send_all(stream.as_fd(), answer.frame(Code::Answer, header.sequence())?, &[])?;
+        Ok(answer.frame(Code::Answer, header.sequence())?)
     }
-    Ok(())
+}
+
+/// The call that was taken out of the memory: one frame, and nothing else.
+fn split(frame: &[u8]) -> Result<(Header, &[u8]), GuardError> {
+    let (header, body) = frame.split_first_chunk::<HEADER>().ok_or(GuardError::CutShort)?;
+    let header = Header::decode(*header)?;
+    if is_call(header.code()) && body.len() == header.length() {
+        Ok((header, body))
+    } else {
+        Err(GuardError::OutOfPlace)
+    }
+}
+
+/// Sleeps until the client wakes it.
+struct Asleep;
+
+impl Sleep for Asleep {
+    fn sleep(&self, turn: &AtomicU32, expected: u32) {
+        futex::sleep_while(turn, expected, ASLEEP);
+    }
+
+    fn wake(&self, turn: &AtomicU32) {
+        futex::wake(turn);
+    }
 }
 
 const fn is_call(code: Code) -> bool {

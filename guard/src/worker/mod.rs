@@ -2,23 +2,31 @@
 
 mod asking;
 mod connection;
+mod counting;
 mod watch;
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
 use attester::Verifier;
 use configuration::Login;
-use gated_module::{AttestationPlace, GatedModule, Log, Logins, PinFile};
+use cryptoki_ffi::Turns;
+use gate::Limits;
+use gated_module::{AttestationPlace, GatedModule, Log, Logins, Pins};
+use linux_ffi::SharedCounter;
+use locks::Mutex;
 use measurement::peer::Confirmed;
 
 use crate::channel::{Channel, Message};
 use crate::error::GuardError;
 use crate::messages::{FromWorker, Served, ToWorker};
+use crate::turns::{Places, WorkersTurns};
 use crate::{confinement, module};
 use asking::Asking;
+use connection::Connection;
+use counting::Counting;
 use watch::Watch;
 
 /// Calls go down into the real module, whose needs are not known.
@@ -37,9 +45,11 @@ struct Worker {
 pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let guard = configuration::load_guard(config)?;
     let control = Channel::of_standard_input()?;
+    let logins = logins(&guard.login)?;
     confinement::leave_network(&guard)?;
     confinement::become_user(guard.worker_user.as_ref(), "worker_user")?;
-    let module = match module::initialized(&guard.configuration) {
+    let turns = places(&control)?.map(|places| &*Box::leak(Box::new(WorkersTurns::at(places))));
+    let module = match module::initialized(&guard.configuration, turns.map(|turns| turns as &dyn Turns)) {
         Ok(module) => module,
         Err(error) => return control.send(&FromWorker::Failed { reason: error.to_string() }),
     };
@@ -47,18 +57,21 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let Some(Message { content: ToWorker::Serve(served), descriptors }) = control.receive()? else {
         return Ok(());
     };
-    let [pidfd, memory, looks, tokens] =
-        <[OwnedFd; 4]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
+    let [pidfd, memory, questions, tokens, changes] =
+        <[OwnedFd; 5]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
     let settings = &guard.configuration;
-    let logins = logins(&guard.login);
     let asking = Asking::new(Channel::of(tokens), Verifier::new(settings)?);
     let place = Arc::new(AttestationPlace::new(&settings.attestation, module)?);
+    let questions = Arc::new(Mutex::new(Channel::of(questions)));
+    let limits = Limits::elsewhere(Arc::new(Counting(Arc::clone(&questions))));
     let log = Log::of(&settings.log.target).on_behalf_of(served.pid);
     let worker = Arc::new(Worker {
         served,
         process: served.process(pidfd, memory)?,
-        watch: Watch::new(Channel::of(looks)),
+        watch: Watch::new(questions),
         module: GatedModule::new(place, settings.gate, Box::new(asking), Box::new(log))
+            .with_limits(limits)
+            .with_shared_changes(Box::new(SharedCounter::of(changes)?))
             .with_bounds(logins, usize::try_from(guard.limits.sessions).unwrap_or(usize::MAX)),
     });
     serve(&worker, &control)?;
@@ -67,11 +80,28 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     Ok(())
 }
 
+/// Where this worker takes turns, as the first message says.
+fn places(control: &Channel) -> Result<Option<Places>, GuardError> {
+    match control.receive()? {
+        Some(Message { content: ToWorker::Begin, descriptors }) if descriptors.is_empty() => Ok(None),
+        Some(Message { content: ToWorker::Begin, descriptors }) => {
+            let places = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
+            Ok(Some(Places::of(places)))
+        }
+        Some(_) => Err(GuardError::OutOfPlace),
+        None => Err(GuardError::OtherSideGone),
+    }
+}
+
 /// Whoever may not use a key gets no PIN tried: it could lock the token.
-fn logins(login: &Login) -> Logins {
+fn logins(login: &Login) -> Result<Logins, GuardError> {
     match login {
-        Login::PassThrough => Logins::Attested,
-        Login::Guard { pin_file } => Logins::With(PinFile::new(pin_file.clone())),
+        Login::PassThrough => Ok(Logins::Attested),
+        Login::Guard { pin_file, component_pins } => {
+            let opened = |(name, path): (&String, &PathBuf)| Ok((name.clone(), confinement::pin_file(path)?));
+            let components = component_pins.iter().map(opened).collect::<Result<_, GuardError>>()?;
+            Ok(Logins::With(Pins::new(confinement::pin_file(pin_file)?, components)))
+        }
     }
 }
 
@@ -80,16 +110,16 @@ fn serve(worker: &Arc<Worker>, control: &Channel) -> Result<(), GuardError> {
     while let Some(Message { content, descriptors }) = control.receive()? {
         match content {
             ToWorker::Connection => {
-                let [stream] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
+                let connection = Connection::over(descriptors)?;
                 let worker = Arc::clone(worker);
                 thread::Builder::new()
                     .name("connection".to_owned())
                     .stack_size(STACK)
-                    .spawn(move || connection::serve(&worker, &stream))
+                    .spawn(move || connection::serve(&worker, &connection))
                     .map_err(GuardError::Thread)?;
             }
             ToWorker::End => break,
-            ToWorker::Serve(_) => return Err(GuardError::OutOfPlace),
+            ToWorker::Begin | ToWorker::Serve(_) => return Err(GuardError::OutOfPlace),
         }
     }
     Ok(())

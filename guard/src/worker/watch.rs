@@ -1,12 +1,13 @@
 //! Whether the client still is what it was measured as: asked of the monitor when a key is used, at most every 250 ms.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use locks::Mutex;
 
 use crate::channel::Channel;
 use crate::error::GuardError;
-use crate::messages::{Look, Looked};
+use crate::messages::{Looked, Question};
 
 /// For so long a look stands, in milliseconds.
 const STANDS_MS: u64 = 250;
@@ -16,13 +17,13 @@ const STANDS_MS: u64 = 250;
 pub(super) struct Watch {
     /// When the last one was asked for, `CLOCK_BOOTTIME` in milliseconds.
     looked_ms: AtomicU64,
-    channel: Mutex<Channel>,
+    channel: Arc<Mutex<Channel>>,
 }
 
 impl Watch {
     /// Nobody has looked yet.
-    pub(super) const fn new(channel: Channel) -> Self {
-        Self { looked_ms: AtomicU64::new(0), channel: Mutex::new(channel) }
+    pub(super) const fn new(channel: Arc<Mutex<Channel>>) -> Self {
+        Self { looked_ms: AtomicU64::new(0), channel }
     }
 
     /// Has the monitor look again unless it has lately, and says whether the client has changed. `change` is done before any
@@ -38,10 +39,11 @@ impl Watch {
         if stands(self.looked_ms.load(Ordering::Acquire), now_ms) {
             return Ok(());
         }
-        match channel.ask(&Look)? {
+        match channel.ask(&Question::Look)? {
             Looked::Same => self.looked_ms.store(now_ms, Ordering::Release),
-            // Not noted: until it has been measured anew, every use of a key looks again.
+            // Neither is noted: until it has been measured, every use of a key looks again.
             Looked::Changed => change(),
+            Looked::Unmeasured => {}
         }
         Ok(())
     }
@@ -68,7 +70,7 @@ mod tests {
     fn whoever_cannot_be_asked_is_an_error() {
         let (ours, theirs) = Channel::pair().unwrap();
         drop(theirs);
-        let watch = Watch::new(ours);
+        let watch = Watch::new(Arc::new(Mutex::new(ours)));
         watch.look_again(|| panic!("nobody has said so")).unwrap_err();
         watch.look_again(|| panic!("nobody has said so")).unwrap_err();
     }
@@ -79,18 +81,23 @@ mod tests {
         let monitor = std::thread::spawn(move || {
             let channel = Channel::of(theirs);
             let mut asked = 0;
-            while channel.receive::<Look>().unwrap().is_some() {
+            while channel.receive::<Question>().unwrap().is_some() {
                 asked += 1;
-                channel.send(&if asked < 3 { Looked::Changed } else { Looked::Same }).unwrap();
+                let looked = match asked {
+                    1 => Looked::Unmeasured,
+                    2 => Looked::Changed,
+                    _ => Looked::Same,
+                };
+                channel.send(&looked).unwrap();
             }
             asked
         });
-        let watch = Watch::new(ours);
+        let watch = Watch::new(Arc::new(Mutex::new(ours)));
         let mut changes = 0;
         for _ in 0..6 {
             watch.look_again(|| changes += 1).unwrap();
         }
         drop(watch);
-        assert_eq!((changes, monitor.join().unwrap()), (2, 3));
+        assert_eq!((changes, monitor.join().unwrap()), (1, 3));
     }
 }

@@ -38,6 +38,17 @@ pub enum TermsError {
         /// What was given.
         key: String,
     },
+    /// Keys could be given names that another component's grants name.
+    #[error(
+        "`{key}` leaves id, label or type open, and who may {operation} could make a key of any such name, also one that \
+         another grant names; state id, object and type (`object=` where there is no label), or grant it with --many"
+    )]
+    NameInPart {
+        /// What was given.
+        key: String,
+        /// The first operation that gives names.
+        operation: Operation,
+    },
     /// Nothing is granted.
     #[error("a grant needs at least one operation")]
     NoOperations,
@@ -63,6 +74,10 @@ pub fn check_terms(terms: &GrantTerms, now: u64) -> Result<GrantTerms, TermsErro
         .map_err(|error| TermsError::NotAKeyUri { key: key(), problem: error.to_string() })?;
     if !terms.many && !is_narrow(&uri, &terms.operations) {
         return Err(TermsError::NotOneKey { key: key() });
+    }
+    let naming = terms.operations.iter().find(|operation| operation.can_name());
+    if let Some(operation) = naming.filter(|_| !terms.many && !uri.states_whole_name()) {
+        return Err(TermsError::NameInPart { key: key(), operation: *operation });
     }
     if terms.operations.is_empty() {
         return Err(TermsError::NoOperations);
@@ -116,6 +131,7 @@ pub fn grants(
                 id: grant.id.clone(),
                 key: grant.terms.key.clone(),
                 operations: grant.terms.operations.clone(),
+                many: grant.terms.many,
                 mechanisms: Some(grant.terms.mechanisms.clone()).filter(|list| !list.is_empty()),
                 rate: grant.terms.rate,
                 deadline_boottime_ms: grant.terms.expires_at.map(|at| deadline(at, moment)),

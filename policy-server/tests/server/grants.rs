@@ -126,6 +126,10 @@ async fn grants_name_one_key_unless_they_say_otherwise() {
         grant("pkcs11:model=x", &["administer"], false),
         grant(KEY, &[], false),
         grant(KEY, &["fly"], false),
+        // Who may make keys of a name of which a part is open could make one that another grant names.
+        grant(KEY, &["sign", "generate"], false),
+        grant("pkcs11:token=sandbox;id=%05;type=secret-key", &["unwrap"], false),
+        grant("pkcs11:token=sandbox;id=%05;type=secret-key", &["modify"], false),
     ] {
         installation.post("/v1/grants", &refused).await.assert_problem(400, "malformed");
     }
@@ -154,4 +158,19 @@ async fn grants_name_one_key_unless_they_say_otherwise() {
     // The id of a grant is never given to another one.
     let new: GrantRecord = installation.post("/v1/grants", &grant(KEY, &["sign"], false)).await.json();
     assert!(grants.iter().all(|old| old.id != new.id));
+}
+
+#[tokio::test]
+async fn only_what_was_meant_to_be_wide_is_so_in_a_token() {
+    let installation = Installation::new().await;
+    let host = installation.approved_program().await;
+    let of = |key: &str, many| GrantTerms {
+        many,
+        ..GrantTerms::new(key.to_owned(), vec![Operation::Generate, Operation::Unwrap])
+    };
+    let whole = "pkcs11:token=sandbox;id=%05;object=x;type=secret-key";
+    grant(&installation, &of("pkcs11:token=sandbox;id=%05;type=secret-key", true)).await;
+    grant(&installation, &of(whole, false)).await;
+    let many: Vec<_> = granted(&installation, &host).await.iter().map(|grant| grant.many).collect();
+    assert_eq!(many, [false, true, false]);
 }

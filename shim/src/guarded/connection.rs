@@ -1,16 +1,23 @@
-//! One connection for calls: a frame out, a frame in, for one thread at a time.
+//! One connection for calls: a frame out, a frame in, for one thread at a time. The frames go through shared memory where the
+//! guard has given some, and over the socket where it has not, or where they are too large.
 
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::Remote;
 use cryptoki_ffi::calls;
-use guard_wire::{Code, HEADER, Header, Reader, WireError, Writer};
-use linux_ffi::LinuxError;
+use guard_wire::{Code, HEADER, Header, Passed, Reader, SLOT, Side, Sleep, Slot, Waiting, WireError, Writer};
 use linux_ffi::socket::{self, Descriptors};
+use linux_ffi::{LinuxError, SharedMemory, futex};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Buffers that have become larger are given back after the call.
 const USUAL: usize = 64 << 10;
+
+/// After so long a sleep it is looked whether the guard is still there.
+const ASLEEP: Duration = Duration::from_millis(50);
 
 /// The connection cannot be used any more.
 #[derive(Debug, thiserror::Error)]
@@ -29,17 +36,30 @@ pub(crate) enum Broken {
     OutOfOrder,
 }
 
+/// What the guard has handed out.
+pub(super) struct Handed {
+    /// The socket.
+    pub(super) stream: OwnedFd,
+    /// The memory, where there is some.
+    pub(super) memory: Option<OwnedFd>,
+}
+
 /// A connection that the guard has handed out.
 pub(super) struct Connection {
     stream: OwnedFd,
+    memory: Option<SharedMemory>,
+    waiting: Waiting,
     sequence: u64,
     out: Writer,
     answer: Vec<u8>,
 }
 
 impl Connection {
-    pub(super) fn over(stream: OwnedFd) -> Self {
-        Self { stream, sequence: 0, out: Writer::new(), answer: Vec::new() }
+    /// The memory is mapped, and nothing else leads to it any more.
+    pub(super) fn over(handed: Handed) -> Result<Self, LinuxError> {
+        let memory = handed.memory.map(|memory| SharedMemory::map(memory, SLOT)).transpose()?;
+        let (out, answer) = (Writer::new(), Vec::new());
+        Ok(Self { stream: handed.stream, memory, waiting: Waiting::default(), sequence: 0, out, answer })
     }
 
     /// Has the guard answer a call.
@@ -65,12 +85,41 @@ impl Connection {
 
     fn exchange(&mut self, code: Code) -> Result<&[u8], Broken> {
         self.sequence = self.sequence.wrapping_add(1);
-        let mut frame = self.out.frame(code, self.sequence)?;
-        while !frame.is_empty() {
-            let sent = socket::send(self.stream.as_fd(), frame, &[])?;
-            frame = frame.get(sent..).unwrap_or_default();
+        let frame = self.out.frame(code, self.sequence)?;
+        let Some(memory) = &self.memory else {
+            send(&self.stream, frame)?;
+            return self.receive();
+        };
+        let slot = Slot::over(memory.first(), memory.words()).ok_or(Broken::OutOfOrder)?;
+        if slot.put(frame) {
+            slot.pass(Side::Server, &Asleep);
+        } else {
+            slot.put_by_socket();
+            slot.pass(Side::Server, &Asleep);
+            send(&self.stream, frame)?;
         }
-        self.receive()
+        while !self.waiting.wait(&slot, Side::Client, &Asleep) {
+            if is_closed(&self.stream)? {
+                return Err(Broken::Closed);
+            }
+        }
+        match slot.take(&mut self.answer)? {
+            Passed::Here => self.taken(),
+            Passed::BySocket => self.receive(),
+        }
+    }
+
+    /// The body of the answer that was taken out of the memory.
+    fn taken(&self) -> Result<&[u8], Broken> {
+        let (header, body) = self.answer.split_first_chunk::<HEADER>().ok_or(Broken::OutOfOrder)?;
+        let header = self.check(*header)?;
+        if body.len() == header.length() { Ok(body) } else { Err(Broken::OutOfOrder) }
+    }
+
+    fn check(&self, header: [u8; HEADER]) -> Result<Header, Broken> {
+        let header = Header::decode(header)?;
+        let is_answer = header.code() == Code::Answer && header.sequence() == self.sequence;
+        if is_answer { Ok(header) } else { Err(Broken::OutOfOrder) }
     }
 
     fn receive(&mut self) -> Result<&[u8], Broken> {
@@ -80,10 +129,7 @@ impl Connection {
         }
         let filled = self.fill(0, HEADER)?;
         let header = *self.answer.first_chunk::<HEADER>().ok_or(Broken::Closed)?;
-        let header = Header::decode(header)?;
-        if header.code() != Code::Answer || header.sequence() != self.sequence {
-            return Err(Broken::OutOfOrder);
-        }
+        let header = self.check(header)?;
         let whole = HEADER + header.length();
         if self.fill(filled, whole)? > whole {
             return Err(Broken::OutOfOrder);
@@ -102,5 +148,36 @@ impl Connection {
             }
         }
         Ok(filled)
+    }
+}
+
+/// Sleeps until the guard wakes it, or for a while.
+struct Asleep;
+
+impl Sleep for Asleep {
+    fn sleep(&self, turn: &AtomicU32, expected: u32) {
+        futex::sleep_while(turn, expected, ASLEEP);
+    }
+
+    fn wake(&self, turn: &AtomicU32) {
+        futex::wake(turn);
+    }
+}
+
+fn send(stream: &OwnedFd, mut frame: &[u8]) -> Result<(), Broken> {
+    while !frame.is_empty() {
+        let sent = socket::send(stream.as_fd(), frame, &[])?;
+        frame = frame.get(sent..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Whether the other side of the socket is there no more.
+fn is_closed(stream: &OwnedFd) -> Result<bool, Broken> {
+    let mut socket = [PollFd::new(stream, PollFlags::RDHUP)];
+    match poll(&mut socket, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(errno) => Err(Broken::Socket(LinuxError::Call { call: "poll", source: errno.into() })),
     }
 }

@@ -13,6 +13,8 @@ use locks::Mutex;
 use rustix::net::Shutdown;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
+use super::connection::Handed;
+
 /// How long the guard may take to let this process in, which is at most what the real module takes to initialise.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long it may take to deliver what it has refused, at the end.
@@ -56,7 +58,7 @@ fn advice(error: &io::Error) -> &'static str {
 
 /// What a request for a further connection gives.
 pub(super) enum More {
-    Connection(OwnedFd),
+    Connection(Handed),
     /// This process has as many as it may.
     NoMore,
 }
@@ -72,7 +74,7 @@ pub(super) struct Admitted {
 
 impl Admitted {
     /// Connects, and is let in; the first connection for calls comes with that.
-    pub(super) fn to(path: &Path) -> Result<(Self, OwnedFd), Unreachable> {
+    pub(super) fn to(path: &Path) -> Result<(Self, Handed), Unreachable> {
         let control = connect(path)?;
         let nonce = match receive(&control)? {
             (Control::Challenge { nonce }, _) => nonce,
@@ -98,7 +100,7 @@ impl Admitted {
         let control = self.control.lock();
         send(&control, &Control::More)?;
         match receive(&control)? {
-            (Control::Another, Some(stream)) => Ok(More::Connection(stream)),
+            (Control::Another, Some(handed)) => Ok(More::Connection(handed)),
             (Control::Turned { .. }, None) => Ok(More::NoMore),
             (other, _) => Err(unexpected(other)),
         }
@@ -158,7 +160,7 @@ fn send(control: &OwnedFd, what: &Control) -> Result<(), Unreachable> {
 }
 
 /// What the guard says, with the connection that came along.
-fn receive(control: &OwnedFd) -> Result<(Control, Option<OwnedFd>), Unreachable> {
+fn receive(control: &OwnedFd) -> Result<(Control, Option<Handed>), Unreachable> {
     let mut descriptors = Vec::new();
     let mut header = [0; HEADER];
     fill(control, &mut header, &mut descriptors)?;
@@ -168,8 +170,9 @@ fn receive(control: &OwnedFd) -> Result<(Control, Option<OwnedFd>), Unreachable>
     let body = body.get_mut(..header.length()).ok_or(Unreachable::Confused)?;
     fill(control, body, &mut descriptors)?;
     let control = Control::decode(kind, body)?;
-    let first = descriptors.pop();
-    if descriptors.is_empty() { Ok((control, first)) } else { Err(Unreachable::Confused) }
+    let mut descriptors = descriptors.into_iter();
+    let handed = descriptors.next().map(|stream| Handed { stream, memory: descriptors.next() });
+    if descriptors.next().is_none() { Ok((control, handed)) } else { Err(Unreachable::Confused) }
 }
 
 fn fill(control: &OwnedFd, mut place: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> Result<(), Unreachable> {

@@ -124,11 +124,49 @@ static void relay(const char *path, const char *address, char **program)
     dprintf(ends[1], "\n");
     code = next_frame(control, body, sizeof body, &fd);
     if (code == WELCOME)
-        fprintf(stderr, "welcome info %ld\n", get_info(fd));
+        fprintf(stderr, "welcome memory %d info %ld then %ld\n", handed_memory >= 0,
+                call_by_memory(GET_INFO, (uint64_t[]){ 1 }, 1), get_info(fd));
     else if (code == TURNED)
         fprintf(stderr, "turned %.*s\n", (int)body[8], body + 16);
     else
         fprintf(stderr, "closed\n");
+}
+
+/* Logs in over the memory, once the process that was given it runs another program. */
+static int log_in_by_memory(void *unused)
+{
+    (void)unused;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    usleep(500000);
+    long rv = call_by_memory(GET_SLOT_LIST, (uint64_t[]){ 1, 3, 64 }, 3);
+    uint64_t slot = answered[3];
+    if (rv == 0 && call_by_memory(OPEN_SESSION, (uint64_t[]){ slot, 4, 1 }, 3) == 0)
+        rv = call_by_memory(LOGIN, (uint64_t[]){ answered[2], 1, 1, 4, 0x34333231 }, 5);
+    fprintf(stderr, "sibling 0x%lx\n", (unsigned long)rv);
+    for (;;)
+        pause();
+    return 0;
+}
+
+/* Is let in, leaves its memory, with the nonce in it, to a sibling, and executes an approved program. */
+static void usurp(const char *path, char **program)
+{
+    static char nonce[32], stack[1 << 16];
+    char body[4096];
+    int fd = -1, control = connect_to(path);
+    if (next_frame(control, body, sizeof body, NULL) != CHALLENGE)
+        abort();
+    memcpy(nonce, body + 8, sizeof nonce);
+    frame(control, PLACED, &(uint64_t){ (uintptr_t)nonce }, 8);
+    if (next_frame(control, body, sizeof body, &fd) != WELCOME)
+        abort();
+    /* As the shim does that has mapped the memory. */
+    frame(fd, PLACED, &(uint64_t){ 1 }, 8);
+    fcntl(control, F_SETFD, 0);
+    fcntl(fd, F_SETFD, 0);
+    clone(log_in_by_memory, stack + sizeof stack, CLONE_VM | SIGCHLD, NULL);
+    execv(program[0], program);
+    abort();
 }
 
 /* Uses the connection in a process that has the number of the one that had it, which has ended. */
@@ -206,6 +244,7 @@ int main(int count, char **arguments)
     }
     ATTACK("greet-at") greet_at(more[0], more[1]);
     ATTACK("relay") relay(more[0], more[1], arguments + 4);
+    ATTACK("usurp") usurp(more[0], arguments + 3);
     ATTACK("kept") use_what_was_kept();
     ATTACK("open") {
         int fd = open(more[0], O_RDONLY);

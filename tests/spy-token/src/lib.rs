@@ -1,6 +1,9 @@
 //! A PKCS#11 module of version 3.2 that records every call in the file `SPY_LOG` and then forwards it to the module
 //! `SPY_REAL`. Functions that the module behind does not have are faked, so that tests can see calls of them arrive.
 //!
+//! With `SPY_CRASH=C_SeedRandom` a call of that function ends the process as a fault in its memory would, and with
+//! `SPY_STALL=C_DigestKey` it does not return.
+//!
 //! Stands where the real module stands, so that tests can prove which calls arrived there. Made from the table of
 //! functions; records numbers only: handles, slots, flags and attribute types, never a PIN, its length, or data.
 
@@ -8,7 +11,9 @@
 
 mod behind;
 mod fake;
+mod faults;
 mod lists;
+mod quirks;
 mod record;
 
 use cryptoki_sys::*;
@@ -52,6 +57,18 @@ macro_rules! answer {
         }
         rv
     }};
+    (V2_40 C_CreateObject($session:ident, $template:ident, $count:ident, $object:ident)) => {
+        made!(C_CreateObject($session, $template, $count, $object), $session, $object)
+    };
+    (V2_40 C_UnwrapKey(
+        $session:ident, $mechanism:ident, $key:ident, $wrapped:ident, $len:ident, $template:ident, $count:ident, $object:ident
+    )) => {
+        made!(
+            C_UnwrapKey($session, $mechanism, $key, $wrapped, $len, $template, $count, $object),
+            $session,
+            $object
+        )
+    };
     (V2_40 C_CloseSession($session:ident)) => {{
         fake::closed($session);
         match behind().and_then(|behind| behind.v2_40.C_CloseSession) {
@@ -61,7 +78,7 @@ macro_rules! answer {
         }
     }};
     (V2_40 $name:ident($($argument:ident),*)) => {
-        match behind().and_then(|behind| behind.v2_40.$name) {
+        match behind().filter(|_| !quirks::refuses(stringify!($name))).and_then(|behind| behind.v2_40.$name) {
             // SAFETY: the caller's own arguments.
             Some(function) => unsafe { function($($argument),*) },
             None => CKR_GENERAL_ERROR,
@@ -93,6 +110,22 @@ macro_rules! answer {
     };
 }
 
+/// Forwards a call that makes one object.
+macro_rules! made {
+    ($name:ident($($argument:ident),*), $session:ident, $object:ident) => {{
+        let Some(function) = behind().and_then(|behind| behind.v2_40.$name) else {
+            return CKR_GENERAL_ERROR;
+        };
+        // SAFETY: the caller's own arguments.
+        let rv = unsafe { function($($argument),*) };
+        if rv == CKR_OK {
+            // SAFETY: the real module has just written the handle there.
+            unsafe { quirks::fill_in($session, $object) };
+        }
+        rv
+    }};
+}
+
 macro_rules! spy {
     ($($since:ident {
         $($name:ident: $class:ident $(($($use:ident),+))?, ($($argument:ident: $type:ty),*);)*
@@ -100,6 +133,7 @@ macro_rules! spy {
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name($($argument: $type),*) -> CK_RV {
             record(stringify!($name), &[$((stringify!($argument), $argument.recorded())),*]);
+            faults::befall(stringify!($name));
             answer!($since $name($($argument),*))
         }
     )*)*};

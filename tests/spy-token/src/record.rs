@@ -100,9 +100,10 @@ fn types(template: *const CK_ATTRIBUTE, count: CK_ULONG) -> String {
     template.iter().map(|attribute| format!("{:#x}", attribute.type_)).collect::<Vec<_>>().join(",")
 }
 
-/// A record that cannot be written would prove nothing: then the process ends here.
+/// In a path that has `%p` in it that is this process. A record that cannot be written would prove nothing: then the process ends here.
 fn append(line: &str) {
-    let written = env::var_os("SPY_LOG").is_some_and(|path| {
+    let written = env::var("SPY_LOG").is_ok_and(|path| {
+        let path = path.replace("%p", &std::process::id().to_string());
         OpenOptions::new()
             .append(true)
             .create(true)

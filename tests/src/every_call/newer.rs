@@ -21,7 +21,7 @@ fn operations(session: u64, keys: &Keys) -> Vec<Case> {
     };
     let init = |function| {
         let arguments = match function {
-            C_MessageEncryptInit | C_MessageDecryptInit => begin(CKM_AES_GCM, keys.aes, IV),
+            C_MessageEncryptInit | C_MessageDecryptInit => begin(CKM_AES_GCM, keys.aes, ""),
             _ => begin(CKM_SHA256_HMAC, keys.hmac, ""),
         };
         (function, arguments)
@@ -33,7 +33,13 @@ fn operations(session: u64, keys: &Keys) -> Vec<Case> {
     let goes_on = |function, after, arguments: Value, answer| {
         let mut arguments = arguments;
         arguments["session"] = session.into();
-        arguments["parameter"] = IV.into();
+        arguments["parameter"] = match after {
+            // CK_GCM_MESSAGE_PARAMS.
+            C_MessageEncryptInit | C_MessageDecryptInit => {
+                json!([{ "at": IV }, 12, 96, 0, { "at": IV }, 128])
+            }
+            _ => json!(""),
+        };
         Case { function, arguments, init: Some(init(after)), answer }
     };
     let input = || json!({ "input": hex(&[1; 32]), "associated": hex(&[2; 16]) });
@@ -104,7 +110,8 @@ fn uses(session: u64, keys: &Keys) -> Vec<Case> {
     ]);
     // As in `super::uses`: the spy wraps and unwraps by the same mechanism.
     let wrapped = "c1e058e041f1849ee4f6dc79bb14bc4bb6d873404ab590e7a046a7826b042769bba0f4d6a9c31cdf";
-    let gcm = json!([{ "at": IV }, 12, 96, 0, { "at": IV }, 128]);
+    // CK_GCM_WRAP_PARAMS.
+    let gcm = json!([{ "at": IV }, 12, 96, 0, 0, 0, 128]);
     let case = |function, arguments, answer| Case { function, arguments, init: None, answer };
     let name = hex(b"C_Sign\0");
     vec![

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
+use e2e::attacked::{Approved, Told};
+use e2e::attacked::{FAILED, SERVICE, STRANGER};
 use e2e::client::run;
-use e2e::guarded::{FAILED, SERVICE, STRANGER};
 use e2e::root::as_root;
-use e2e::{Approved, Told};
 
 /// `pkcs11-tool` on the vendor's module, with the token's own settings and the right PIN.
 fn directly(approved: &Approved, user: &str) -> e2e::Finished {

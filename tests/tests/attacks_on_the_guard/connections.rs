@@ -4,8 +4,8 @@
 use std::thread;
 use std::time::Duration;
 
-use e2e::guarded::{FAILED, SERVICE, STRANGER};
-use e2e::{Approved, Told};
+use e2e::attacked::{Approved, Guarded, Told};
+use e2e::attacked::{FAILED, SERVICE, STRANGER};
 
 use crate::signed::{SLACK, STANDS};
 
@@ -140,37 +140,61 @@ fn whoever_has_the_number_of_a_process_that_has_ended_is_not_taken_for_it() {
 
 #[test]
 fn who_connects_and_becomes_another_program_is_not_taken_for_it() {
-    let approved = Approved::up();
-    // Where the approved program has the place for what it is handed, when its addresses are not chosen at random.
-    let mut still = approved.guarded.of_service("setarch");
-    let mut still = Told::start(still.arg("-R").arg(&approved.service).arg(approved.module()));
-    let place = still.ask("where").split(' ').nth(2).unwrap().to_owned();
-    still.end();
-    let socket = approved.guarded.socket();
-    let relay = |stopped: Option<u32>| {
-        let mut command = approved.guarded.of_service(&approved.attacker);
-        command
-            .args(["relay", socket.to_str().unwrap(), &place])
-            .arg(&approved.service)
-            .arg(approved.module());
-        let running = thread::spawn(move || e2e::client::run(&mut command));
-        if let Some(guard) = stopped {
-            // The approved program runs before the guard looks for the first time.
-            thread::sleep(Duration::from_millis(500));
-            approved.guarded.signal(guard, "CONT");
+    // The child has the socket, or memory for frames besides; it uses neither.
+    for memory in [false, true] {
+        let guarded = Guarded::up();
+        if !memory {
+            guarded.restart_with(e2e::attacked::by_socket);
         }
-        running.join().unwrap().all_text()
-    };
-    let said = relay(None);
-    assert!(said.contains("turned") || said.contains("welcome info -1"), "{said}");
-    let guard = approved.guarded.guard_pid();
-    approved.guarded.signal(guard, "STOP");
-    let said = relay(Some(guard));
-    assert!(
-        said.contains("welcome info -1"),
-        "the nonce is there, and who has the connection is not: {said}"
-    );
-    approved.guarded.must_say(OTHER);
+        let approved = Approved::on(guarded, &[]);
+        // Where the approved program has the place for what it is handed, when its addresses are not chosen at random.
+        let mut still = approved.guarded.of_service("setarch");
+        let mut still = Told::start(still.arg("-R").arg(&approved.service).arg(approved.module()));
+        let place = still.ask("where").split(' ').nth(2).unwrap().to_owned();
+        still.end();
+        let used = format!("welcome memory {} info -1 then -1", u32::from(memory));
+        let said = relayed(&approved, &place, None);
+        assert!(said.contains("turned") || said.contains(&used), "{said}");
+        let guard = approved.guarded.guard_pid();
+        approved.guarded.signal(guard, "STOP");
+        let said = relayed(&approved, &place, Some(guard));
+        assert!(said.contains(&used), "the nonce is there, and who has the connection is not: {said}");
+        approved.guarded.must_say(OTHER);
+        thread::sleep(FAILED);
+        approved.must_be_permitted();
+    }
+}
+
+/// A child of the one that has connected, which becomes the approved program, has that program say what it wants.
+fn relayed(approved: &Approved, place: &str, stopped: Option<u32>) -> String {
+    let mut command = approved.guarded.of_service(&approved.attacker);
+    command
+        .arg("relay")
+        .arg(approved.guarded.socket())
+        .arg(place)
+        .arg(&approved.service)
+        .arg(approved.module());
+    let running = thread::spawn(move || e2e::client::run(&mut command));
+    if let Some(guard) = stopped {
+        // The approved program runs before the guard looks for the first time.
+        thread::sleep(Duration::from_millis(500));
+        approved.guarded.signal(guard, "CONT");
+    }
+    running.join().unwrap().all_text()
+}
+
+/// The memory for frames does not say who writes to it, and the nonce stays in what the sibling has: but it is not in what the
+/// process has that is measured.
+#[test]
+fn who_leaves_its_memory_to_a_sibling_and_becomes_the_approved_program_is_not_taken_for_it() {
+    let approved = Approved::on(Guarded::up(), &[]);
+    let mut command = approved.guarded.of_service("sh");
+    command.args(["-c", "exec \"$@\" 2>&1", "sh"]).arg(&approved.attacker).arg("usurp");
+    command.arg(approved.guarded.socket()).arg(&approved.service).arg(approved.module());
+    let usurper = Told::start(&mut command);
+    let said = usurper.hear();
+    assert!(["sibling 0x200", "sibling 0xffffffffffffffff"].contains(&said.as_str()), "{said}");
+    drop(usurper);
     thread::sleep(FAILED);
     approved.must_be_permitted();
 }

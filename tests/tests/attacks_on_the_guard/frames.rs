@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use e2e::Approved;
+use e2e::attacked::Approved;
 use e2e::client::run;
 
 use crate::signed::Signed;
@@ -21,7 +21,7 @@ fn must_become(approved: &Approved, kinds: &[(&str, u32, &str)]) {
     let mut service = approved.signing();
     service.tell("sign-on 3000");
     for (kind, times, fate) in kinds {
-        let mut command = approved.guarded.of_user(e2e::guarded::STRANGER, &hostile);
+        let mut command = approved.guarded.of_user(e2e::attacked::STRANGER, &hostile);
         command.arg(&socket).arg(kind).arg(times.to_string());
         let said = run(&mut command).must_succeed().text();
         assert!(said.contains(&format!("{fate} {times}")), "{kind}: {said}");
@@ -86,7 +86,7 @@ fn whoever_is_slow_holds_nobody_up() {
     let hostile = approved.guarded.file("hostile");
     let mut holding = Vec::new();
     for _ in 0..100 {
-        let mut command = approved.guarded.of_user(e2e::guarded::STRANGER, &hostile);
+        let mut command = approved.guarded.of_user(e2e::attacked::STRANGER, &hostile);
         command.arg(approved.guarded.socket()).args(["silent", "3"]).stdout(std::process::Stdio::null());
         holding.push(command.spawn().unwrap());
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::Approved;
+use e2e::attacked::Approved;
 use e2e::compiled::compile_library;
 
 use crate::signed::{SLACK, STANDS, Signed};
@@ -43,11 +43,11 @@ fn a_preloaded_library_is_denied() {
     for (name, reason) in [("LD_PRELOAD", "library-unknown"), ("LD_AUDIT", "environment-mismatch")] {
         let mut command = approved.guarded.of_service("env");
         command.arg(format!("{name}={}", library.display())).arg(&approved.service).arg(approved.module());
-        let mut service = e2e::Told::start(&mut command);
+        let mut service = e2e::attacked::Told::start(&mut command);
         assert_eq!(service.ask("open"), "open 0x200", "{name}");
         approved.guarded.must_have_refused(service.own_pid(), reason);
         drop(service);
-        std::thread::sleep(e2e::guarded::FAILED);
+        std::thread::sleep(e2e::attacked::FAILED);
     }
     approved.must_be_permitted();
 }

@@ -6,8 +6,8 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use e2e::guarded::{SERVICE, STRANGER};
-use e2e::{Approved, Told};
+use e2e::attacked::{Approved, Told};
+use e2e::attacked::{SERVICE, STRANGER};
 
 use crate::signed::{SLACK, STANDS, Signed};
 
@@ -110,7 +110,7 @@ fn a_tracer_is_found_within_a_quarter_of_a_second() {
         approved.guarded.must_have_refused(service.own_pid(), "traced");
         tracer.end();
         // It is what was approved again, and nobody knows what the tracer has done: data are not measured.
-        thread::sleep(e2e::guarded::FAILED);
+        thread::sleep(e2e::attacked::FAILED);
         assert_eq!(service.ask("sign"), "sign 0x0");
     } else {
         assert!(said.contains("-1 "), "Yama forbids it: {said}");

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
+use e2e::attacked::{Approved, Guarded, Told};
+use e2e::attacked::{FAILED, SERVICE, STRANGER};
 use e2e::client::run;
-use e2e::guarded::{FAILED, SERVICE, STRANGER};
 use e2e::root::as_root;
-use e2e::{Approved, Guarded, Told};
 
 use crate::signed::{SLACK, STANDS, Signed};
 

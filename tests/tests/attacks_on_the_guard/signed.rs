@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::Told;
+use e2e::attacked::Told;
 
 /// For so long a look at a client stands (`guard/src/worker/watch.rs`).
 pub(crate) const STANDS: Duration = Duration::from_millis(250);

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use e2e::attacked::{Approved, Guarded, Told};
+use e2e::attacked::{SERVICE, STRANGER};
 use e2e::client::run;
 use e2e::compiled::compile_library;
-use e2e::guarded::{SERVICE, STRANGER};
 use e2e::root::as_root;
-use e2e::{Approved, Guarded, Told};
 
 /// What an unhindered program takes at the most, on a busy machine; measurers are ended after 10 seconds.
 const UNHINDERED: Duration = Duration::from_secs(5);

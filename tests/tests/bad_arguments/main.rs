@@ -6,23 +6,30 @@ mod newer;
 
 use cryptoki_sys::*;
 use e2e::every_call;
-use e2e::{Approval, Caller, Outcome, Probe, Stack};
+use e2e::{Approval, Caller, Mode, Outcome, Probe, Stack};
 use pkcs11_table::{Class, Function, Since};
 use serde_json::{Value, json};
 
 use differences::Met;
+use newer::bad_calls_of_newer_functions_end_no_process;
+
+e2e::in_modes! {
+    both: [
+        bad_calls_are_answered_as_by_the_real_module,
+        nothing_is_answered_before_the_library_is_initialised_or_after_it_was_finalised,
+        the_librarys_own_functions_take_bad_arguments_as_the_real_module_does,
+        bad_calls_of_newer_functions_end_no_process,
+    ],
+}
 
 /// An installation with keys, in which the program `approved` may do everything on the token.
-fn installation() -> Stack {
-    let stack = Stack::up();
+fn installation(mode: Mode) -> Stack {
+    let stack = Stack::up(mode);
     let mut owner = Probe::start_on(&stack, stack.real_module(), |_| {});
     let session = owner.session();
     every_call::make_keys(&mut owner, session);
-    let mut refused = named(&stack, "approved");
-    let session = refused.session();
-    let generate = json!({ "session": session, "mechanism": CKM_AES_KEY_GEN, "template": [] });
-    assert_eq!(refused.call("C_GenerateKey", generate).rv, CKR_FUNCTION_REJECTED);
-    stack.approve_last(&Approval::of("probe", "pkcs11:token=sandbox", "all").with(&["--many"]));
+    let approval = Approval::of("probe", "pkcs11:token=sandbox", "all").with(&["--many"]);
+    stack.approve_probe(&mut named(&stack, "approved"), &approval);
     stack
 }
 
@@ -53,12 +60,11 @@ fn is_refusal(function: Function, outcome: Outcome) -> bool {
     }
 }
 
-#[test]
-fn bad_calls_are_answered_as_by_the_real_module() {
-    let stack = installation();
+fn bad_calls_are_answered_as_by_the_real_module(mode: Mode) {
+    let stack = installation(mode);
     let mut direct = Caller::new(|| Probe::start_on(&stack, stack.real_module(), |_| {}));
     let mut approved = Caller::new(|| named(&stack, "approved"));
-    let mut unapproved = Caller::new(|| named(&stack, "unapproved"));
+    let mut unapproved = Caller::with_session(|| stack.unapproved_probe(|| named(&stack, "unapproved")));
     let (mut calls, mut fatal, mut met, mut wrong) = (0, 0, Met::default(), Vec::new());
     for (index, case) in direct.cases().1.into_iter().enumerate() {
         let function = case.function;
@@ -108,9 +114,8 @@ fn with_and_without_arguments(stack: &Stack) -> Vec<(Function, Value)> {
         .collect()
 }
 
-#[test]
-fn nothing_is_answered_before_the_library_is_initialised_or_after_it_was_finalised() {
-    let stack = installation();
+fn nothing_is_answered_before_the_library_is_initialised_or_after_it_was_finalised(mode: Mode) {
+    let stack = installation(mode);
     let calls = with_and_without_arguments(&stack);
     let start = |module| {
         Probe::start_on(&stack, module, |command| {
@@ -152,9 +157,8 @@ fn nothing_is_answered_before_the_library_is_initialised_or_after_it_was_finalis
     }
 }
 
-#[test]
-fn the_librarys_own_functions_take_bad_arguments_as_the_real_module_does() {
-    let stack = Stack::up();
+fn the_librarys_own_functions_take_bad_arguments_as_the_real_module_does(mode: Mode) {
+    let stack = Stack::up(mode);
     // CK_C_INITIALIZE_ARGS: four functions, flags, and what is reserved.
     let initialize = |functions: [u64; 4], flags: u64, reserved: u64| json!({ "init_args": [functions[0], functions[1], functions[2], functions[3], flags, reserved] });
     for arguments in [

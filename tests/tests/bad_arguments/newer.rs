@@ -2,7 +2,7 @@
 //! is right is not known from it: only that no call ends the process, and that what differs is an answer of the shim's own.
 
 use cryptoki_sys::*;
-use e2e::{Caller, Outcome, Probe, Watched, every_call, stack};
+use e2e::{Caller, Mode, Outcome, Probe, Watched, every_call};
 use pkcs11_table::Since;
 
 use crate::is_refusal;
@@ -18,14 +18,13 @@ const OWN: [CK_RV; 6] = [
     CKR_TEMPLATE_INCOMPLETE,
 ];
 
-#[test]
-fn bad_calls_of_newer_functions_end_no_process() {
-    let watched = Watched::up();
+pub(crate) fn bad_calls_of_newer_functions_end_no_process(mode: Mode) {
+    let watched = Watched::up(mode);
     let (mut owner, session) = watched.owner();
     every_call::make_keys(&mut owner, session);
     watched.approve("approved");
     watched.stack.grant("approved", "pkcs11:token=sandbox", "all");
-    let spy = stack::build().join("libspytoken.so");
+    let spy = watched.stack.built("libspytoken.so");
     let mut direct = Caller::new(|| {
         Probe::start_on(&watched.stack, &spy, |command| {
             command.env("SPY_REAL", watched.stack.real_module());
@@ -33,7 +32,10 @@ fn bad_calls_of_newer_functions_end_no_process() {
         })
     });
     let mut approved = Caller::new(|| watched.probe("approved", |_| {}).0);
-    let mut unapproved = Caller::new(|| watched.probe("unapproved", |_| {}).0);
+    let mut unapproved = Caller::with_session(|| {
+        let (program, _) = watched.unapproved("unapproved");
+        (program.probe, program.session)
+    });
     let (mut calls, mut fatal, mut wrong) = (0, 0, Vec::new());
     for (index, case) in direct.cases().1.into_iter().enumerate() {
         let function = case.function;

@@ -80,11 +80,12 @@ fn sections(report: &mut Report, guard: &Guard, subject: &Subject<'_>) -> Vec<Se
         sections.extend(Section::on(report, name, &places, advice));
     }
     let mut pins = vec![guard.configuration.attestation.pin_file.clone()];
-    if let Login::Guard { pin_file } = &guard.login {
+    if let Login::Guard { pin_file, component_pins } = &guard.login {
         pins.push(Some(pin_file.clone()));
+        pins.extend(component_pins.values().cloned().map(Some));
     }
     let pins: Vec<PathBuf> = pins.into_iter().flatten().collect();
-    let advice = "chmod 400, and the owner that reads it: [guard] attester_user or worker_user";
+    let advice = "chown root, chmod 400: the guard opens them before it gives up root's rights";
     sections.extend(Section::on(report, "PIN files", &pins, advice));
     sections.extend(Section::on(
         report,

@@ -13,7 +13,7 @@ pub struct GrantTerms {
     pub key: String,
     /// Not empty.
     pub operations: Vec<Operation>,
-    /// The URI may match more than one key (`--many`).
+    /// The URI may match more than one key, and keys may be given any name that it leaves open (`--many`).
     #[serde(default)]
     pub many: bool,
     /// Only in this mode, where given.

@@ -60,12 +60,21 @@ pub struct ParsedGrant {
     pub uri: KeyUri,
     /// What may be done with them; not empty.
     pub operations: Vec<Operation>,
+    /// The URI is meant to name many keys.
+    pub many: bool,
     /// `CKM_` numbers, not empty; `None` is every mechanism.
     pub mechanisms: Option<Vec<u64>>,
     /// How often.
     pub rate: Option<Rate>,
     /// `CLOCK_BOOTTIME` in milliseconds from which on it counts no more; `None` is the token's own deadline.
     pub deadline_boottime_ms: Option<u64>,
+}
+
+impl ParsedGrant {
+    /// Whether it has not ended by itself.
+    pub fn counts_at(&self, boottime_ms: u64) -> bool {
+        self.deadline_boottime_ms.is_none_or(|end_ms| boottime_ms < end_ms)
+    }
 }
 
 impl VerifiedToken {
@@ -189,6 +198,7 @@ fn parse_grant(grant: &Grant) -> Result<ParsedGrant, TokenError> {
         id: grant.id.clone(),
         uri,
         operations: grant.operations.clone(),
+        many: grant.many,
         mechanisms: grant.mechanisms.clone(),
         rate: grant.rate,
         deadline_boottime_ms: grant.deadline_boottime_ms,

@@ -91,6 +91,7 @@ pub fn facts() -> TokenFacts {
                 id: "G-1".to_owned(),
                 key: "pkcs11:token=sandbox;object=demo-ec;type=private".to_owned(),
                 operations: vec![Operation::Sign],
+                many: false,
                 mechanisms: None,
                 rate: None,
                 deadline_boottime_ms: None,
@@ -138,6 +139,7 @@ fn accepted(valid: &str) -> Vec<Row> {
         ("valid_boot_affirming", "valid", issue(&|facts| facts.statuses.boot = Tier::Affirming)),
         ("valid_component_warning", "valid", issue(&|facts| facts.statuses.component = Tier::Warning)),
         ("valid_deadline_furthest", "valid", issue(&|facts| facts.trustshim.deadline_boottime_ms = furthest)),
+        ("valid_grant_on_many", "valid", issue(&|facts| facts.trustshim.grants = vec![wide()])),
         ("valid_with_limits", "valid", issue(&|facts| facts.trustshim.grants = vec![limited()])),
         ("valid_without_grants", "valid", issue(&|facts| facts.trustshim.grants.clear())),
     ]
@@ -153,6 +155,12 @@ fn limited() -> Grant {
         deadline_boottime_ms: Some(NOW_BOOTTIME_MS + 60_000),
         ..grant
     }
+}
+
+/// A grant that is meant to name many keys.
+fn wide() -> Grant {
+    let [grant] = <[Grant; 1]>::try_from(facts().trustshim.grants).unwrap();
+    Grant { key: "pkcs11:token=sandbox".to_owned(), operations: Operation::ALL.to_vec(), many: true, ..grant }
 }
 
 /// Defects of the compact form and of the signature.

@@ -11,10 +11,12 @@ use super::{
     is_without_doubles, syntax,
 };
 use crate::error::ConfigurationError;
-use crate::guard::{Account, Declared, Guard, GuardLimits, Login, Need};
+use crate::guard::{Account, Declared, Guard, GuardLimits, Login, Need, Transport};
 use crate::settings::{Component, Configuration};
 use crate::value;
 
+/// Each is opened by every worker.
+const MAX_COMPONENT_PINS: usize = 64;
 /// Each is looked through at every measurement.
 const MAX_DECLARED: usize = 256;
 /// A vendor's module looks at a few.
@@ -55,6 +57,7 @@ struct GuardedModuleTable {
 #[serde(rename_all = "kebab-case")]
 enum NeedName {
     Network,
+    Turns,
 }
 
 /// Without a file of trust tokens: a token counts for one measurement, and a guard has many processes.
@@ -72,8 +75,12 @@ struct GuardTable {
     socket: Option<PathBuf>,
     group: Option<AccountName>,
     #[serde(default)]
+    transport: TransportName,
+    #[serde(default)]
     login: LoginName,
     pin_file: Option<PathBuf>,
+    #[serde(default)]
+    component_pins: BTreeMap<String, PathBuf>,
     worker_user: Option<AccountName>,
     attester_user: Option<AccountName>,
     #[serde(default)]
@@ -84,6 +91,14 @@ struct GuardTable {
     max_processes_per_user: Option<u32>,
     max_connections: Option<u32>,
     max_sessions: Option<u32>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum TransportName {
+    #[default]
+    SharedMemory,
+    Socket,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -133,7 +148,11 @@ pub(crate) fn parse_guard(text: &str, path: PathBuf) -> Result<Guard, Configurat
     let log = checker.log(document.log)?;
     let declared = checker.declared(document.declared)?;
     let table = document.guard;
-    let login = checker.login(table.login, table.pin_file)?;
+    let transport = match table.transport {
+        TransportName::SharedMemory => Transport::SharedMemory,
+        TransportName::Socket => Transport::Socket,
+    };
+    let login = checker.login(table.login, table.pin_file, table.component_pins)?;
     let limits = checker.limits(
         table.max_processes,
         table.max_processes_per_user,
@@ -164,6 +183,7 @@ pub(crate) fn parse_guard(text: &str, path: PathBuf) -> Result<Guard, Configurat
         declared,
         socket,
         group,
+        transport,
         login,
         worker_user,
         attester_user,
@@ -175,7 +195,13 @@ pub(crate) fn parse_guard(text: &str, path: PathBuf) -> Result<Guard, Configurat
 
 impl Checker {
     fn needs(&self, names: &[NeedName]) -> Result<Vec<Need>, ConfigurationError> {
-        let mut needs: Vec<_> = names.iter().map(|NeedName::Network| Need::Network).collect();
+        let mut needs: Vec<_> = names
+            .iter()
+            .map(|name| match name {
+                NeedName::Network => Need::Network,
+                NeedName::Turns => Need::Turns,
+            })
+            .collect();
         needs.sort();
         self.require(is_without_doubles(&needs), "real_module.needs", "must not name anything twice")?;
         Ok(needs)
@@ -199,12 +225,23 @@ impl Checker {
         Ok(declared)
     }
 
-    fn login(&self, name: LoginName, pin_file: Option<PathBuf>) -> Result<Login, ConfigurationError> {
+    fn login(
+        &self,
+        name: LoginName,
+        pin_file: Option<PathBuf>,
+        component_pins: BTreeMap<String, PathBuf>,
+    ) -> Result<Login, ConfigurationError> {
+        self.require(
+            component_pins.is_empty() || matches!(name, LoginName::Guard),
+            "guard.component_pins",
+            "are used only where `guard.login` is `guard`: otherwise applications have the token's own PIN",
+        )?;
         match (name, pin_file) {
             (LoginName::PassThrough, None) => Ok(Login::PassThrough),
-            (LoginName::Guard, Some(file)) => {
-                Ok(Login::Guard { pin_file: self.absolute("guard.pin_file", file)? })
-            }
+            (LoginName::Guard, Some(file)) => Ok(Login::Guard {
+                pin_file: self.absolute("guard.pin_file", file)?,
+                component_pins: self.component_pins(component_pins)?,
+            }),
             (LoginName::PassThrough, Some(_)) => Err(self.refuse(
                 "guard.pin_file",
                 "is used only where `guard.login` is `guard`: otherwise applications have their own PIN",
@@ -213,6 +250,20 @@ impl Checker {
                 Err(self.refuse("guard.pin_file", "must name the PIN's file where `guard.login` is `guard`"))
             }
         }
+    }
+
+    fn component_pins(
+        &self,
+        files: BTreeMap<String, PathBuf>,
+    ) -> Result<BTreeMap<String, PathBuf>, ConfigurationError> {
+        const KEY: &str = "guard.component_pins";
+        self.require(files.len() <= MAX_COMPONENT_PINS, KEY, "must not be more than 64")?;
+        self.require(
+            files.keys().all(|name| value::is_component_name(name)),
+            KEY,
+            "must be named after components: 1 to 64 letters, digits, `.`, `_` or `-`",
+        )?;
+        files.into_iter().map(|(name, file)| Ok((name, self.absolute(KEY, file)?))).collect()
     }
 
     fn limits(

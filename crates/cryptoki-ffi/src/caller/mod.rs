@@ -184,6 +184,18 @@ macro_rules! with_pin {
                 // Modules only read it; the standard's types know no constant.
                 forward(Self { pin: pin.as_ptr().cast_mut(), pin_len: pin.len() as CK_ULONG, ..self })
             }
+
+            /// Whether the caller's PIN is this one. How long that takes says nothing but whether the lengths are equal.
+            pub fn has_pin(&self, pin: &[u8]) -> bool {
+                if self.pin.is_null() || self.pin_len != pin.len() as CK_ULONG {
+                    return false;
+                }
+                let difference = pin.iter().enumerate().fold(0, |difference, (index, byte)| {
+                    // SAFETY: not NULL, hence as many bytes as the caller says, and that is as many as the PIN has.
+                    difference | (byte ^ unsafe { self.pin.add(index).read_volatile() })
+                });
+                difference == 0
+            }
         }
     )*};
 }

@@ -218,3 +218,6 @@ macro_rules! define_all {
 }
 
 pkcs11_table::pkcs11_functions!(define_all);
+
+#[cfg(test)]
+mod tests;

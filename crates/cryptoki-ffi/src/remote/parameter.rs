@@ -78,7 +78,8 @@ pub(super) unsafe fn encode(
 /// At `place` is such a structure, and its pointers lead to what PKCS#11 says.
 unsafe fn encode_structure(structure: &Structure, place: *const u8, body: &mut Writer) -> Result<(), CK_RV> {
     // SAFETY: by the promise above.
-    let own = unsafe { Own::of(structure, place, body) }?;
+    let own = unsafe { Own::of(structure, place) };
+    fits(body.bytes(own.bytes(structure)))?;
     for pointer in structure.pointers {
         if !own.counts(&pointer.when) {
             continue;
@@ -117,25 +118,29 @@ struct Own {
 }
 
 impl Own {
-    /// Reads a structure, and writes it to `body`.
+    /// Reads a structure.
     ///
     /// # Safety
     /// There is such a structure at `place`.
-    unsafe fn of(structure: &Structure, place: *const u8, body: &mut Writer) -> Result<Self, CK_RV> {
+    unsafe fn of(structure: &Structure, place: *const u8) -> Self {
         let mut own = Self { bytes: [0; LONGEST] };
-        let pointers = structure.pointers.iter().map(|pointer| (pointer.offset, pointer.offset + POINTER));
-        let mut skipped: Vec<_> = pointers.chain(structure.gaps.iter().copied()).collect();
-        skipped.sort_unstable();
-        let mut start = 0;
-        for (end, next) in skipped.into_iter().chain([(structure.size, structure.size)]) {
-            if let Some(part) = own.bytes.get_mut(start..end) {
+        let is_skipped = |word: usize| structure.pointers.iter().any(|pointer| pointer.offset == word);
+        let ends = |word: usize| {
+            let gap = structure.gaps.iter().find(|(start, _)| *start / POINTER == word / POINTER);
+            gap.map_or(word + POINTER, |(start, _)| *start)
+        };
+        // All fields begin at a multiple of eight, or are bytes that come one behind the other; a gap goes to the next such.
+        for word in (0..structure.size).step_by(POINTER).filter(|word| !is_skipped(*word)) {
+            if let Some(part) = own.bytes.get_mut(word..ends(word).min(structure.size)) {
                 // SAFETY: fields of the structure at `place`.
-                unsafe { part.as_mut_ptr().copy_from_nonoverlapping(place.add(start), part.len()) };
+                unsafe { part.as_mut_ptr().copy_from_nonoverlapping(place.add(word), part.len()) };
             }
-            start = next;
         }
-        fits(body.bytes(own.bytes.get(..structure.size).unwrap_or_default()))?;
-        Ok(own)
+        own
+    }
+
+    fn bytes(&self, structure: &Structure) -> &[u8] {
+        self.bytes.get(..structure.size).unwrap_or_default()
     }
 
     /// What was received.
@@ -224,7 +229,7 @@ fn decode_structure(
         return Err(WireError::Contradiction("a pointer"));
     }
     // SAFETY: the place in the arena is as large.
-    unsafe { give(place, own.bytes.get(..structure.size).unwrap_or_default()) };
+    unsafe { give(place, own.bytes(structure)) };
     for pointer in structure.pointers {
         if !own.counts(&pointer.when) || !body.flag("pointer")? {
             continue;
@@ -300,9 +305,8 @@ pub(super) unsafe fn deliver(
         return Ok(());
     }
     let place = pointer.cast::<u8>().cast_const();
-    // SAFETY: not NULL, hence a structure of this size. What is written of it goes nowhere.
-    let own = unsafe { Own::of(structure, place, &mut Writer::new()) }
-        .map_err(|_| WireError::Number("structure"))?;
+    // SAFETY: not NULL, hence a structure of this size.
+    let own = unsafe { Own::of(structure, place) };
     for pointer in structure.pointers.iter().filter(|pointer| pointer.is_written) {
         // SAFETY: a pointer inside the structure; callers align nothing.
         let target = unsafe { place.add(pointer.offset).cast::<*mut u8>().read_unaligned() };

@@ -26,7 +26,7 @@ impl Gate {
     ) -> Option<Begun> {
         let Class::Begin(begun) = function.class() else { return None };
         let now_ms = self.now(Some(session)).ok()?;
-        let objects_epoch = self.objects_epoch.load(Ordering::Acquire);
+        let objects_epoch = self.objects_epoch.counter().load(Ordering::Acquire);
         let of = (function, mechanism, object);
         let recent = session.recent(of, objects_epoch, self.holder.epoch(), now_ms)?;
         // A token that is due for renewal is renewed by the way that leads through the holder.

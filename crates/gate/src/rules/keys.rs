@@ -8,7 +8,7 @@ use pkcs11_table::{
     Function, Use, effective_use, generates_from_input, has_length_of_callers_choice, is_raw_rsa,
 };
 
-use super::{Demands, demand, operation};
+use super::{Demands, demand, given, operation};
 use crate::authorize::Demand;
 use crate::subject::{NewObject, Subject};
 
@@ -37,7 +37,7 @@ impl Mechanism<'_> {
     /// name of what has no parents.
     fn new_object(self, operation: Operation, parents: &[&Arc<Subject>], new: &NewObject) -> Option<Demand> {
         let needed = new.lasting || parents.is_empty();
-        needed.then(|| demand(operation, &Arc::new(Subject::of(new.named.clone())), Some(self.kind)))
+        needed.then(|| given(operation, &new.named, Some(self.kind)))
     }
 }
 

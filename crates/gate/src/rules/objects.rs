@@ -6,8 +6,9 @@ use attestation::grant::Operation;
 use attestation::key_uri::ObjectClass;
 use pkcs11_table::Function;
 
-use super::{Demands, demand};
-use crate::subject::{NewObject, Subject};
+use super::{Demands, demand, given};
+use crate::authorize::{Demand, Name};
+use crate::subject::{Named, NewObject, Subject};
 
 /// What an object is, as far as the rules have to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,36 +65,54 @@ pub fn create(function: Function, kind: ObjectKind, new: &NewObject) -> Demands 
     match kind {
         ObjectKind::Certificate | ObjectKind::PrivateData | ObjectKind::PublicData => Demands::none(function),
         ObjectKind::PrivateKey | ObjectKind::PublicKey | ObjectKind::SecretKey | ObjectKind::Unknown => {
-            Demands::one(function, Operation::Import, &Arc::new(Subject::of(new.named.clone())))
+            Demands::one(function, given(Operation::Import, &new.named, None))
         }
     }
 }
 
-/// To change an object: as it is before and, where `after` says that its names change, as it is then.
-pub fn change(
+/// To change an object: as it is before and, where `after` says that it gets another name or comes to last, as it is then.
+pub fn change(function: Function, kind: ObjectKind, before: &Arc<Subject>, after: Option<&Named>) -> Demands {
+    let name = Name::Changed { from: Arc::clone(before) };
+    becomes(function, kind, before, after.map(|after| (after, name)))
+}
+
+/// To copy an object. A copy that lasts will be found by its own name; one of the session is judged by its original. Where the
+/// original lasts (`lasts`), its name has been given already, and a second object of that name is none that was not there.
+pub fn copy(
+    function: Function,
+    kind: ObjectKind,
+    (original, lasts): (&Arc<Subject>, bool),
+    new: &NewObject,
+) -> Demands {
+    let name = match lasts && *original.named() == new.named {
+        true => Name::Borne,
+        false => Name::Changed { from: Arc::clone(original) },
+    };
+    becomes(function, kind, original, new.lasting.then_some((&new.named, name)))
+}
+
+fn becomes(
     function: Function,
     kind: ObjectKind,
     before: &Arc<Subject>,
-    after: Option<&Arc<Subject>>,
+    after: Option<(&Named, Name)>,
 ) -> Demands {
     if kind == ObjectKind::PublicData {
         return Demands::none(function);
     }
-    let all = core::iter::once(before).chain(after);
-    Demands { function, all: all.map(|subject| demand(Operation::Modify, subject, None)).collect() }
-}
-
-/// To copy an object. A copy that lasts will be found by its own name; one of the session is judged by its original.
-pub fn copy(function: Function, kind: ObjectKind, original: &Arc<Subject>, new: &NewObject) -> Demands {
-    let after = new.lasting.then(|| Arc::new(Subject::of(new.named.clone())));
-    change(function, kind, original, after.as_ref())
+    let mut all = vec![demand(Operation::Modify, before, None)];
+    all.extend(after.map(|(after, name)| {
+        let after = Arc::new(Subject::of(after.clone()));
+        Demand { name, ..demand(Operation::Modify, &after, None) }
+    }));
+    Demands { function, all }
 }
 
 /// To destroy an object.
 pub fn destroy(function: Function, kind: ObjectKind, object: &Arc<Subject>) -> Demands {
     match kind {
         ObjectKind::PublicData => Demands::none(function),
-        _ => Demands::one(function, Operation::Destroy, object),
+        _ => Demands::one(function, demand(Operation::Destroy, object, None)),
     }
 }
 
@@ -124,10 +143,17 @@ pub const fn is_harmless_search(only_public_attributes: bool, kind: Option<Objec
     only_public_attributes || matches!(kind, Some(ObjectKind::Certificate | ObjectKind::PublicKey))
 }
 
-/// To administer tokens: all of `tokens`, the one that is there and the one that it becomes.
-pub fn administer<'a>(function: Function, tokens: impl IntoIterator<Item = &'a Arc<Subject>>) -> Demands {
-    let all = tokens.into_iter().map(|token| demand(Operation::Administer, token, None)).collect();
-    Demands { function, all }
+/// To administer a token.
+pub fn administer(function: Function, token: &Arc<Subject>) -> Demands {
+    Demands::one(function, demand(Operation::Administer, token, None))
+}
+
+/// To initialise a token: the one that is there, and the one that it becomes. Under a new name it could pass for a token that
+/// others have grants on.
+pub fn initialise(function: Function, before: &Arc<Subject>, after: &Arc<Subject>) -> Demands {
+    let name = if before == after { Name::Borne } else { Name::Given };
+    let become_it = Demand { name, ..demand(Operation::Administer, after, None) };
+    Demands { function, all: vec![demand(Operation::Administer, before, None), become_it] }
 }
 
 #[cfg(test)]
@@ -197,10 +223,10 @@ mod tests {
 
     #[test]
     fn only_public_data_is_free_to_change_copy_and_destroy() {
-        let (object, after) = (subject("object"), subject("after"));
+        let (object, after) = (subject("object"), named("after"));
         let new = NewObject { named: named("copy"), lasting: true };
         let change = |kind| change(Function::C_SetAttributeValue, kind, &object, Some(&after));
-        let copy = |kind| copy(Function::C_CopyObject, kind, &object, &new);
+        let copy = |kind| copy(Function::C_CopyObject, kind, (&object, true), &new);
         let destroy = |kind| destroy(Function::C_DestroyObject, kind, &object);
         assert_eq!(free(change), [ObjectKind::PublicData]);
         assert_eq!(free(copy), [ObjectKind::PublicData]);
@@ -226,7 +252,10 @@ mod tests {
             expected
         );
         let new = NewObject { named: named("copy"), lasting: false };
-        assert_eq!(shown(&copy(Function::C_CopyObject, ObjectKind::SecretKey, &object, &new)), expected);
+        assert_eq!(
+            shown(&copy(Function::C_CopyObject, ObjectKind::SecretKey, (&object, true), &new)),
+            expected
+        );
     }
 
     #[test]
@@ -264,9 +293,10 @@ mod tests {
             [(Operation::Reveal, "one".into()), (Operation::Reveal, "other".into())]
         );
         assert_eq!(
-            shown(&administer(Function::C_InitToken, [&one, &other])),
+            shown(&initialise(Function::C_InitToken, &one, &other)),
             [(Operation::Administer, "one".into()), (Operation::Administer, "other".into())]
         );
+        assert_eq!(shown(&administer(Function::C_InitPIN, &one)), [(Operation::Administer, "one".into())]);
     }
 
     #[test]

@@ -46,6 +46,8 @@ struct Silent;
 
 impl Recorder for Silent {
     fn denied(&self, _: &LocalDecision, _: Option<&str>) {}
+
+    fn object_left(&self, _: &str) {}
 }
 
 struct Crowd {
@@ -219,7 +221,7 @@ fn a_renewal_that_is_refused_ends_what_the_others_began_meanwhile() {
 
 #[test]
 fn a_token_that_is_ended_while_it_is_renewed_is_used_no_more_though_no_other_comes() {
-    let (crowd, renewed) = while_one_renews(|crowd| crowd.gate.end_token(), || Err(unavailable()));
+    let (crowd, renewed) = while_one_renews(|crowd| assert!(crowd.gate.end_token()), || Err(unavailable()));
     assert_eq!(renewed.unwrap_err().refusal().code(), "policy-server-unavailable");
     for session in [1, 2] {
         assert!(!crowd.resume(session));
@@ -228,7 +230,7 @@ fn a_token_that_is_ended_while_it_is_renewed_is_used_no_more_though_no_other_com
 
 #[test]
 fn a_renewal_that_was_under_way_gives_nothing_once_the_token_is_ended() {
-    let ended = |crowd: &Crowd| crowd.gate.end_token();
+    let ended = |crowd: &Crowd| assert!(crowd.gate.end_token());
     let (crowd, renewed) = while_one_renews(ended, || Ok(token(&[Operation::Sign])));
     assert_eq!(renewed.unwrap_err().refusal().code(), "ended-meanwhile");
     assert!(!crowd.resume(2));

@@ -53,8 +53,8 @@ fn every_demand_has_to_be_granted() {
 #[test]
 fn a_refusal_without_a_session_is_on_record_too() {
     let bench = Bench::new([Ok(token_with(vec![]))]);
-    let tokens = [Arc::new(Subject::of(gate::Named::Token(token_identity())))];
-    let demands = rules::administer(Function::C_InitToken, &tokens);
+    let token = Arc::new(Subject::of(gate::Named::Token(token_identity())));
+    let demands = rules::initialise(Function::C_InitToken, &token, &token);
     bench.gate.permit(None, &demands).unwrap_err();
     assert_eq!(bench.world.log.lock().len(), 1);
     assert_eq!(bench.place().last_denial(), 0);

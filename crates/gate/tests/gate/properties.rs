@@ -6,7 +6,7 @@ use std::sync::Arc;
 use attestation::grant::{Grant, Operation, Rate};
 use attestation::key_uri::ObjectClass;
 use attestation::token::VerifiedToken;
-use gate::{Demand, Refusal, Subject, authorize};
+use gate::{Demand, Name, Refusal, Subject, authorize};
 use pkcs11_table::{Form, Use};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -15,20 +15,22 @@ use crate::world::{Bench, SLOT, clock, grant, named, pass, token_with};
 
 const OPERATIONS: [Operation; 3] = [Operation::Sign, Operation::Decrypt, Operation::Wrap];
 const LABELS: [&str; 3] = ["a", "b", "c"];
+/// The one that states the whole of a name.
+const WHOLE_A: &str = "pkcs11:id=%01;object=a;type=private";
 const MECHANISMS: [u64; 3] = [1, 3, 0x1041];
 
 fn grants() -> impl Strategy<Value = Vec<Grant>> {
-    const KEYS: [&str; 4] =
-        ["pkcs11:object=a", "pkcs11:object=b", "pkcs11:token=sandbox", "pkcs11:token=other"];
+    const KEYS: [&str; 5] =
+        [WHOLE_A, "pkcs11:object=a", "pkcs11:object=b", "pkcs11:token=sandbox", "pkcs11:token=other"];
     let grant = (
-        select(&KEYS[..]),
+        (select(&KEYS[..]), any::<bool>()),
         subsequence(&OPERATIONS[..], 1..=OPERATIONS.len()),
         prop::option::of(subsequence(&MECHANISMS[..], 1..=MECHANISMS.len())),
         prop::option::of(0..2_000_u64),
         prop::option::of(0..3_u32),
     );
     prop::collection::vec(grant, 0..4).prop_map(|grants| {
-        let made = |(index, (key, operations, mechanisms, ends_in_ms, per_second)): (usize, _)| {
+        let made = |(index, ((key, many), operations, mechanisms, ends_in_ms, per_second)): (usize, _)| {
             let key: &str = key;
             let ends_in_ms: Option<u64> = ends_in_ms;
             let per_second: Option<u32> = per_second;
@@ -36,6 +38,7 @@ fn grants() -> impl Strategy<Value = Vec<Grant>> {
                 id: format!("G-{index}"),
                 key: key.to_owned(),
                 operations,
+                many,
                 mechanisms,
                 rate: per_second.map(|most| Rate { per_second: Some(most), total: None }),
                 deadline_boottime_ms: ends_in_ms.map(|ms| clock().unwrap() + ms),
@@ -51,6 +54,7 @@ fn demands() -> impl Strategy<Value = Vec<Demand>> {
             operation,
             subject: Arc::new(Subject::of(named(ObjectClass::Private, label))),
             mechanism,
+            name: Name::Borne,
         });
     prop::collection::vec(demand, 0..4)
 }
@@ -69,6 +73,7 @@ fn is_covered(grants: &[Grant], demand: &Demand, now_ms: u64) -> bool {
     grants.iter().any(|grant| {
         let names_it = match grant.key.as_str() {
             "pkcs11:token=sandbox" => true,
+            WHOLE_A => object.label == b"a",
             key => key.as_bytes() == [b"pkcs11:object=", object.label.as_slice()].concat(),
         };
         names_it
@@ -112,6 +117,20 @@ proptest! {
         let now = now_after(after);
         let covered = demands.iter().all(|demand| is_covered(&grants, demand, now));
         prop_assert_eq!(permits(&token, &demands, now), covered);
+    }
+
+    #[test]
+    fn a_name_is_given_if_and_only_if_a_grant_that_covers_it_states_all_of_it_or_is_wide(
+        grants in grants(), demands in demands(), after in 0..2_000_u64,
+    ) {
+        let token = token_with(grants.clone());
+        let now = now_after(after);
+        let naming: Vec<_> =
+            grants.into_iter().filter(|grant| grant.many || grant.key == WHOLE_A).collect();
+        for demand in demands {
+            let given = Demand { name: Name::Given, ..demand };
+            prop_assert_eq!(permits(&token, core::slice::from_ref(&given), now), is_covered(&naming, &given, now));
+        }
     }
 
     #[test]
@@ -175,7 +194,9 @@ proptest! {
         lasting in any::<bool>(),
     ) {
         let token = token_with(grants);
-        let of = |subject: Subject| Demand { operation, subject: Arc::new(subject), mechanism: None };
+        let of = |subject: Subject| Demand {
+            operation, subject: Arc::new(subject), mechanism: None, name: Name::Borne,
+        };
         let by_name = |label: &str| Subject::of(named(ObjectClass::Private, label));
         let provenance = gate::Provenance::default();
         let new = gate::NewObject { named: named(ObjectClass::Private, "new"), lasting };

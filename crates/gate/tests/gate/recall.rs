@@ -1,5 +1,8 @@
 //! What the gate remembers of objects and inits, and what makes it forget.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use attestation::grant::{Grant, Operation};
 use gate::Mechanism;
 use pkcs11_table::{Form, Function, Use};
@@ -67,6 +70,28 @@ fn a_change_of_any_object_makes_the_gate_look_anew() {
     assert!(!again(&bench));
     bench.sign(ECDSA, "granted").unwrap();
     assert!(again(&bench));
+}
+
+struct Counter(Arc<AtomicU64>);
+
+impl AsRef<AtomicU64> for Counter {
+    fn as_ref(&self) -> &AtomicU64 {
+        &self.0
+    }
+}
+
+#[test]
+fn a_change_by_another_process_that_shares_the_count_makes_the_gate_look_anew() {
+    let count = Arc::new(AtomicU64::new(7));
+    let bench = Bench::new([Ok(token(&[Operation::Sign]))]);
+    let bench =
+        Bench { gate: bench.gate.with_shared_changes(Box::new(Counter(Arc::clone(&count)))), ..bench };
+    bench.sign(ECDSA, "granted").unwrap();
+    assert!(again(&bench));
+    count.fetch_add(1, Ordering::AcqRel);
+    assert!(!again(&bench));
+    bench.gate.objects_changed();
+    assert_eq!(count.load(Ordering::Acquire), 9, "the others hear of it");
 }
 
 #[test]

@@ -182,3 +182,11 @@ fn every_reason_has_a_code_and_says_what_it_is_about() {
         assert_eq!(refusal.code(), code);
     }
 }
+
+#[test]
+fn an_object_that_stays_is_told_of() {
+    let bench = Bench::new([]);
+    bench.gate.object_left(Function::C_UnwrapKey);
+    assert_eq!(*bench.world.left.lock(), ["C_UnwrapKey"]);
+    assert!(bench.world.log.lock().is_empty());
+}

@@ -55,6 +55,8 @@ pub struct World {
     pub asked: Mutex<Vec<AttestationRequest>>,
     /// The refusals on record, with the component that each was noted for.
     pub log: Mutex<Vec<(LocalDecision, Option<String>)>>,
+    /// The functions that have left objects behind.
+    pub left: Mutex<Vec<String>>,
     /// What it says of tokens that are handed in.
     pub examined: Mutex<VecDeque<Answer>>,
 }
@@ -78,6 +80,10 @@ impl Attester for Handle {
 impl Recorder for Handle {
     fn denied(&self, decision: &LocalDecision, component: Option<&str>) {
         self.0.log.lock().push((decision.clone(), component.map(str::to_owned)));
+    }
+
+    fn object_left(&self, function: &str) {
+        self.0.left.lock().push(function.to_owned());
     }
 }
 
@@ -217,6 +223,7 @@ pub fn grant(operations: &[Operation]) -> Grant {
         id: "G-1".into(),
         key: "pkcs11:token=sandbox;object=granted;type=private".into(),
         operations: operations.to_vec(),
+        many: false,
         mechanisms: None,
         rate: None,
         deadline_boottime_ms: None,

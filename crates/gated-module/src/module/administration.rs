@@ -6,13 +6,14 @@ use attestation::key_uri::TokenIdentity;
 use cryptoki_ffi::calls::{self, Call};
 use cryptoki_ffi::{CK_RV, Layer};
 use cryptoki_sys::{
-    CK_USER_TYPE, CKR_ARGUMENTS_BAD, CKR_GENERAL_ERROR, CKR_OK, CKR_SLOT_ID_INVALID, CKU_CONTEXT_SPECIFIC,
-    CKU_USER,
+    CK_USER_TYPE, CKR_ARGUMENTS_BAD, CKR_GENERAL_ERROR, CKR_OK, CKR_PIN_INCORRECT, CKR_SLOT_ID_INVALID,
+    CKU_CONTEXT_SPECIFIC, CKU_USER,
 };
 use gate::{Ends, Named, Permit, Place, Subject, rules};
 use pkcs11_table::Function;
 
 use super::{GatedModule, Logins};
+use crate::pin_file::Pins;
 
 impl GatedModule {
     /// The token of a session as something that grants name.
@@ -26,14 +27,20 @@ impl GatedModule {
         function: Function,
         user: CK_USER_TYPE,
         token: &Arc<Subject>,
-    ) -> Result<Permit, CK_RV> {
+    ) -> Result<(Permit, Whose<'_>), CK_RV> {
         let is_users = matches!(user, CKU_USER | CKU_CONTEXT_SPECIFIC);
-        let judged = match self.logins {
-            Logins::AsAsked => self.gate.login(place, function, user, token),
-            Logins::Attested | Logins::With(_) if is_users => {
-                self.gate.login_by_token(place, function, token)
+        let judged = match &self.logins {
+            Logins::Attested if is_users => {
+                self.gate.login_by_token(place, function, token).map(|(permit, _)| (permit, Whose::Callers))
             }
-            Logins::Attested | Logins::With(_) => self.gate.login(place, function, user, token),
+            Logins::With(pins) if is_users => {
+                self.gate.login_by_token(place, function, token).map(|(permit, component)| match user {
+                    CKU_USER => (permit, Whose::Guards(pins, component)),
+                    // For one operation with a key that asks for it: that is the application's to know.
+                    _ => (permit, Whose::Callers),
+                })
+            }
+            _ => self.gate.login(place, function, user, token).map(|permit| (permit, Whose::Callers)),
         };
         judged.map_err(|denial| self.deny(&denial))
     }
@@ -44,7 +51,7 @@ impl GatedModule {
             Err(rv) => return rv,
         };
         let judged = self.token_subject(place).and_then(|token| {
-            let demands = rules::administer(C::FUNCTION, [&token]);
+            let demands = rules::administer(C::FUNCTION, &token);
             self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))
         });
         match judged {
@@ -58,6 +65,13 @@ impl GatedModule {
             Err(rv) => rv,
         }
     }
+}
+
+/// Whose PIN a login is with.
+enum Whose<'a> {
+    Callers,
+    /// For this component.
+    Guards(&'a Pins, String),
 }
 
 fn subject(token: TokenIdentity) -> Arc<Subject> {
@@ -84,9 +98,8 @@ impl Layer<calls::C_InitToken> for GatedModule {
         call.pinned(|label, pinned| {
             let function = Function::C_InitToken;
             let judged = self.token(call.slot()).and_then(|before| {
-                // Under its new name it could pass for a token that others have grants on.
                 let after = subject(TokenIdentity { label, ..before.clone() });
-                let demands = rules::administer(function, [&subject(before), &after]);
+                let demands = rules::initialise(function, &subject(before), &after);
                 self.gate.permit(None, &demands).map_err(|denial| self.deny(&denial))
             });
             match judged {
@@ -119,13 +132,16 @@ macro_rules! login {
                 let judged = self
                     .token_subject(place)
                     .and_then(|token| self.judge_login(place, Function::$call, call.user(), &token));
-                match (judged, &self.logins) {
-                    (Ok(permit), Logins::With(pin)) if call.user() == CKU_USER => match pin.read() {
-                        Ok(pin) => call.with_pin(&pin, |call| self.module.invoke(permit, call)),
-                        Err(_) => CKR_GENERAL_ERROR,
-                    },
-                    (Ok(permit), _) => self.module.invoke(permit, call),
-                    (Err(rv), _) => rv,
+                match judged {
+                    Ok((permit, Whose::Callers)) => self.module.invoke(permit, call),
+                    Ok((permit, Whose::Guards(pins, component))) => {
+                        match pins.for_component(&component, |pin| call.has_pin(pin)) {
+                            Ok(Some(pin)) => call.with_pin(&pin, |call| self.module.invoke(permit, call)),
+                            Ok(None) => CKR_PIN_INCORRECT,
+                            Err(_) => CKR_GENERAL_ERROR,
+                        }
+                    }
+                    Err(rv) => rv,
                 }
             }
         }

@@ -29,16 +29,21 @@ impl GatedModule {
         judge: impl Fn(&NewObject) -> Demands,
         forward: impl FnOnce(Permit) -> (CK_RV, Option<u64>),
     ) -> Result<u64, CK_RV> {
-        let (permit, spending) =
+        let (permit, mut spending) =
             self.gate.permit(Some(caller.place), &judge(planned)).map_err(|denial| self.deny(&denial))?;
         let answer = forward(permit);
         self.gate.objects_changed();
         let object = match answer {
             (CKR_OK, Some(object)) => object,
             (CKR_OK, None) => return Err(CKR_GENERAL_ERROR),
-            (rv, _) => return Err(rv),
+            (rv, _) => {
+                if super::operations::tells_of_its_input(caller.function, rv) {
+                    spending.complete();
+                }
+                return Err(rv);
+            }
         };
-        self.account_for(caller, object, parents, planned, judge)?;
+        self.account_for(caller, object, parents, (planned, &mut spending), judge)?;
         spending.complete();
         Ok(object)
     }
@@ -49,31 +54,21 @@ impl GatedModule {
         caller: Caller<'_>,
         object: u64,
         parents: &[Arc<Subject>],
-        planned: &NewObject,
+        (planned, spending): (&NewObject, &mut gate::Spending),
         judge: impl Fn(&NewObject) -> Demands,
     ) -> Result<(), CK_RV> {
         let Caller { place, session, .. } = caller;
         let made = self.visible_object(session, object).and_then(|facts| {
             Ok(NewObject { named: facts.named(&self.token(place.slot())?), lasting: facts.lasting })
         });
-        let refused = match made {
+        let refused = match &made {
             Ok(made) => {
                 // Modules fill in labels and ids that a template leaves open.
-                let judged = if made == *planned {
-                    Ok(())
-                } else {
-                    self.gate.permit(Some(place), &judge(&made)).map(|(_, spending)| spending.complete())
-                };
+                let judged =
+                    if made == planned { Ok(()) } else { self.gate.confirm(place, &judge(made), spending) };
                 match judged {
                     Ok(()) => {
-                        let private = self.module.is_private(session, object) != Some(false);
-                        let parents = parents.iter().map(Arc::as_ref);
-                        self.gate.provenance().record(
-                            (place.slot(), session, object),
-                            &made,
-                            private,
-                            parents,
-                        );
+                        self.take_down(caller, object, made, parents);
                         self.gate.handles().give(place.slot(), object);
                         return Ok(());
                     }
@@ -87,9 +82,19 @@ impl GatedModule {
                 self.deny(&self.gate.refuse(Some(place), caller.function, Some(&subject), refusal))
             }
         };
-        self.module.destroy(session, object);
+        if self.module.destroy(session, object) != CKR_OK {
+            // It stays, and is found by its name: then it counts for what it was made from, too.
+            self.take_down(caller, object, made.as_ref().unwrap_or(planned), parents);
+            self.gate.object_left(caller.function);
+        }
         self.gate.objects_changed();
         Err(refused)
+    }
+
+    fn take_down(&self, caller: Caller<'_>, object: u64, made: &NewObject, parents: &[Arc<Subject>]) {
+        let private = self.module.is_private(caller.session, object) != Some(false);
+        let of = (caller.place.slot(), caller.session, object);
+        self.gate.provenance().record(of, made, private, parents.iter().map(Arc::as_ref));
     }
 
     /// What a template makes of an object of `kind`, or of one that `original` describes where it is silent.
@@ -187,7 +192,7 @@ impl Layer<calls::C_GenerateKeyPair> for GatedModule {
                     self.planned(caller, private, ObjectKind::PrivateKey, None)?,
                 ];
                 let demands = rules::generate(function, mechanism, &halves);
-                let (permit, spending) =
+                let (permit, mut spending) =
                     self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))?;
                 let answer = pinned.with_own_place(|call| self.module.invoke(permit, call));
                 self.gate.objects_changed();
@@ -200,16 +205,18 @@ impl Layer<calls::C_GenerateKeyPair> for GatedModule {
                     |new: &NewObject| rules::generate(function, mechanism, core::slice::from_ref(new));
                 let [planned_public, planned_private] = &halves;
                 let accounted = self
-                    .account_for(caller, pair.0, &[], planned_public, judge)
+                    .account_for(caller, pair.0, &[], (planned_public, &mut spending), judge)
                     .map_err(|rv| (rv, pair.1))
                     .and_then(|()| {
-                        let private = self.account_for(caller, pair.1, &[], planned_private, judge);
-                        private.map_err(|rv| (rv, pair.0))
+                        let planned = (planned_private, &mut spending);
+                        self.account_for(caller, pair.1, &[], planned, judge).map_err(|rv| (rv, pair.0))
                     });
                 if let Err((rv, other)) = accounted {
                     // Half a pair is of no use to anybody.
                     drop(self.gate.withdraw(Ends::Object { slot: place.slot(), object: other }));
-                    self.module.destroy(call.session(), other);
+                    if self.module.destroy(call.session(), other) != CKR_OK {
+                        self.gate.object_left(function);
+                    }
                     self.gate.objects_changed();
                     return Err(rv);
                 }

@@ -40,7 +40,7 @@ impl GatedModule {
                         running.message_completed();
                     }
                 } else if !matches!(rv, CKR_OK | CKR_BUFFER_TOO_SMALL) {
-                    self.failed(&mut session, handle, used, Form::Messages);
+                    self.failed(&mut session, handle, used, Form::Messages, rv);
                 }
                 rv
             }
@@ -64,7 +64,10 @@ impl GatedModule {
                 let rv = self.module.invoke(permit, call);
                 match rv {
                     CKR_OK => drop(session.ended(used, Form::Messages)),
-                    _ => self.failed(&mut session, handle, used, Form::Messages),
+                    // It says nothing of any message.
+                    _ => {
+                        self.failed(&mut session, handle, used, Form::Messages, CKR_OPERATION_NOT_INITIALIZED)
+                    }
                 }
                 rv
             }

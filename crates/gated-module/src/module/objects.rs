@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, Layer, Stated, kind_of};
 use cryptoki_sys::{CK_OBJECT_HANDLE, CKR_ARGUMENTS_BAD, CKR_OBJECT_HANDLE_INVALID, CKR_OK};
-use gate::{Ends, NewObject, ObjectKind, Subject, rules};
+use gate::{Ends, NewObject, ObjectKind, rules};
 use pkcs11_table::Function;
 
 use super::creation::Caller;
@@ -114,7 +114,8 @@ impl Layer<calls::C_CopyObject> for GatedModule {
                 let Found { facts, subject } = self.find_to_change(caller, call.object())?;
                 let original = NewObject { named: subject.named().clone(), lasting: facts.lasting };
                 let planned = self.planned(caller, template, facts.kind, Some(&original))?;
-                let judge = |new: &NewObject| rules::copy(function, facts.kind, &subject, new);
+                let of = (&subject, facts.lasting);
+                let judge = |new: &NewObject| rules::copy(function, facts.kind, of, new);
                 let parents = [Arc::clone(&subject)];
                 self.make(caller, &parents, &planned, judge, |permit| {
                     pinned.with_own_place(|call| self.module.invoke(permit, call))
@@ -142,8 +143,8 @@ impl Layer<calls::C_SetAttributeValue> for GatedModule {
                 // Nothing becomes an object of another class: if that is asked, the real module refuses.
                 self.planned_kind(caller, template, facts.kind)?;
                 let differs = changed.named != original.named || changed.lasting != original.lasting;
-                let renamed = differs.then(|| Arc::new(Subject::of(changed.named)));
-                let demands = rules::change(function, facts.kind, &subject, renamed.as_ref());
+                let renamed = differs.then_some(&changed.named);
+                let demands = rules::change(function, facts.kind, &subject, renamed);
                 self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))
             });
             match result {

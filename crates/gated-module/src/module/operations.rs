@@ -5,7 +5,7 @@ use cryptoki_ffi::calls::{self, Call};
 use cryptoki_ffi::{CK_RV, Cancelled, Layer, MechanismView, ParameterNames};
 use cryptoki_sys::{
     CKR_ARGUMENTS_BAD, CKR_BUFFER_TOO_SMALL, CKR_OK, CKR_OPERATION_CANCEL_FAILED,
-    CKR_OPERATION_NOT_INITIALIZED,
+    CKR_OPERATION_NOT_INITIALIZED, CKR_USER_NOT_LOGGED_IN,
 };
 use gate::{Begun, Mechanism, Permit, Session};
 use pkcs11_table::{Class, Form, Function, Use};
@@ -91,7 +91,7 @@ impl GatedModule {
                             running.complete();
                         }
                     } else if !matches!(rv, CKR_OK | CKR_BUFFER_TOO_SMALL) {
-                        self.failed(&mut session, handle, used, C::FUNCTION.form());
+                        self.failed(&mut session, handle, used, C::FUNCTION.form(), rv);
                     }
                 }
                 rv
@@ -107,7 +107,10 @@ impl GatedModule {
 
     /// An error may or may not have ended the operation. What stays noted here without need is harmless, since a new one
     /// takes its place, unless it takes up room in a rate that the new one needs.
-    pub(super) fn failed(&self, session: &mut Session, handle: u64, used: Use, form: Form) {
+    pub(super) fn failed(&self, session: &mut Session, handle: u64, used: Use, form: Form, rv: CK_RV) {
+        if let Some(running) = session.running_mut(used, form).filter(|_| is_of_the_work(rv)) {
+            running.failed();
+        }
         if let Some(running) = session.running(used, form)
             && running.is_limited()
             && !self.module.holds(handle, running)
@@ -145,6 +148,16 @@ impl GatedModule {
             Some(_) => CKR_OPERATION_CANCEL_FAILED,
         }
     }
+}
+
+/// Whether an error tells something of what was handed in, as that it cannot be unwrapped: then the try counts.
+pub(super) fn tells_of_its_input(function: Function, rv: CK_RV) -> bool {
+    matches!(function.class(), Class::Use(Use::Unwrap | Use::Decapsulate)) && is_of_the_work(rv)
+}
+
+/// Whether the real module may have done its work before it failed.
+const fn is_of_the_work(rv: CK_RV) -> bool {
+    !matches!(rv, CKR_BUFFER_TOO_SMALL | CKR_OPERATION_NOT_INITIALIZED | CKR_USER_NOT_LOGGED_IN)
 }
 
 /// The operations that a continuation goes on with.

@@ -35,7 +35,8 @@ pub struct Structure {
     pub size: usize,
     /// The pointers in it.
     pub pointers: &'static [Pointer],
-    /// Bytes between its fields, which nobody need have written: where they begin and end.
+    /// Bytes between its fields, which nobody need have written: where they begin, and the multiple of eight at which they
+    /// end.
     pub gaps: &'static [(usize, usize)],
 }
 
@@ -233,10 +234,13 @@ mod tests {
                 assert!(!core::mem::replace(place, true), "{structure:?}");
             }
         };
+        assert!(structure.size.is_multiple_of(8));
         for pointer in structure.pointers {
+            assert!(pointer.offset % 8 == 0, "{structure:?}");
             take(pointer.offset, 8);
         }
         for (start, end) in structure.gaps {
+            assert!(end % 8 == 0 && end - start < 8, "{structure:?}");
             take(*start, end - start);
         }
         let numbers = structure.pointers.iter().filter_map(|pointer| match &pointer.target {

@@ -1,0 +1,132 @@
+//! Limits of the guard: whoever takes much is stopped at a bound of its own, and everybody else is served.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cryptoki_sys::*;
+use e2e::Guarded;
+use e2e::client::run;
+use e2e::compiled::compile;
+use e2e::guarded::eventually;
+
+/// A process that has connected as often as it could, and keeps its connections until it is dropped.
+struct Flood(Child);
+
+impl Flood {
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.trim().parse::<u32>().unwrap() > 1_000, "{line}");
+        Self(child)
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn thousands_of_connections_of_one_user_keep_nobody_else_out() {
+    let guarded = Guarded::up();
+    let application = guarded.approved_application();
+    let flood = compile("flood.c", &guarded.file("flood"), &[]);
+    let socket = guarded.directory().join("guard.sock");
+    for bytes in ["0", "7"] {
+        let floods: Vec<_> = (0..3)
+            .map(|_| {
+                let mut command = guarded.client_as(65_533, "trustshim-clients", &flood);
+                command.arg(&socket).args(["2000", bytes]);
+                Flood::of(command)
+            })
+            .collect();
+        let began = Instant::now();
+        for _ in 0..3 {
+            run(&mut guarded.scene(&application, &["sign"])).must_succeed();
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        drop(floods);
+    }
+    // What they have left is gone: no thread waits for what never comes.
+    let threads = || std::fs::read_dir(format!("/proc/{}/task", guarded.pid("guard"))).unwrap().count();
+    eventually("the end of the connections", || threads() < 20);
+    eventually("one worker", || guarded.role("worker").len() == 1);
+}
+
+#[test]
+fn a_user_with_as_many_processes_as_it_may_have_is_told_so() {
+    let guarded = Guarded::up_with(|text| text.replace("group =", "max_processes_per_user = 2\ngroup ="));
+    let _first = initialized(&guarded, 65_534);
+    let second = initialized(&guarded, 65_534);
+    let mut third = guarded.probe("probe");
+    assert_eq!(third.call("C_Initialize", serde_json::json!({})).rv, CKR_HOST_MEMORY);
+    let log = guarded.application_log();
+    let line = log.last().unwrap().to_string();
+    assert!(line.contains("as many processes as it may"), "{line}");
+    // Another user is none of its business, and who leaves makes room.
+    let _other = initialized(&guarded, 65_533);
+    drop(second);
+    eventually("room", || third.call("C_Initialize", serde_json::json!({})).rv == CKR_OK);
+}
+
+fn initialized(guarded: &Guarded, uid: u32) -> e2e::Probe {
+    let program = guarded.install(&e2e::stack::build().join("probe"), "probe");
+    let mut command = guarded.client_as(uid, "trustshim-clients", program);
+    command.arg(guarded.shim());
+    let mut probe = e2e::Probe::spawn(command);
+    probe.initialize();
+    probe
+}
+
+#[test]
+fn one_process_has_as_many_sessions_as_it_may() {
+    let mut guarded = Guarded::up();
+    let application = guarded.application();
+    let played = run(&mut guarded.scene(&application, &["sessions", "2000"])).must_succeed().text();
+    assert_eq!(played.trim(), format!("1024 sessions, then {CKR_SESSION_COUNT:#x}"));
+    guarded.reconfigure(|text| text.replace("group =", "max_sessions = 7\ngroup ="));
+    let played = run(&mut guarded.scene(&application, &["sessions", "2000"])).must_succeed().text();
+    assert_eq!(played.trim(), format!("7 sessions, then {CKR_SESSION_COUNT:#x}"));
+}
+
+#[test]
+fn more_threads_than_connections_share_them() {
+    let mut guarded = Guarded::up();
+    guarded.reconfigure(|text| text.replace("group =", "max_connections = 3\ngroup ="));
+    let application = guarded.approved_application();
+    for threads in ["1", "64"] {
+        println!("{threads} threads: {}", crowd(&guarded, &application, threads, "10").text().trim());
+    }
+}
+
+fn crowd(guarded: &Guarded, application: &std::path::Path, threads: &str, each: &str) -> e2e::Finished {
+    run(&mut guarded.scene(application, &["crowd", threads, each])).must_succeed()
+}
+
+/// Twenty processes of SoftHSM itself that log in at once make an empty token: the workers take turns at it.
+#[test]
+fn two_hundred_processes_of_four_threads_are_served_at_once() {
+    let guarded = Guarded::up();
+    let application = guarded.approved_application();
+    let began = Instant::now();
+    let times: Vec<f64> = std::thread::scope(|scope| {
+        let played: Vec<_> =
+            (0..200).map(|_| scope.spawn(|| crowd(&guarded, &application, "4", "5"))).collect();
+        played.into_iter().map(|played| milliseconds(&played.join().unwrap().text())).collect()
+    });
+    let whole = began.elapsed();
+    println!("200 processes of 4 threads with 5 signatures each: {whole:?}, {times:?}");
+    assert!(whole < Duration::from_secs(100), "{whole:?}");
+    // They measure alike: one token for all.
+    assert_eq!(guarded.tokens_of("application"), 1);
+    eventually("one worker", || guarded.role("worker").len() == 1);
+}
+
+/// "123.4 ms, longest signature 5.6 ms".
+fn milliseconds(text: &str) -> f64 {
+    text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{text}"))
+}
