@@ -327,11 +327,24 @@ impl Confirmed {
             // The number is that process's for as long as it lives, and so is the directory.
             self.lives_on()?;
             refuse_foreign(subject.process())?;
-            probe(&subject)
+            // What it runs now must be what was pinned: a sibling that shares the old memory keeps that readable.
+            self.is_in(&subject)?;
+            let found = probe(&subject)?;
+            self.is_in(&subject)?;
+            Ok(found)
         });
         // Before its errors: that the process has ended explains all of them.
         self.lives_on()?;
         found
+    }
+
+    /// Whether the nonce is in the memory that the process has at this moment.
+    fn is_in(&self, subject: &Subject) -> Result<(), MeasurementError> {
+        let mut found = [0; NONCE];
+        match subject.process().open("mem")?.read_exact_at(&mut found, self.address) {
+            Ok(()) if found == self.nonce => Ok(()),
+            _ => Err(MeasurementError::NonceMissing),
+        }
     }
 
     fn lives_on(&self) -> Result<(), MeasurementError> {
