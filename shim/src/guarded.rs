@@ -45,7 +45,7 @@ impl Guarded {
         Ok(Self {
             configuration,
             admitted,
-            idle: Mutex::new(vec![Connection::over(first)?]),
+            idle: Mutex::new(vec![Connection::over(first).map_err(Unreachable::of)?]),
             state: AtomicU8::new(SERVED),
         })
     }

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod application;
+pub mod attacked;
 pub mod bad_calls;
 pub mod caller;
 pub mod client;

@@ -346,7 +346,11 @@ impl Confirmed {
             self.lives_on()?;
             self.is_same_program()?;
             refuse_foreign(subject.process())?;
-            probe(&subject)
+            // What it runs now must be what was pinned: a sibling that shares the old memory keeps that readable.
+            self.is_in(&subject)?;
+            let found = probe(&subject)?;
+            self.is_in(&subject)?;
+            Ok(found)
         });
         // Before its errors: that the process has ended, or executes something else, explains all of them.
         self.lives_on()?;
@@ -360,6 +364,15 @@ impl Confirmed {
         let directory = ProcessDirectory::of(self.pinned.pid).map_err(ended)?;
         let now = image::now(&directory).map_err(ended)?;
         if now == self.image { Ok(()) } else { Err(MeasurementError::Executed) }
+    }
+
+    /// Whether the nonce is in the memory that the process has at this moment.
+    fn is_in(&self, subject: &Subject) -> Result<(), MeasurementError> {
+        let mut found = [0; NONCE];
+        match subject.process().open("mem")?.read_exact_at(&mut found, self.address) {
+            Ok(()) if found == self.nonce => Ok(()),
+            _ => Err(MeasurementError::NonceMissing),
+        }
     }
 
     fn lives_on(&self) -> Result<(), MeasurementError> {

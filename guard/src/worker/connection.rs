@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use cryptoki_ffi::{Arena, Remote as _, calls};
-use guard_wire::{Code, HEADER, Header, Passed, SLOT, Side, Sleep, Slot, Waiting, Writer};
+use guard_wire::{Code, HEADER, Header, Kind, Passed, SLOT, Side, Sleep, Slot, Waiting, Writer};
 use linux_ffi::{SharedMemory, futex};
 use pkcs11_table::Class;
 use rustix::net::Shutdown;
@@ -71,11 +71,17 @@ impl Desk<'_> {
         Ok(())
     }
 
-    /// Whoever writes to the memory is the client: it has it mapped, nobody else could, and a program that it executes or a
-    /// child has it not.
+    /// Whoever writes to the memory is the client, once that has said, as the sender of the socket's frames, that it has the memory
+    /// mapped: nothing in the memory tells who writes to it, and whoever else holds the connection that it came along with has been
+    /// given it as well. A program that the client executes or a child has it not.
     fn over_memory(&mut self, stream: &OwnedFd, memory: &SharedMemory) -> Result<(), GuardError> {
         let slot = Slot::over(memory.first(), memory.words()).ok_or(GuardError::OutOfPlace)?;
         let mut incoming = Incoming::new(self.worker.served.pid, &self.worker.large);
+        let is_placed = |code| code == Code::Control(Kind::Placed);
+        if incoming.next(stream, is_placed)?.is_none() {
+            return Ok(());
+        }
+        self.worker.process.holds()?;
         let (mut waiting, mut frame) = (Waiting::default(), Vec::new());
         loop {
             while !waiting.wait(&slot, Side::Server, &Asleep) {}

@@ -8,7 +8,9 @@ use std::time::Duration;
 use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::Remote;
 use cryptoki_ffi::calls;
-use guard_wire::{Code, HEADER, Header, Passed, Reader, SLOT, Side, Sleep, Slot, Waiting, WireError, Writer};
+use guard_wire::{
+    Code, Control, HEADER, Header, Passed, Reader, SLOT, Side, Sleep, Slot, Waiting, WireError, Writer,
+};
 use linux_ffi::socket::{self, Descriptors};
 use linux_ffi::{LinuxError, SharedMemory, futex};
 use pkcs11_table::FlatMechanisms;
@@ -56,10 +58,16 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// The memory is mapped, and nothing else leads to it any more.
-    pub(super) fn over(handed: Handed) -> Result<Self, LinuxError> {
+    /// The memory is mapped, and nothing else leads to it any more. The guard is told so over the socket, which tells it that it
+    /// was this process.
+    pub(super) fn over(handed: Handed) -> Result<Self, Broken> {
         let memory = handed.memory.map(|memory| SharedMemory::map(memory, SLOT)).transpose()?;
-        let (out, answer) = (Writer::new(), Vec::new());
+        let (mut out, answer) = (Writer::new(), Vec::new());
+        if let Some(memory) = &memory {
+            let placed = Control::Placed { address: core::ptr::from_ref(memory.first()).addr() as u64 };
+            placed.encode(&mut out)?;
+            send(&handed.stream, out.frame(placed.code(), 0)?)?;
+        }
         Ok(Self { stream: handed.stream, memory, waiting: Waiting::default(), sequence: 0, out, answer })
     }
 

@@ -14,7 +14,7 @@ use pkcs11_table::FlatMechanisms;
 use rustix::net::Shutdown;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
-use super::connection::Handed;
+use super::connection::{Broken, Handed};
 
 /// How long the guard may take to let this process in, which is at most what the real module takes to initialise.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,6 +45,17 @@ pub(crate) enum Unreachable {
     /// The kernel.
     #[error(transparent)]
     Linux(#[from] LinuxError),
+}
+
+impl Unreachable {
+    /// Of a first connection that cannot be used.
+    pub(super) fn of(broken: Broken) -> Self {
+        match broken {
+            Broken::Socket(error) => Self::Linux(error),
+            Broken::Answer(error) => Self::Wire(error),
+            Broken::Closed | Broken::OutOfOrder => Self::Closed,
+        }
+    }
 }
 
 fn advice(error: &io::Error) -> &'static str {

@@ -1,0 +1,100 @@
+//! Hostile frames, by hand and from a user without any approval: the connection that they come over is closed, and nobody
+//! else notices.
+
+use std::time::Duration;
+
+use e2e::attacked::Approved;
+use e2e::client::run;
+
+use crate::signed::Signed;
+
+/// What is sent, how often, and whether that is answered; else the connection is closed. What is neither within the time that
+/// the attacker waits is not closed by the guard: it is the client's own connection, and its own worker.
+const CLOSED: &str = "closed";
+const ANSWERED: &str = "answered";
+const NEITHER: &str = "neither";
+
+fn must_become(approved: &Approved, kinds: &[(&str, u32, &str)]) {
+    let hostile = approved.guarded.compiled("hostile", "hostile");
+    let socket = approved.guarded.socket();
+    let guard = approved.guarded.guard_pid();
+    let mut service = approved.signing();
+    service.tell("sign-on 3000");
+    for (kind, times, fate) in kinds {
+        let mut command = approved.guarded.of_user(e2e::attacked::STRANGER, &hostile);
+        command.arg(&socket).arg(kind).arg(times.to_string());
+        let said = run(&mut command).must_succeed().text();
+        assert!(said.contains(&format!("{fate} {times}")), "{kind}: {said}");
+    }
+    let signed = Signed::of(&service.hear());
+    assert!(signed.rv == "0x0" && signed.all > 10, "{} then {}", signed.all, signed.rv);
+    assert_eq!(service.ask("sign"), "sign 0x0", "the other client goes on");
+    approved.must_be_permitted();
+    let said = approved.guarded.said();
+    assert!(!said.contains("panicked") && !said.contains("has ended before its client"), "{said}");
+    assert_eq!(approved.guarded.guard_pid(), guard);
+}
+
+#[test]
+fn frames_of_strangers_close_their_connection_and_nothing_else() {
+    must_become(
+        &Approved::up(),
+        &[
+            ("random", 30, CLOSED),
+            ("truncated", 3, CLOSED),
+            ("oversized", 4, CLOSED),
+            ("version", 3, CLOSED),
+            ("code", 10, CLOSED),
+            ("length", 5, CLOSED),
+            ("two", 3, CLOSED),
+            ("descriptor", 3, CLOSED),
+            // It is told that the nonce is not there.
+            ("address", 6, ANSWERED),
+        ],
+    );
+}
+
+#[test]
+fn frames_of_clients_close_their_connection_and_nothing_else() {
+    must_become(
+        &Approved::up(),
+        &[
+            ("calls-random", 20, CLOSED),
+            ("calls-likely", 40, CLOSED),
+            ("calls-truncated", 3, CLOSED),
+            ("calls-oversized", 3, CLOSED),
+            ("calls-code", 8, CLOSED),
+            ("calls-lying", 5, CLOSED),
+            ("calls-descriptor", 3, CLOSED),
+            ("calls-more", 1, CLOSED),
+            ("calls-ahead", 3, ANSWERED),
+            ("calls-unread", 3, ANSWERED),
+            ("calls-stalled", 3, NEITHER),
+        ],
+    );
+}
+
+/// Who connects and says nothing, or half of it, is closed after five seconds; meanwhile the others are served.
+#[test]
+fn whoever_is_slow_holds_nobody_up() {
+    let approved = Approved::up();
+    let began = std::time::Instant::now();
+    must_become(&approved, &[("silent", 1, CLOSED), ("stalled", 1, CLOSED)]);
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
+
+    // As many as a user may have.
+    let hostile = approved.guarded.file("hostile");
+    let mut holding = Vec::new();
+    for _ in 0..100 {
+        let mut command = approved.guarded.of_user(e2e::attacked::STRANGER, &hostile);
+        command.arg(approved.guarded.socket()).args(["silent", "3"]).stdout(std::process::Stdio::null());
+        holding.push(command.spawn().unwrap());
+    }
+    let began = std::time::Instant::now();
+    approved.must_be_permitted();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    for mut child in holding {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
