@@ -17,7 +17,7 @@ pub(crate) enum ToWorker {
     /// The first message: load the real module. With the places where it takes turns, where it has to.
     Begin,
     /// Whom it serves. With the hold on the process, its memory, the channels for its questions and for
-    /// tokens, and the counter of changes that all workers share.
+    /// tokens, and the counters of changes and of administrations that all workers share.
     Serve(Served),
     /// A connection of that process, which comes along, with memory for its frames or without.
     Connection,

@@ -20,7 +20,7 @@ mod wrapping;
 
 use std::ffi::CStr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use attestation::key_uri::TokenIdentity;
 use cryptoki_ffi::calls;
@@ -42,6 +42,8 @@ pub struct GatedModule {
     deny_code: DenyCode,
     logins: Logins,
     most_sessions: usize,
+    /// Raised by whoever changes a PIN or makes a token anew.
+    administrations: Option<Box<dyn AsRef<AtomicU64> + Send + Sync>>,
     /// The vendors' mechanisms whose parameter names nothing.
     flat: FlatMechanisms,
 }
@@ -82,6 +84,7 @@ impl GatedModule {
             deny_code,
             logins: Logins::AsAsked,
             most_sessions: usize::MAX,
+            administrations: None,
             flat: settings.flat_mechanisms,
         }
     }
@@ -96,6 +99,20 @@ impl GatedModule {
     #[must_use]
     pub fn with_shared_changes(self, counter: Box<dyn AsRef<AtomicU64> + Send + Sync>) -> Self {
         Self { gate: self.gate.with_shared_changes(counter), ..self }
+    }
+
+    /// Counts where others see it how often the token was administered: some modules know of PINs what they were when they were
+    /// initialised.
+    #[must_use]
+    pub fn with_shared_administrations(self, counter: Box<dyn AsRef<AtomicU64> + Send + Sync>) -> Self {
+        Self { administrations: Some(counter), ..self }
+    }
+
+    /// The token has been administered.
+    fn administered(&self) {
+        if let Some(counter) = &self.administrations {
+            (**counter).as_ref().fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     /// Takes a login for what `logins` says, and opens no more than so many sessions at once.

@@ -36,7 +36,7 @@ impl Client {
         watched: Watched,
         stream: &OwnedFd,
     ) -> Result<Self, GuardError> {
-        let Ready { role: worker, flat } = match monitor.workers.take() {
+        let Ready { role: worker, flat, .. } = match monitor.workers.take() {
             Ok(ready) => ready,
             Err(error) => {
                 turn_away(stream, CKR_DEVICE_ERROR, "the guard cannot start a process for this one")?;
@@ -55,6 +55,7 @@ impl Client {
                 workers_questions.as_fd(),
                 workers_tokens.as_fd(),
                 monitor.changes.as_fd(),
+                monitor.workers.administrations(),
             ],
         )?;
         let (of_questions, of_tokens) = (Arc::clone(&watched), Arc::clone(&watched));

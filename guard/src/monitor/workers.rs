@@ -1,9 +1,12 @@
 //! Workers: one for each client process, and one more that is ready for the next.
 
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use configuration::{Guard, Need};
+use linux_ffi::SharedCounter;
 use locks::{Mutex, RwLock};
 use pkcs11_table::FlatMechanisms;
 
@@ -29,6 +32,8 @@ struct Shared {
     interfaces: RwLock<Vec<(u8, u8)>>,
     /// Where workers take turns at the real module, if it needs that.
     places: Option<Places>,
+    /// How often the token was administered: a module may know of its PINs what they were when it was initialised.
+    administrations: SharedCounter,
 }
 
 /// A worker that has read the configuration, which may have changed since the last one has, and the real module initialised.
@@ -37,6 +42,8 @@ pub(super) struct Ready {
     pub(super) role: Role,
     /// By which it reads its client's calls.
     pub(super) flat: FlatMechanisms,
+    /// How often the token had been administered when it was started.
+    administrations: u64,
 }
 
 impl Workers {
@@ -44,7 +51,8 @@ impl Workers {
     pub(super) fn start(program: Program, settings: Arc<Guard>) -> Result<Self, GuardError> {
         let (spare, interfaces) = (Mutex::new(None), RwLock::new(Vec::new()));
         let places = settings.needs.contains(&Need::Turns).then(Places::new).transpose()?;
-        let shared = Arc::new(Shared { program, settings, spare, interfaces, places });
+        let administrations = SharedCounter::new()?;
+        let shared = Arc::new(Shared { program, settings, spare, interfaces, places, administrations });
         *shared.spare.lock() = Some(shared.ready()?);
         Ok(Self { shared })
     }
@@ -54,11 +62,18 @@ impl Workers {
         self.shared.interfaces.read().clone()
     }
 
+    /// Where workers count how often the token was administered.
+    pub(super) fn administrations(&self) -> BorrowedFd<'_> {
+        self.shared.administrations.as_fd()
+    }
+
     /// One that is ready. Another is made ready for the next client.
     pub(super) fn take(&self) -> Result<Ready, GuardError> {
         // Not waited for: while it is locked, another is being made ready, which takes as long as making one here.
         let spare = self.shared.spare.try_lock().and_then(|mut spare| spare.take());
-        let spare = spare.and_then(|mut spare| spare.role.is_alive().then_some(spare));
+        let is_good =
+            |spare: &mut Ready| spare.administrations == self.shared.administered() && spare.role.is_alive();
+        let spare = spare.and_then(|mut spare| is_good(&mut spare).then_some(spare));
         let shared = Arc::clone(&self.shared);
         super::thread("spare", move || shared.replenish())?;
         match spare {
@@ -81,7 +96,12 @@ impl Shared {
         }
     }
 
+    fn administered(&self) -> u64 {
+        self.administrations.as_ref().load(Ordering::Acquire)
+    }
+
     fn ready(&self) -> Result<Ready, GuardError> {
+        let administrations = self.administered();
         let role = self.program.start("worker", &self.settings, &self.settings.worker_environment)?;
         role.channel.wait_at_most(PATIENCE)?;
         let places = self.places.as_ref().map(Places::descriptors);
@@ -90,7 +110,7 @@ impl Shared {
             FromWorker::Ready { interfaces, flat } => {
                 let flat = FlatMechanisms::new(flat).ok_or(GuardError::OutOfPlace)?;
                 *self.interfaces.write() = interfaces;
-                Ok(Ready { role, flat })
+                Ok(Ready { role, flat, administrations })
             }
             FromWorker::Failed { reason } => Err(GuardError::GaveUp { role: "worker", reason }),
         }

@@ -62,8 +62,8 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let Some(Message { content: ToWorker::Serve(served), descriptors }) = control.receive()? else {
         return Ok(());
     };
-    let [pidfd, memory, questions, tokens, changes] =
-        <[OwnedFd; 5]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
+    let [pidfd, memory, questions, tokens, changes, administrations] =
+        <[OwnedFd; 6]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
     let settings = &guard.configuration;
     let asking = Asking::new(Channel::of(tokens), Verifier::new(settings)?);
     let place = Arc::new(AttestationPlace::new(&settings.attestation, module)?);
@@ -78,6 +78,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         module: GatedModule::new(place, settings.gate.clone(), Box::new(asking), Box::new(log))
             .with_limits(limits)
             .with_shared_changes(Box::new(SharedCounter::of(changes)?))
+            .with_shared_administrations(Box::new(SharedCounter::of(administrations)?))
             .with_bounds(logins, usize::try_from(guard.limits.sessions).unwrap_or(usize::MAX)),
     });
     serve(&worker, &control)?;

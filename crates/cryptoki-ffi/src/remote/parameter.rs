@@ -90,6 +90,9 @@ unsafe fn encode_structure(structure: &Structure, place: *const u8, body: &mut W
             fits(body.word(NULL))?;
             continue;
         }
+        if target.addr() < LOWEST {
+            return Err(CKR_ARGUMENTS_BAD);
+        }
         fits(body.word(THERE))?;
         match &pointer.target {
             // SAFETY: not NULL, hence as many bytes as the structure says.
@@ -108,6 +111,9 @@ unsafe fn encode_structure(structure: &Structure, place: *const u8, body: &mut W
     }
     Ok(())
 }
+
+/// Below it Linux maps nothing (vm.mmap_min_addr): a number there is no address, but that of another structure of the same size.
+const LOWEST: usize = 1 << 16;
 
 /// The longest structure of the standard.
 const LONGEST: usize = 80;

@@ -58,6 +58,7 @@ impl GatedModule {
             Ok((permit, spending)) => {
                 let rv = self.module.invoke(permit, call);
                 if rv == CKR_OK {
+                    self.administered();
                     spending.complete();
                 }
                 rv
@@ -108,6 +109,7 @@ impl Layer<calls::C_InitToken> for GatedModule {
                     let rv = self.module.invoke(permit, pinned);
                     self.gate.objects_changed();
                     if rv == CKR_OK {
+                        self.administered();
                         spending.complete();
                     } else {
                         self.gate.put_back(withdrawn);
