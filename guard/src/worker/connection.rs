@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use cryptoki_ffi::{Arena, Remote as _, calls};
-use guard_wire::{Code, HEADER, Header, Passed, SLOT, Side, Sleep, Slot, Waiting, Writer};
+use guard_wire::{Code, HEADER, Header, Passed, SLOT, Side, Sleep, Slot, Writer};
 use linux_ffi::{SharedMemory, futex};
 use pkcs11_table::Class;
 use rustix::net::Shutdown;
@@ -75,9 +75,9 @@ impl Desk<'_> {
     fn over_memory(&mut self, stream: &OwnedFd, memory: &SharedMemory) -> Result<(), GuardError> {
         let slot = Slot::over(memory.first(), memory.words()).ok_or(GuardError::OutOfPlace)?;
         let mut incoming = Incoming::new(self.worker.served.pid);
-        let (mut waiting, mut frame) = (Waiting::default(), Vec::new());
+        let mut frame = Vec::new();
         loop {
-            while !waiting.wait(&slot, Side::Server, &Asleep) {}
+            while !self.worker.waiting.wait(&slot, Side::Server, &Asleep) {}
             let (header, body) = match slot.take(&mut frame)? {
                 Passed::Here => split(&frame)?,
                 Passed::BySocket => match incoming.next(stream, is_call)? {

@@ -14,6 +14,7 @@ use attester::Verifier;
 use configuration::Login;
 use gate::Limits;
 use gated_module::{AttestationPlace, GatedModule, Log, Logins};
+use guard_wire::Waiting;
 use linux_ffi::SharedCounter;
 use locks::Mutex;
 use measurement::peer::Confirmed;
@@ -36,6 +37,7 @@ struct Worker {
     /// With its memory, as it was when it was pinned: empty once it runs another program.
     process: Confirmed,
     watch: Watch,
+    waiting: Waiting,
     module: GatedModule,
 }
 
@@ -66,6 +68,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         served,
         process: served.process(pidfd, memory)?,
         watch: Watch::new(questions),
+        waiting: Waiting::default(),
         module: GatedModule::new(place, settings.gate, Box::new(asking), Box::new(log))
             .with_limits(limits)
             .with_shared_changes(Box::new(SharedCounter::of(changes)?))

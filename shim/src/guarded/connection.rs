@@ -2,6 +2,7 @@
 //! guard has given some, and over the socket where it has not, or where they are too large.
 
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ pub(super) struct Handed {
 pub(super) struct Connection {
     stream: OwnedFd,
     memory: Option<SharedMemory>,
-    waiting: Waiting,
+    waiting: Arc<Waiting>,
     sequence: u64,
     out: Writer,
     answer: Vec<u8>,
@@ -56,10 +57,10 @@ pub(super) struct Connection {
 
 impl Connection {
     /// The memory is mapped, and nothing else leads to it any more.
-    pub(super) fn over(handed: Handed) -> Result<Self, LinuxError> {
+    pub(super) fn over(handed: Handed, waiting: Arc<Waiting>) -> Result<Self, LinuxError> {
         let memory = handed.memory.map(|memory| SharedMemory::map(memory, SLOT)).transpose()?;
         let (out, answer) = (Writer::new(), Vec::new());
-        Ok(Self { stream: handed.stream, memory, waiting: Waiting::default(), sequence: 0, out, answer })
+        Ok(Self { stream: handed.stream, memory, waiting, sequence: 0, out, answer })
     }
 
     /// Has the guard answer a call.
