@@ -3,6 +3,7 @@
 mod connection;
 mod greeting;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use cryptoki_ffi::Remote;
 use cryptoki_ffi::{CK_RV, Interface, Layer, calls};
 use cryptoki_sys::{CKR_CRYPTOKI_NOT_INITIALIZED, CKR_DEVICE_REMOVED, CKR_HOST_MEMORY};
 use gated_module::Log;
+use guard_wire::Waiting;
 use locks::Mutex;
 
 use crate::exports;
@@ -35,6 +37,7 @@ pub(crate) struct Guarded {
     configuration: Client,
     admitted: Admitted,
     idle: Mutex<Vec<Connection>>,
+    waiting: Arc<Waiting>,
     state: AtomicU8,
 }
 
@@ -42,10 +45,12 @@ impl Guarded {
     /// Connects to the guard, which pins this process. There is no other way to the token: where that fails, nothing works.
     pub(crate) fn start(configuration: Client) -> Result<Self, Unreachable> {
         let (admitted, first) = Admitted::to(&configuration.socket)?;
+        let waiting = Arc::default();
         Ok(Self {
             configuration,
             admitted,
-            idle: Mutex::new(vec![Connection::over(first).map_err(Unreachable::of)?]),
+            idle: Mutex::new(vec![Connection::over(first, Arc::clone(&waiting)).map_err(Unreachable::of)?]),
+            waiting,
             state: AtomicU8::new(SERVED),
         })
     }
@@ -106,7 +111,8 @@ impl Guarded {
             }
             match self.admitted.more() {
                 Ok(More::Connection(handed)) => {
-                    return Connection::over(handed).map_err(|error| self.lost(&error));
+                    return Connection::over(handed, Arc::clone(&self.waiting))
+                        .map_err(|error| self.lost(&error));
                 }
                 // Other threads have those that there are.
                 Ok(More::NoMore) if began.elapsed() < PATIENCE => std::thread::sleep(PAUSE),

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use cryptoki_ffi::{Arena, Remote as _, calls};
-use guard_wire::{Code, HEADER, Header, Kind, Passed, SLOT, Side, Sleep, Slot, Waiting, Writer};
+use guard_wire::{Code, HEADER, Header, Kind, Passed, SLOT, Side, Sleep, Slot, Writer};
 use linux_ffi::{SharedMemory, futex};
 use pkcs11_table::Class;
 use rustix::net::Shutdown;
@@ -82,9 +82,9 @@ impl Desk<'_> {
             return Ok(());
         }
         self.worker.process.holds()?;
-        let (mut waiting, mut frame) = (Waiting::default(), Vec::new());
+        let mut frame = Vec::new();
         loop {
-            while !waiting.wait(&slot, Side::Server, &Asleep) {}
+            while !self.worker.waiting.wait(&slot, Side::Server, &Asleep) {}
             let (header, body) = match slot.take(&mut frame)? {
                 Passed::Here => split(&frame)?,
                 Passed::BySocket => match incoming.next(stream, is_call)? {

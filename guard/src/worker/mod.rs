@@ -15,6 +15,7 @@ use configuration::Login;
 use cryptoki_ffi::Turns;
 use gate::Limits;
 use gated_module::{AttestationPlace, GatedModule, Log, Logins, Pins};
+use guard_wire::Waiting;
 use linux_ffi::SharedCounter;
 use locks::Mutex;
 use measurement::peer::Confirmed;
@@ -41,6 +42,7 @@ struct Worker {
     watch: Watch,
     /// Memory for large frames, of all connections together.
     large: Arc<Large>,
+    waiting: Waiting,
     module: GatedModule,
 }
 
@@ -75,6 +77,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         process: served.process(pidfd, memory)?,
         watch: Watch::new(questions),
         large: Arc::default(),
+        waiting: Waiting::default(),
         module: GatedModule::new(place, settings.gate.clone(), Box::new(asking), Box::new(log))
             .with_limits(limits)
             .with_shared_changes(Box::new(SharedCounter::of(changes)?))

@@ -2,6 +2,7 @@
 //! guard has given some, and over the socket where it has not, or where they are too large.
 
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ pub(super) struct Handed {
 pub(super) struct Connection {
     stream: OwnedFd,
     memory: Option<SharedMemory>,
-    waiting: Waiting,
+    waiting: Arc<Waiting>,
     sequence: u64,
     out: Writer,
     answer: Vec<u8>,
@@ -60,7 +61,7 @@ pub(super) struct Connection {
 impl Connection {
     /// The memory is mapped, and nothing else leads to it any more. The guard is told so over the socket, which tells it that it
     /// was this process.
-    pub(super) fn over(handed: Handed) -> Result<Self, Broken> {
+    pub(super) fn over(handed: Handed, waiting: Arc<Waiting>) -> Result<Self, Broken> {
         let memory = handed.memory.map(|memory| SharedMemory::map(memory, SLOT)).transpose()?;
         let (mut out, answer) = (Writer::new(), Vec::new());
         if let Some(memory) = &memory {
@@ -68,7 +69,7 @@ impl Connection {
             placed.encode(&mut out)?;
             send(&handed.stream, out.frame(placed.code(), 0)?)?;
         }
-        Ok(Self { stream: handed.stream, memory, waiting: Waiting::default(), sequence: 0, out, answer })
+        Ok(Self { stream: handed.stream, memory, waiting, sequence: 0, out, answer })
     }
 
     /// Has the guard answer a call. The parameters of the mechanisms `flat` are bytes to it.

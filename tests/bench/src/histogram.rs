@@ -50,6 +50,9 @@ impl Histogram {
 
     /// The time below which this share of the operations lies; 0 where there are none.
     pub fn quantile(&self, share: f64) -> f64 {
+        if share >= 1.0 {
+            return self.longest_ns;
+        }
         let wanted = share * self.count() as f64;
         let mut below = 0;
         for (bucket, count) in &self.buckets {
