@@ -132,6 +132,7 @@ pub const ONE_MODE: &[OneMode] = &[
 pub const WITHOUT_MODE: &[(&str, &str)] = &[
     ("abi", "the exports and lists of one shared object, by its symbols"),
     ("abi_by_other_bindings", "the same, by declarations that others wrote"),
+    ("attacks_on_the_guard", "attacks that guarded mode withstands, and inline mode does not claim to"),
     (
         "configuration_faults",
         "what the shim says of a file that it cannot use; the guard's are in guarded_configuration",
