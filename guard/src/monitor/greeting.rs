@@ -11,6 +11,7 @@ use measurement::peer::{Connected, Pinned};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::Monitor;
+use super::admission::Admitted;
 use super::client::Client;
 use super::watched::Watched;
 use crate::error::GuardError;
@@ -36,6 +37,7 @@ fn greet(monitor: &Arc<Monitor>, stream: &OwnedFd) -> Result<(), GuardError> {
     let Some(admitted) = monitor.admission.admit(connected.credentials()) else {
         return turn_away(stream, CKR_HOST_MEMORY, "the guard serves as many processes as it may");
     };
+    let admitted = Arc::new(admitted);
     let pinned = or_turn_away(stream, connected.pin().map_err(GuardError::from))?;
     let (pid, nonce) = (pinned.pid(), nonce()?);
     frames::send(stream, &Control::Challenge { nonce }, &[])?;
@@ -44,7 +46,7 @@ fn greet(monitor: &Arc<Monitor>, stream: &OwnedFd) -> Result<(), GuardError> {
             frames::send(stream, &Control::Offer { interfaces: monitor.workers.interfaces() }, &[])
         }
         Some(Control::Placed { address }) => {
-            let served = or_turn_away(stream, confirm(monitor, &pinned, nonce, address))?;
+            let served = or_turn_away(stream, confirm(monitor, (&pinned, &admitted), nonce, address))?;
             let process = pinned.confirmed_as(served.address, served.nonce, served.image);
             Client::start(monitor, Watched::new(served, process, admitted), stream)?.attend(stream)
         }
@@ -56,13 +58,13 @@ fn greet(monitor: &Arc<Monitor>, stream: &OwnedFd) -> Result<(), GuardError> {
 /// Has a measurer look for the nonce: what is in the memory of whoever connects may make the one who reads it wait.
 fn confirm(
     monitor: &Monitor,
-    pinned: &Pinned,
+    (pinned, admitted): (&Pinned, &Arc<Admitted>),
     nonce: [u8; NONCE],
     address: u64,
 ) -> Result<Served, GuardError> {
     let pid = pinned.pid();
     let request = ToMeasurer::Confirm { pid, nonce, address };
-    match monitor.measurers.ask(&request, &[pinned.pidfd(), pinned.memory()])? {
+    match monitor.measurers.ask(&request, &[pinned.pidfd(), pinned.memory()], admitted)? {
         FromMeasurer::Confirmed(image) => Ok(Served { pid, nonce, address, image }),
         FromMeasurer::Failed { detail } => Err(GuardError::NotConfirmed { detail }),
         FromMeasurer::Measured { .. } | FromMeasurer::State(_) => Err(GuardError::OutOfPlace),

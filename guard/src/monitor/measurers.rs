@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use configuration::Guard;
 use locks::Mutex;
 
+use super::admission::Admitted;
 use super::role::{Program, Role};
 use crate::error::GuardError;
 use crate::messages::{FromMeasurer, ToMeasurer};
@@ -44,23 +45,29 @@ impl Measurers {
         Self { program, settings, pool: Mutex::default(), returned: Condvar::new() }
     }
 
-    /// Has a measurer answer about a process that comes along.
+    /// Has a measurer answer about a process that comes along. One that does not answer is ended; until it has, and that may
+    /// be as long as a file system of the process's own stands, the process counts.
     pub(super) fn ask(
         &self,
         request: &ToMeasurer,
         process: &[BorrowedFd<'_>],
+        admitted: &Arc<Admitted>,
     ) -> Result<FromMeasurer, GuardError> {
-        let idle = self.take();
-        let answered = idle.map_or_else(|| self.start(), Ok).and_then(|measurer| {
-            measurer.channel.send_with(request, process)?;
-            Ok((measurer.channel.answer()?, measurer))
-        });
-        // One that does not answer is dropped, and thereby ended.
-        let (answer, measurer) = match answered {
-            Ok((answer, measurer)) => (Ok(answer), Some(measurer)),
-            Err(error) => (Err(error), None),
+        let mut measurer = match self.take().map_or_else(|| self.start(), Ok) {
+            Ok(measurer) => measurer,
+            Err(error) => {
+                self.give_back(None);
+                return Err(error);
+            }
         };
-        self.give_back(measurer);
+        let answer = measurer.channel.send_with(request, process).and_then(|()| measurer.channel.answer());
+        match answer {
+            Ok(_) => self.give_back(Some(measurer)),
+            Err(_) => {
+                measurer.kill_and_keep(Arc::clone(admitted));
+                self.give_back(None);
+            }
+        }
         answer
     }
 

@@ -104,23 +104,29 @@ impl Role {
 
     /// Ends it at once. Nobody waits for that: what it waits for in the kernel may not let it go.
     pub(super) fn kill(&mut self) {
+        self.kill_and_keep(());
+    }
+
+    /// The same; `kept` is kept until it has ended.
+    pub(super) fn kill_and_keep(&mut self, kept: impl Send + 'static) {
         let Some(mut child) = self.child.take() else { return };
         let ended = child.kill().or_else(ended_before).and_then(|()| child.try_wait());
         match ended {
             Ok(Some(_)) => {}
-            Ok(None) => wait_elsewhere(child),
+            Ok(None) => wait_elsewhere(child, kept),
             Err(error) => tracing::warn!(%error, "a process of the guard could not be ended"),
         }
     }
 }
 
 /// Takes in the end of a process that has been told of it.
-fn wait_elsewhere(mut child: Child) {
+fn wait_elsewhere(mut child: Child, kept: impl Send + 'static) {
     let pid = child.id();
     let waited = super::thread("ends", move || {
         if let Err(error) = child.wait() {
             tracing::warn!(%error, pid, "a process of the guard could not be waited for");
         }
+        drop(kept);
     });
     if let Err(error) = waited {
         tracing::warn!(%error, pid, "a process of the guard is not waited for");

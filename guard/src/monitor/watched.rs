@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use attestation::component::Component;
 use attestation::digest::Digest;
@@ -26,7 +27,7 @@ pub(super) struct Watched {
     served: Served,
     process: Confirmed,
     /// It counts for as long as somebody works for it, though it may have left.
-    _admitted: Admitted,
+    admitted: Arc<Admitted>,
     /// Operations that were reserved for it under grants with a rate.
     reserved: Mutex<BTreeMap<String, u64>>,
     /// What it was when it was given a token, and which.
@@ -49,9 +50,9 @@ impl Known {
 
 impl Watched {
     /// A process that has not been measured yet.
-    pub(super) fn new(served: Served, process: Confirmed, admitted: Admitted) -> Self {
+    pub(super) fn new(served: Served, process: Confirmed, admitted: Arc<Admitted>) -> Self {
         let (reserved, known) = (Mutex::default(), Mutex::new(None));
-        Self { served, process, _admitted: admitted, reserved, known }
+        Self { served, process, admitted, reserved, known }
     }
 
     /// As its worker knows it.
@@ -113,7 +114,8 @@ impl Watched {
     }
 
     fn ask(&self, monitor: &Monitor, request: &ToMeasurer) -> Result<FromMeasurer, GuardError> {
-        monitor.measurers.ask(request, &[self.process.pinned().pidfd(), self.process.pinned().memory()])
+        let process = [self.process.pinned().pidfd(), self.process.pinned().memory()];
+        monitor.measurers.ask(request, &process, &self.admitted)
     }
 
     /// What has become of the process since it was measured, and of the token that it was given.

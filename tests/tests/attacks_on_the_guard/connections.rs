@@ -114,7 +114,7 @@ fn a_program_that_was_executed_beside_a_sibling_has_no_more_than_a_quarter_of_a_
     let within = Duration::from_millis(words[7].parse().unwrap());
     assert!(within < STANDS + SLACK, "{said}");
     assert!(["-1", "512"].contains(&words[9]), "{said}");
-    approved.guarded.must_say("a client is not what it was measured as");
+    approved.guarded.must_say("the process has executed another program since it has connected");
     assert!(approved.guarded.log().iter().any(|line| line["pid"] == pid), "its refusal is in the log");
     approved.must_be_permitted();
 }
