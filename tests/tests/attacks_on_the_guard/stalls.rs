@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use e2e::attacked::{Approved, Guarded, Told};
-use e2e::attacked::{SERVICE, STRANGER};
+use e2e::attacked::{SERVICE, STRANGER, by_socket};
 use e2e::client::run;
 use e2e::compiled::compile_library;
 use e2e::root::as_root;
@@ -97,7 +97,8 @@ fn nobody_waits_for_a_file_that_stalls_but_who_has_mapped_it() {
 /// An installation whose guard serves so few processes of a user at once.
 fn few() -> Approved {
     let guarded = Guarded::up();
-    guarded.restart_with(|text| text.replace("[guard]\n", "[guard]\nmax_processes_per_user = 3\n"));
+    guarded
+        .restart_with(|text| by_socket(text).replace("[guard]\n", "[guard]\nmax_processes_per_user = 3\n"));
     Approved::on(guarded, &[])
 }
 
