@@ -164,7 +164,8 @@ fn a_token_that_is_not_genuine_or_not_for_this_process_is_refused(mode: Mode) {
 
 fn a_token_that_is_handed_in_counts_until_its_deadline(mode: Mode) {
     let stack = with_approved_probe(mode);
-    let jwt = fs::read(issue(&stack, "token.jwt", "4")).unwrap();
+    // Long enough for a guard to be started again meanwhile.
+    let jwt = fs::read(issue(&stack, "token.jwt", "10")).unwrap();
     stack.forget_tokens();
     stack.stop_server();
     let mut probe = Probe::start(&stack, |_| {});
@@ -175,7 +176,7 @@ fn a_token_that_is_handed_in_counts_until_its_deadline(mode: Mode) {
     }
     assert_eq!(sign(&mut probe, session), CKR_OK);
     // The age of the evidence that the token rests on is known to the second.
-    std::thread::sleep(Duration::from_millis(5_200));
+    std::thread::sleep(Duration::from_millis(11_200));
     assert_eq!(sign(&mut probe, session), CKR_FUNCTION_REJECTED);
     assert_eq!(probe.call("C_CreateObject", object(session, &jwt)).rv, CKR_FUNCTION_REJECTED);
     assert_eq!(last_reason(&stack), "expired");
