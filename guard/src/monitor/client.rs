@@ -105,9 +105,12 @@ impl Client {
                 Err(errno) => return Err(GuardError::channel(errno.into())),
             }
             let [client, worker, process] = awaited.map(|awaited| !awaited.revents().is_empty());
-            // A worker says nothing once it serves: it has ended, or has no business to.
+            // A worker says nothing once it serves: it has ended, or has no business to. Where its client has ended too, that
+            // may be why: it had only begun.
             if worker {
-                tracing::warn!(pid = self.watched.served().pid, "a worker has ended before its client");
+                if !process {
+                    tracing::warn!(pid = self.watched.served().pid, "a worker has ended before its client");
+                }
                 return Ok(());
             }
             if process || (client && !self.answer(stream)?) {

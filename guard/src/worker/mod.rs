@@ -18,6 +18,7 @@ use gated_module::{AttestationPlace, GatedModule, Log, Logins, Pins};
 use guard_wire::Waiting;
 use linux_ffi::SharedCounter;
 use locks::Mutex;
+use measurement::MeasurementError;
 use measurement::peer::Confirmed;
 
 use crate::channel::{Channel, Message};
@@ -66,6 +67,11 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     };
     let [pidfd, memory, questions, tokens, changes, administrations] =
         <[OwnedFd; 6]>::try_from(descriptors).map_err(|_| GuardError::OutOfPlace)?;
+    let process = match served.process(pidfd, memory) {
+        // There is nobody to serve, and nothing wrong with that.
+        Err(MeasurementError::Ended) => return Ok(()),
+        process => process?,
+    };
     let settings = &guard.configuration;
     let asking = Asking::new(Channel::of(tokens), Verifier::new(settings)?);
     let place = Arc::new(AttestationPlace::new(&settings.attestation, module)?);
@@ -74,7 +80,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let log = Log::of(&settings.log.target).on_behalf_of(served.pid);
     let worker = Arc::new(Worker {
         served,
-        process: served.process(pidfd, memory)?,
+        process,
         watch: Watch::new(questions),
         large: Arc::default(),
         waiting: Waiting::default(),
