@@ -107,7 +107,7 @@ impl<C: Remote> Layer<C> for Provider
 where
     GatedModule: Layer<C>,
 {
-    #[inline]
+    #[inline(always)]
     fn call(&self, call: C) -> CK_RV {
         match self {
             Self::Inline(inline) => inline.gated().call(call),

@@ -1,14 +1,18 @@
 //! The way in to what is initialised, without a lock: nothing is taken away while a call is inside.
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Threads are spread over so many counters, so that hardly two of them write to the same.
-const COUNTERS: usize = 64;
+/// So many threads have a counter of their own, which nobody else writes to: the first ones. A thread that leaves does not give
+/// its counter back.
+const OWN: usize = 64;
+/// Those that come later are spread over so many more.
+const SHARED: usize = 16;
 /// Between two looks whether the last call has ended.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -21,6 +25,36 @@ struct Counter(AtomicU64);
 const IN_THE_MODULE: u64 = 1 << 32;
 const CALL: u64 = 1 | IN_THE_MODULE;
 
+/// What a thread counts its calls with. It stays with that thread.
+#[derive(Clone, Copy, Debug)]
+struct Tally<'a> {
+    count: &'a AtomicU64,
+    /// Nobody else writes to it.
+    is_own: bool,
+    _of_this_thread: PhantomData<*const ()>,
+}
+
+impl Tally<'_> {
+    /// Adds before anything that follows is read.
+    fn add(self, what: u64) {
+        if self.is_own {
+            self.count.store(self.count.load(Ordering::Relaxed).wrapping_add(what), Ordering::SeqCst);
+        } else {
+            self.count.fetch_add(what, Ordering::SeqCst);
+        }
+    }
+
+    /// Takes away once all that went before is done. Where nobody else writes, nothing has to be waited for: to add waits for
+    /// everything that the module has written meanwhile to get out of the processor, which is the dearest part of a cheap call.
+    fn take_away(self, what: u64) {
+        if self.is_own {
+            self.count.store(self.count.load(Ordering::Relaxed).wrapping_sub(what), Ordering::Release);
+        } else {
+            self.count.fetch_sub(what, Ordering::Release);
+        }
+    }
+}
+
 /// Leads to a value while it is open.
 ///
 /// What a call has judged are handles, and a module gives those out anew to whoever initialises it again: it is closed
@@ -29,21 +63,21 @@ const CALL: u64 = 1 | IN_THE_MODULE;
 pub struct Entrance<T> {
     /// Null where it is closed; else from `Arc::into_raw`, and one strong count is the entrance's.
     inside: AtomicPtr<T>,
-    counters: [Counter; COUNTERS],
+    counters: [Counter; OWN + SHARED],
     /// It owns what is inside.
-    _owns: core::marker::PhantomData<Arc<T>>,
+    _owns: PhantomData<Arc<T>>,
 }
 
 /// A call that is inside, until dropped.
 #[derive(Debug)]
 pub struct Entered<'a, T> {
-    counter: &'a AtomicU64,
+    tally: Tally<'a>,
     inside: *const T,
 }
 
 /// A call that is under way, but not in the module, until dropped.
 #[derive(Debug)]
-pub struct Away<'a>(&'a AtomicU64);
+pub struct Away<'a>(Tally<'a>);
 
 impl<T: Send + Sync> Entrance<T> {
     /// Closed.
@@ -51,7 +85,7 @@ impl<T: Send + Sync> Entrance<T> {
         Self {
             inside: AtomicPtr::new(ptr::null_mut()),
             counters: core::array::from_fn(|_| Counter::default()),
-            _owns: core::marker::PhantomData,
+            _owns: PhantomData,
         }
     }
 
@@ -75,10 +109,10 @@ impl<T: Send + Sync> Entrance<T> {
 
     /// Lets a call in, unless it is closed.
     pub fn enter(&self) -> Option<Entered<'_, T>> {
-        let counter = &self.counters.get(own_counter())?.0;
+        let tally = self.tally()?;
         // In this order, as `close` has it the other way round: one of the two sees the other.
-        counter.fetch_add(CALL, Ordering::SeqCst);
-        let entered = Entered { counter, inside: self.inside.load(Ordering::SeqCst) };
+        tally.add(CALL);
+        let entered = Entered { tally, inside: self.inside.load(Ordering::SeqCst) };
         (!entered.inside.is_null()).then_some(entered)
     }
 
@@ -107,9 +141,17 @@ impl<T: Send + Sync> Entrance<T> {
 
     /// The call that this thread is in leaves the module alone for a while.
     pub fn step_away(&self) -> Option<Away<'_>> {
-        let counter = &self.counters.get(own_counter())?.0;
-        counter.fetch_sub(IN_THE_MODULE, Ordering::SeqCst);
-        Some(Away(counter))
+        let tally = self.tally()?;
+        tally.take_away(IN_THE_MODULE);
+        Some(Away(tally))
+    }
+
+    fn tally(&self) -> Option<Tally<'_>> {
+        let number = number_of_thread();
+        let is_own = number < OWN as u64;
+        let place = if is_own { number } else { OWN as u64 + number % SHARED as u64 };
+        let Counter(count) = self.counters.get(usize::try_from(place).ok()?)?;
+        Some(Tally { count, is_own, _of_this_thread: PhantomData })
     }
 
     /// Whether some call may be in the module: a process that is forked now has a copy of the module in the middle of it.
@@ -159,31 +201,32 @@ impl<T> Deref for Entered<'_, T> {
 
 impl<T> Drop for Entered<'_, T> {
     fn drop(&mut self) {
-        self.counter.fetch_sub(CALL, Ordering::SeqCst);
+        self.tally.take_away(CALL);
     }
 }
 
 impl Drop for Away<'_> {
     fn drop(&mut self) {
-        self.0.fetch_add(IN_THE_MODULE, Ordering::SeqCst);
+        self.0.add(IN_THE_MODULE);
     }
 }
 
-/// The counter of this thread.
-fn own_counter() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
+/// The number of this thread, by the order of their first calls.
+fn number_of_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     thread_local! {
-        static OWN: Cell<Option<usize>> = const { Cell::new(None) };
+        static NUMBER: Cell<Option<u64>> = const { Cell::new(None) };
     }
-    // Where a thread is so far gone that it has no memory of its own any more, any counter will do.
-    OWN.try_with(|own| {
-        own.get().unwrap_or_else(|| {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed) % COUNTERS;
-            own.set(Some(number));
-            number
+    // Where a thread is so far gone that it has no memory of its own any more, it counts with those that share.
+    NUMBER
+        .try_with(|number| {
+            number.get().unwrap_or_else(|| {
+                let next = NEXT.fetch_add(1, Ordering::Relaxed);
+                number.set(Some(next));
+                next
+            })
         })
-    })
-    .unwrap_or_default()
+        .unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -252,6 +295,38 @@ mod tests {
         entrance.open(Arc::clone(&value)).unwrap();
         drop(entrance);
         assert_eq!(Arc::strong_count(&value), 1);
+    }
+
+    /// As many as share counters are inside at once; each is waited for.
+    #[test]
+    fn more_threads_than_have_a_counter_of_their_own_are_counted() {
+        const THREADS: usize = OWN + 3 * SHARED;
+        let entrance = Entrance::new();
+        entrance.open(Arc::new(())).unwrap();
+        let (inside, leave) = (Barrier::new(THREADS + 1), Barrier::new(2));
+        std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..THREADS)
+                .map(|number| {
+                    let (entrance, inside, leave) = (&entrance, &inside, &leave);
+                    scope.spawn(move || {
+                        let call = entrance.enter().unwrap();
+                        inside.wait();
+                        if number == THREADS - 1 {
+                            leave.wait();
+                        }
+                        drop(call);
+                    })
+                })
+                .collect();
+            inside.wait();
+            let mut callers = callers.into_iter();
+            let last = callers.next_back().unwrap();
+            callers.for_each(|caller| caller.join().unwrap());
+            assert!(entrance.is_module_busy() && entrance.close(Duration::ZERO).is_none());
+            leave.wait();
+            last.join().unwrap();
+        });
+        assert!(!entrance.is_module_busy() && entrance.close(Duration::ZERO).is_some());
     }
 
     #[test]

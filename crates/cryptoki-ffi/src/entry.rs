@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use cryptoki_sys::{CK_RV, CKR_GENERAL_ERROR};
 
 /// Runs `body`; a panic in it is answered with `CKR_GENERAL_ERROR`, never with a pass.
+#[inline(always)]
 pub fn entry(body: impl FnOnce() -> CK_RV) -> CK_RV {
     // Whatever a panic leaves half done is behind locks that do not poison and is checked anew at the next call.
     match catch_unwind(AssertUnwindSafe(body)) {

@@ -102,6 +102,7 @@ impl Sessions {
     }
 
     /// The session of that handle, if the application opened it.
+    #[inline]
     pub fn get(&self, handle: u64) -> Option<&Place> {
         if handle == 0 {
             return None;

@@ -29,6 +29,10 @@ impl Effort {
     pub const FULL: Self = Self { rounds: 15, batch_ms: 80, cold_runs: 15, renewals: 12, idle_ms: 10_000 };
 }
 
+/// How often the processes are new ones. Where their memory happens to lie makes a call on SoftHSM some 20 ns faster or slower
+/// for as long as the process lives, which is as much as there is to be measured.
+const PROCESSES: usize = 5;
+
 /// Threads, each with a session of its own.
 pub const THREADS: [usize; 3] = [1, 2, 4];
 
@@ -66,6 +70,37 @@ impl Series {
 }
 
 impl Measurement {
+    const fn nothing_of(row: Row, threads: usize) -> Self {
+        let series = [const { Outcome::Measured(Series { batches: Vec::new(), tail: None }) }; 3];
+        Self { row, threads, series }
+    }
+
+    /// Measures some rounds more.
+    fn add(&mut self, workers: &mut [Worker; 3], rounds: usize, duration_ms: u64) -> Result<(), BenchError> {
+        let Self { row, threads, series } = self;
+        let run = Run { operation: row.operation(), threads: *threads, chunk: row.chunk(), duration_ms };
+        for _ in 0..rounds {
+            for (worker, series) in workers.iter_mut().zip(&mut *series) {
+                if let Outcome::Measured(measured) = series {
+                    match worker.batch(run)? {
+                        Outcome::Measured(batch) => measured.batches.push(batch),
+                        Outcome::Refused(rv) => *series = Outcome::Refused(rv),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_tails(&mut self, workers: &mut [Worker; 3]) -> Result<(), BenchError> {
+        for (worker, series) in workers.iter_mut().zip(&mut self.series) {
+            if let Outcome::Measured(measured) = series {
+                measured.tail = Some(worker.tail(self.row.operation())?);
+            }
+        }
+        Ok(())
+    }
+
     /// The series, unless it was refused.
     pub fn series(&self, access: Access) -> Option<&Series> {
         self.series.get(access as usize).and_then(Outcome::measured)
@@ -88,7 +123,7 @@ impl Measurement {
     }
 }
 
-/// Measures all `rows` that are on this token.
+/// Measures all `rows` that are on this token, with new processes every few rounds.
 pub fn measure(
     installation: &Installation,
     token: Token,
@@ -96,57 +131,34 @@ pub fn measure(
     effort: Effort,
 ) -> Result<Vec<Measurement>, BenchError> {
     let rows: Vec<Row> = rows.iter().copied().filter(|row| row.token() == token).collect();
+    let mut measurements: Vec<_> =
+        rows.iter().flat_map(|row| THREADS.map(|threads| Measurement::nothing_of(*row, threads))).collect();
     if rows.is_empty() {
-        return Ok(Vec::new());
+        return Ok(measurements);
     }
-    let mut workers = [
-        Worker::start(installation, Access::Direct, token)?,
-        Worker::start(installation, Access::Shim, token)?,
-        Worker::start(installation, Access::Proxy, token)?,
-    ];
-    let [_, shim, _] = &mut workers;
-    installation.admit(
-        shim,
-        match token {
-            Token::SoftHsm => "bench",
-            Token::Null => "bench-null-token",
-        },
-    )?;
-    let mut measurements = Vec::new();
-    for row in rows {
-        for threads in THREADS {
-            eprintln!("bench: {row}, threads: {threads}");
-            measurements.push(measure_row(&mut workers, row, threads, effort)?);
+    let rounds = effort.rounds.div_ceil(PROCESSES);
+    for process in 1..=PROCESSES {
+        eprintln!("bench: processes {process} of {PROCESSES}");
+        let mut workers = [
+            Worker::start(installation, Access::Direct, token)?,
+            Worker::start(installation, Access::Shim, token)?,
+            Worker::start(installation, Access::Proxy, token)?,
+        ];
+        let [_, shim, _] = &mut workers;
+        if process == 1 {
+            let component = match token {
+                Token::SoftHsm => "bench",
+                Token::Null => "bench-null-token",
+            };
+            installation.admit(shim, component)?;
+        }
+        for measurement in &mut measurements {
+            eprintln!("bench: {}, threads: {}", measurement.row, measurement.threads);
+            measurement.add(&mut workers, rounds, effort.batch_ms)?;
+            if process == PROCESSES && measurement.threads == 1 {
+                measurement.take_tails(&mut workers)?;
+            }
         }
     }
     Ok(measurements)
-}
-
-fn measure_row(
-    workers: &mut [Worker; 3],
-    row: Row,
-    threads: usize,
-    effort: Effort,
-) -> Result<Measurement, BenchError> {
-    let operation = row.operation();
-    let run = Run { operation, threads, chunk: row.chunk(), duration_ms: effort.batch_ms };
-    let mut series = [const { Outcome::Measured(Series { batches: Vec::new(), tail: None }) }; 3];
-    for _ in 0..effort.rounds {
-        for (worker, series) in workers.iter_mut().zip(&mut series) {
-            if let Outcome::Measured(measured) = series {
-                match worker.batch(run)? {
-                    Outcome::Measured(batch) => measured.batches.push(batch),
-                    Outcome::Refused(rv) => *series = Outcome::Refused(rv),
-                }
-            }
-        }
-    }
-    if threads == 1 {
-        for (worker, series) in workers.iter_mut().zip(&mut series) {
-            if let Outcome::Measured(measured) = series {
-                measured.tail = Some(worker.tail(operation)?);
-            }
-        }
-    }
-    Ok(Measurement { row, threads, series })
 }

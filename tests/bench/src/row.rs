@@ -56,7 +56,7 @@ pub enum Row {
     AesGcm,
     /// What the shim adds to a call that is not gated.
     GateUngated,
-    /// What the shim adds to a call that uses no key, which it judges and holds the session for.
+    /// What the shim adds to a call that uses no key, which it judges.
     GateRandom,
     /// What the gate adds to a signature.
     GateSign,
@@ -134,9 +134,11 @@ impl Row {
     /// The bar for the shim, where the difference can be told from the operation's own scatter.
     pub const fn bar(self) -> Option<Bar> {
         match self {
-            Self::SessionInfo | Self::GateUngated | Self::GateRandom | Self::GateFlags => Some(UNGATED),
+            Self::SessionInfo | Self::Random | Self::GateUngated | Self::GateRandom | Self::GateFlags => {
+                Some(UNGATED)
+            }
             Self::GateSign | Self::GateEncrypt | Self::GateMessage | Self::GateVerifySignature => Some(GATED),
-            Self::Random | Self::Hmac | Self::Ecdsa | Self::Rsa | Self::AesGcm => None,
+            Self::Hmac | Self::Ecdsa | Self::Rsa | Self::AesGcm => None,
         }
     }
 
@@ -144,6 +146,7 @@ impl Row {
     pub const fn chunk(self) -> u32 {
         match self {
             Self::SessionInfo
+            | Self::Random
             | Self::GateUngated
             | Self::GateRandom
             | Self::GateSign
@@ -151,7 +154,7 @@ impl Row {
             | Self::GateFlags
             | Self::GateMessage
             | Self::GateVerifySignature => 100,
-            Self::Random | Self::Hmac | Self::Ecdsa | Self::Rsa | Self::AesGcm => 1,
+            Self::Hmac | Self::Ecdsa | Self::Rsa | Self::AesGcm => 1,
         }
     }
 

@@ -64,7 +64,7 @@ fn a_refusal_without_a_session_is_on_record_too() {
 fn calls_without_a_key_are_open_where_keys_alone_are_gated() {
     let bench = Bench::new([]);
     for function in Function::ALL {
-        let permitted = bench.gate.keyless(bench.place(), &rules::harmless(*function));
+        let permitted = bench.gate.harmless(bench.place(), *function);
         // Whatever is gated: this is no way to what uses keys.
         assert_eq!(permitted.is_ok(), function.class() == Class::Keyless, "{function}");
         if let Err(denial) = permitted {
@@ -78,12 +78,12 @@ fn calls_without_a_key_are_open_where_keys_alone_are_gated() {
 fn calls_without_a_key_take_a_token_where_everything_is_gated() {
     let bench = Bench::with_scope(Scope::Everything, [Ok(token_with(vec![])), Err(unavailable())]);
     for function in Function::ALL {
-        let permitted = bench.gate.keyless(bench.place(), &rules::harmless(*function));
+        let permitted = bench.gate.harmless(bench.place(), *function);
         assert_eq!(permitted.is_ok(), function.class() == Class::Keyless, "{function}");
     }
     assert_eq!(bench.asked(), 1);
     pass(LIFETIME_MS);
-    let denial = bench.gate.keyless(bench.place(), &rules::harmless(Function::C_GenerateRandom)).unwrap_err();
+    let denial = bench.gate.harmless(bench.place(), Function::C_GenerateRandom).unwrap_err();
     assert_eq!(denial.refusal().code(), "policy-server-unavailable");
     assert_eq!(bench.place().last_denial(), denial.id().number());
 }

@@ -1,13 +1,16 @@
-//! Functions that use no key and need no look: forwarded untouched, the session being the application's own.
+//! Functions that use no key and need no look: forwarded untouched, the session being the application's own. They are part of
+//! whoever calls them, so that a call has one frame of ours on the stack.
 
 use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, Layer};
+use cryptoki_sys::CKR_SESSION_HANDLE_INVALID;
 
 use super::GatedModule;
 
 macro_rules! forward {
     ($($call:ident),*) => {$(
         impl Layer<calls::$call> for GatedModule {
+            #[inline(always)]
             fn call(&self, call: calls::$call) -> CK_RV {
                 self.forward_open(call)
             }
@@ -20,6 +23,7 @@ forward!(C_GetInfo);
 macro_rules! forward_on_session {
     ($($call:ident),*) => {$(
         impl Layer<calls::$call> for GatedModule {
+            #[inline(always)]
             fn call(&self, call: calls::$call) -> CK_RV {
                 match self.hold(call.session()) {
                     Ok(_held) => self.forward_open(call),
@@ -43,10 +47,13 @@ forward_on_session!(
 macro_rules! forward_keyless {
     ($($call:ident),*) => {$(
         impl Layer<calls::$call> for GatedModule {
+            #[inline(always)]
             fn call(&self, call: calls::$call) -> CK_RV {
-                match self.hold(call.session()) {
-                    Ok((place, _held)) => self.forward_keyless(call, place),
-                    Err(rv) => rv,
+                // Not held: it does nothing to a session, and if that is closed meanwhile and the handle another's, it gives the
+                // same.
+                match self.sessions.get(call.session()) {
+                    Some(place) => self.forward_keyless(call, place),
+                    None => CKR_SESSION_HANDLE_INVALID,
                 }
             }
         }

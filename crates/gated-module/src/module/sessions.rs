@@ -116,6 +116,7 @@ impl GatedModule {
 }
 
 impl Layer<calls::C_GetSessionInfo> for GatedModule {
+    #[inline(always)]
     fn call(&self, call: calls::C_GetSessionInfo) -> CK_RV {
         // Not held: it does nothing to a session, and tells of no other than how it stands. So it waits for no call, either.
         let Some(place) = self.sessions.get(call.session()) else { return CKR_SESSION_HANDLE_INVALID };
