@@ -97,6 +97,15 @@ impl Guarded {
         }
     }
 
+    /// The one that this thread has used last, if no other has taken it.
+    fn idle_connection(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock();
+        match idle.iter().rposition(Connection::is_of_this_thread) {
+            Some(own) => Some(idle.swap_remove(own)),
+            None => idle.pop(),
+        }
+    }
+
     /// A connection that no other thread uses meanwhile.
     fn connection(&self) -> Result<Connection, CK_RV> {
         let began = Instant::now();
@@ -106,7 +115,7 @@ impl Guarded {
                 GONE => return Err(CKR_DEVICE_REMOVED),
                 _ => return Err(CKR_CRYPTOKI_NOT_INITIALIZED),
             }
-            if let Some(connection) = self.idle.lock().pop() {
+            if let Some(connection) = self.idle_connection() {
                 return Ok(connection);
             }
             match self.admitted.more() {

@@ -147,7 +147,7 @@ impl<T: Send + Sync> Entrance<T> {
     }
 
     fn tally(&self) -> Option<Tally<'_>> {
-        let number = number_of_thread();
+        let number = thread_number();
         let is_own = number < OWN as u64;
         let place = if is_own { number } else { OWN as u64 + number % SHARED as u64 };
         let Counter(count) = self.counters.get(usize::try_from(place).ok()?)?;
@@ -211,8 +211,9 @@ impl Drop for Away<'_> {
     }
 }
 
-/// The number of this thread, by the order of their first calls.
-fn number_of_thread() -> u64 {
+/// The number of this thread, by the order of their first calls: no other has the same, but those that have no memory of their own
+/// any more.
+pub fn thread_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     thread_local! {
         static NUMBER: Cell<Option<u64>> = const { Cell::new(None) };

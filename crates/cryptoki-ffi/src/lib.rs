@@ -28,7 +28,7 @@ pub use attester::{AttestationKey, AttesterSession, KeyFacts, SignatureKind, Tok
 pub use attributes::{is_made_of_the_value, is_public_attribute};
 pub use caller::{MechanismView, ParameterNames, Stated, TemplateView};
 pub use cancel::{Cancelled, named_by};
-pub use entrance::{Away, Entered, Entrance};
+pub use entrance::{Away, Entered, Entrance, thread_number};
 pub use entry::entry;
 pub use error::ModuleError;
 pub use interfaces::{Interface, STANDARD, offered, offered_by_version};

@@ -1,11 +1,12 @@
 //! One connection of a client: its frames in, the gate's answers out. Whatever is out of order closes it.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use cryptoki_ffi::{Arena, Remote as _, calls};
-use guard_wire::{Code, HEADER, Header, Kind, Passed, SLOT, Side, Sleep, Slot, Writer};
+use guard_wire::{Code, HEADER, Header, Kind, Passed, SLOT, Side, Sleep, Slot, Waiter, Writer};
 use linux_ffi::{SharedMemory, futex};
 use pkcs11_table::Class;
 use rustix::net::Shutdown;
@@ -83,8 +84,9 @@ impl Desk<'_> {
         }
         self.worker.process.holds()?;
         let mut frame = Vec::new();
+        let mut waiter = Waiter::new(Arc::clone(&self.worker.waiting), Side::Server);
         loop {
-            while !self.worker.waiting.wait(&slot, Side::Server, &Asleep) {}
+            while !waiter.wait(&slot, &Asleep) {}
             let (header, body) = match slot.take(&mut frame)? {
                 Passed::Here => split(&frame)?,
                 Passed::BySocket => match incoming.next(stream, is_call)? {

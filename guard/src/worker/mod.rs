@@ -43,7 +43,7 @@ struct Worker {
     watch: Watch,
     /// Memory for large frames, of all connections together.
     large: Arc<Large>,
-    waiting: Waiting,
+    waiting: Arc<Waiting>,
     module: GatedModule,
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         process,
         watch: Watch::new(questions),
         large: Arc::default(),
-        waiting: Waiting::default(),
+        waiting: Arc::default(),
         module: GatedModule::new(place, settings.gate.clone(), Box::new(asking), Box::new(log))
             .with_limits(limits)
             .with_shared_changes(Box::new(SharedCounter::of(changes)?))

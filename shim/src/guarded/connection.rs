@@ -9,8 +9,10 @@ use std::time::Duration;
 use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::Remote;
 use cryptoki_ffi::calls;
+use cryptoki_ffi::thread_number;
 use guard_wire::{
-    Code, Control, HEADER, Header, Passed, Reader, SLOT, Side, Sleep, Slot, Waiting, WireError, Writer,
+    Code, Control, HEADER, Header, Passed, Reader, SLOT, Side, Sleep, Slot, Waiter, Waiting, WireError,
+    Writer,
 };
 use linux_ffi::socket::{self, Descriptors};
 use linux_ffi::{LinuxError, SharedMemory, futex};
@@ -52,7 +54,9 @@ pub(super) struct Handed {
 pub(super) struct Connection {
     stream: OwnedFd,
     memory: Option<SharedMemory>,
-    waiting: Arc<Waiting>,
+    waiter: Waiter,
+    /// The thread that it has answered last.
+    thread: u64,
     sequence: u64,
     out: Writer,
     answer: Vec<u8>,
@@ -69,7 +73,21 @@ impl Connection {
             placed.encode(&mut out)?;
             send(&handed.stream, out.frame(placed.code(), 0)?)?;
         }
-        Ok(Self { stream: handed.stream, memory, waiting, sequence: 0, out, answer })
+        Ok(Self {
+            stream: handed.stream,
+            memory,
+            waiter: Waiter::new(waiting, Side::Client),
+            thread: thread_number(),
+            sequence: 0,
+            out,
+            answer,
+        })
+    }
+
+    /// Whether this thread was the last to use it: then the guard's thread at the other end has what it needs at hand, and
+    /// perhaps still looks out for the next call.
+    pub(super) fn is_of_this_thread(&self) -> bool {
+        self.thread == thread_number()
     }
 
     /// Has the guard answer a call. The parameters of the mechanisms `flat` are bytes to it.
@@ -95,6 +113,7 @@ impl Connection {
 
     fn exchange(&mut self, code: Code) -> Result<&[u8], Broken> {
         self.sequence = self.sequence.wrapping_add(1);
+        self.thread = thread_number();
         let frame = self.out.frame(code, self.sequence)?;
         let Some(memory) = &self.memory else {
             send(&self.stream, frame)?;
@@ -108,7 +127,7 @@ impl Connection {
             slot.pass(Side::Server, &Asleep);
             send(&self.stream, frame)?;
         }
-        while !self.waiting.wait(&slot, Side::Client, &Asleep) {
+        while !self.waiter.wait(&slot, &Asleep) {
             if is_closed(&self.stream)? {
                 return Err(Broken::Closed);
             }
