@@ -3,8 +3,11 @@
 //! For the first lines of a program, while it has one thread: several of these belong to a thread and go to those that it
 //! starts later, and each of them refuses to be called too late.
 
+mod capabilities;
+
 use std::io;
 
+pub use capabilities::{Capability, bound_capabilities, keep_capabilities};
 use rustix::process::{
     DumpableBehavior, Pid, Resource, Rlimit, Signal, getppid, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit,
@@ -134,10 +137,10 @@ fn alone(call: &'static str) -> Result<(), LinuxError> {
 mod tests {
     use super::*;
 
-    const NOBODY: u32 = 65534;
+    pub(super) const NOBODY: u32 = 65534;
 
     /// Runs `child` in a forked process of one thread, and waits for it: whether it held what it asserts.
-    fn holds_in_a_child(child: impl FnOnce() + std::panic::UnwindSafe) -> bool {
+    pub(super) fn holds_in_a_child(child: impl FnOnce() + std::panic::UnwindSafe) -> bool {
         // SAFETY: the child has one thread, and ends without returning to the harness.
         let pid = unsafe { libc::fork() };
         assert!(pid >= 0);
@@ -152,7 +155,7 @@ mod tests {
         libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
     }
 
-    fn status(key: &str) -> String {
+    pub(super) fn status(key: &str) -> String {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find(|line| line.starts_with(key)).unwrap();
         line.split_once(':').unwrap().1.split_whitespace().collect::<Vec<_>>().join(" ")

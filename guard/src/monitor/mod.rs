@@ -22,9 +22,10 @@ use std::time::Duration;
 use ::attester::Verifier;
 use configuration::Guard;
 use gate::Limits;
-use linux_ffi::{SharedCounter, confine};
+use linux_ffi::SharedCounter;
 use rustix::net::{SocketFlags, accept_with};
 
+use crate::confinement;
 use crate::error::GuardError;
 use admission::Admission;
 use attester::Attesting;
@@ -58,7 +59,8 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let settings = Arc::new(configuration::load_guard(config)?);
     // Of the address that others find it by, before anything is started that takes time: whoever comes early waits.
     let listener = listening::listen(&settings)?;
-    confine::not_dumpable().map_err(GuardError::Confinement)?;
+    // After the socket was given to its group, which takes another one.
+    confinement::of_monitor(&settings)?;
     let program = Program::new()?;
     let attester = Attesting::start(program.clone(), Arc::clone(&settings))?;
     let monitor = Arc::new(Monitor {
