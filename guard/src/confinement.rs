@@ -5,7 +5,7 @@ use std::path::Path;
 use configuration::{Account, Guard, Need};
 use gated_module::PinFile;
 use linux_ffi::LinuxError;
-use linux_ffi::confine::{self, Capability};
+use linux_ffi::confine::{self, Capability, Limit};
 
 use crate::accounts;
 use crate::error::GuardError;
@@ -23,6 +23,13 @@ const READING: [Capability; 3] =
 const STARTING: [Capability; 4] =
     [Capability::Kill, Capability::SetGid, Capability::SetUid, Capability::SetPcap];
 
+/// Memory of a measurer's own: the largest message has 16 MiB, and it remembers digests.
+const MEASURERS_MEMORY: u64 = 1 << 30;
+/// Descriptors for the real module.
+const DESCRIPTORS: u64 = 1024;
+/// Socket and memory, on their way also twice.
+const DESCRIPTORS_OF_CONNECTION: u64 = 4;
+
 /// The monitor keeps what it and the processes that it starts need: what it has not, none of them has.
 pub(crate) fn of_monitor(guard: &Guard) -> Result<(), GuardError> {
     let leaving_network = Some(Capability::SysAdmin).filter(|_| !has_network(guard));
@@ -38,6 +45,7 @@ pub(crate) fn of_monitor(guard: &Guard) -> Result<(), GuardError> {
 pub(crate) fn of_measurer() -> Result<(), GuardError> {
     let guard = parent()?;
     let confined = || {
+        confine::limit(Limit::Data, MEASURERS_MEMORY)?;
         confine::bound_capabilities(&READING)?;
         keep_for_good(&READING)?;
         confine::end_with_parent(guard)
@@ -62,11 +70,21 @@ pub(crate) fn become_user(account: Option<&Account>, key: &'static str) -> Resul
     confined().map_err(GuardError::Confinement)
 }
 
-/// Nobody can look into this process from then on, either.
+/// Nobody can look into this process from then on, either, and it leaves no core file: there may be a PIN in its memory.
 fn keep_for_good(kept: &[Capability]) -> Result<(), LinuxError> {
     confine::keep_capabilities(kept)?;
     confine::without_new_privileges()?;
-    confine::not_dumpable()
+    confine::not_dumpable()?;
+    confine::limit(Limit::Core, 0)
+}
+
+/// What the real module takes is bounded: whoever gets it to take more harms the one client of this process. Their number is
+/// not, since to the kernel that is a number of the user's, of all workers together: the unit has a bound for it.
+pub(crate) fn limit_memory_and_descriptors(guard: &Guard) -> Result<(), GuardError> {
+    let descriptors = DESCRIPTORS + DESCRIPTORS_OF_CONNECTION * u64::from(guard.limits.connections);
+    confine::limit(Limit::Data, guard.limits.memory)
+        .and_then(|()| confine::limit(Limit::Descriptors, descriptors))
+        .map_err(GuardError::Confinement)
 }
 
 /// Where memory runs out, this process is to end before the monitor and other clients' processes that use less.

@@ -1,11 +1,13 @@
-//! What the guard's processes may do: as the kernel shows it of each role in a guard that serves somebody.
+//! What the guard's processes may do and take: as the kernel shows it of each role in a guard that serves somebody.
 
 use std::collections::BTreeMap;
 
-use e2e::Guarded;
+use cryptoki_sys::*;
 use e2e::client::run;
 use e2e::guarded::eventually;
 use e2e::root::as_root;
+use e2e::{Guarded, Probe};
+use serde_json::json;
 
 /// Bits of capabilities(7).
 const DAC_READ_SEARCH: u64 = 1 << 2;
@@ -41,6 +43,17 @@ fn must_have(pid: u32, role: &str, capabilities: u64) {
     assert_eq!(status["NoNewPrivs"], "1", "{role}");
 }
 
+/// What `/proc/PID/limits` has for one of them, which nobody can raise.
+#[track_caller]
+fn limit(pid: u32, name: &str) -> u64 {
+    let text = run(as_root("cat").arg(format!("/proc/{pid}/limits"))).must_succeed().text();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let values: Vec<_> =
+        line.split_whitespace().take(2).map(|value| value.parse().unwrap_or(u64::MAX)).collect();
+    assert_eq!(values[0], values[1], "{line}");
+    values[0]
+}
+
 /// With the number of every process of the role but the monitor, which is one.
 fn all_roles(guarded: &Guarded, count: &[(&'static str, usize)]) -> Vec<(&'static str, u32)> {
     for (role, expected) in count {
@@ -69,7 +82,11 @@ fn each_role_has_the_rights_that_its_work_takes_and_no_others() {
             must_have(pid, role, if role == "measurer" { READING } else { 0 });
             let uid = status(pid)["Uid"].clone();
             assert_eq!(uid == "0 0 0 0", role == "measurer", "{role}: {uid}");
+            assert_eq!(limit(pid, "Max core file size"), 0, "{role}");
+            assert_eq!(limit(pid, "Max data size"), 1 << 30, "{role}");
+            assert!(role == "measurer" || limit(pid, "Max open files") <= 1024 + 4 * 64, "{role}");
         }
+        assert_eq!(limit(guarded.pid("guard"), "Max core file size"), 0);
     }
 }
 
@@ -88,5 +105,63 @@ fn a_worker_that_stays_root_has_none_of_roots_rights() {
     for (role, pid) in all_roles(&guarded, &[("attester", 1), ("worker", 1)]) {
         assert_eq!(status(pid)["Uid"], "0 0 0 0", "{role}");
         must_have(pid, role, 0);
+    }
+}
+
+/// The memory of a process's own, in bytes.
+fn own_memory(pid: u32) -> u64 {
+    let status = status(pid);
+    status.get("VmData").map_or(0, |data| data.split(' ').next().unwrap().parse::<u64>().unwrap() << 10)
+}
+
+#[test]
+fn a_vendors_module_that_takes_memory_without_end_harms_one_client() {
+    let mut guarded = Guarded::up();
+    guarded.spy(&[("SPY_EATS", "C_SeedRandom")]);
+    for mib in [1024, 400] {
+        if mib != 1024 {
+            guarded.reconfigure(|text| format!("{text}\n[guard.limits]\nworker_memory_mib = {mib}\n"));
+        }
+        let mut other = Client::of(&guarded);
+        let mut struck = Client::of(&guarded);
+        let rv = struck.probe.call("C_SeedRandom", json!({ "session": struck.session, "seed": "01" })).rv;
+        assert!([CKR_HOST_MEMORY, CKR_DEVICE_REMOVED].contains(&rv), "{rv:#x}");
+        let workers = guarded.role("worker");
+        let most = workers.iter().map(|worker| own_memory(*worker)).max().unwrap();
+        println!("{mib} MiB: {rv:#x}, then {most} bytes");
+        assert!(most <= mib << 20, "{most}");
+        assert!(
+            rv == CKR_DEVICE_REMOVED || most > (mib << 20) * 9 / 10,
+            "it had been stopped by something else: {most}"
+        );
+        // Whatever comes next may need more than is left.
+        let large = json!({ "session": struck.session, "data": "00".repeat(4 << 20) });
+        let rv = struck.probe.call("C_GenerateRandom", large).rv;
+        assert!([CKR_HOST_MEMORY, CKR_DEVICE_REMOVED].contains(&rv), "{rv:#x}");
+        other.has_random_numbers();
+        // A new worker has memory.
+        struck.probe.call("C_Finalize", json!({}));
+        Client::of(&guarded).has_random_numbers();
+    }
+}
+
+/// A probe with a session.
+struct Client {
+    probe: Probe,
+    session: u64,
+}
+
+impl Client {
+    fn of(guarded: &Guarded) -> Self {
+        let mut probe = guarded.probe("probe");
+        probe.initialize();
+        let slot = probe.slot("sandbox").unwrap();
+        let session = probe.open(slot);
+        Self { probe, session }
+    }
+
+    fn has_random_numbers(&mut self) {
+        let random = self.probe.must("C_GenerateRandom", json!({ "session": self.session, "data_len": 16 }));
+        assert_ne!(random.bytes("data")[..16], [0; 16]);
     }
 }

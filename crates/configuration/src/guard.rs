@@ -161,4 +161,6 @@ pub struct GuardLimits {
     pub connections: u32,
     /// Sessions of one process.
     pub sessions: u32,
+    /// Bytes of memory that the process which serves one may have for itself.
+    pub memory: u64,
 }

@@ -7,6 +7,26 @@ use std::time::Duration;
 /// Longer than any test waits.
 const FOR_EVER: Duration = Duration::from_secs(600);
 
+/// What there is at once of the memory that a fault takes, and more than it can have.
+const PART: usize = 1 << 20;
+const PARTS: usize = 6 << 10;
+
+/// Takes memory without an end, keeps it, and says whether it was stopped.
+pub fn eat(function: &str) -> bool {
+    if !env::var("SPY_EATS").is_ok_and(|named| named == function) {
+        return false;
+    }
+    let mut eaten = Vec::with_capacity(PARTS);
+    let is_full = (0..PARTS).any(|_| {
+        let mut part = Vec::<u8>::new();
+        let is_refused = part.try_reserve_exact(PART).is_err();
+        eaten.push(part);
+        is_refused
+    });
+    core::mem::forget(eaten);
+    is_full
+}
+
 /// Does to this process what the environment says of calls of `function`.
 pub fn befall(function: &str) {
     let is_named = |variable: &str| env::var(variable).is_ok_and(|named| named == function);
