@@ -57,6 +57,13 @@ impl Admission {
     }
 }
 
+impl Admitted {
+    /// The user that it counts for.
+    pub(super) const fn uid(&self) -> u32 {
+        self.uid
+    }
+}
+
 impl Drop for Admitted {
     fn drop(&mut self) {
         let counts = &mut *self.counts.lock();

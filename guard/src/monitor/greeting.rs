@@ -63,8 +63,8 @@ fn confirm(
     address: u64,
 ) -> Result<Served, GuardError> {
     let pid = pinned.pid();
-    let request = ToMeasurer::Confirm { pid, nonce, address };
-    match monitor.measurers.ask(&request, &[pinned.pidfd(), pinned.memory()], admitted)? {
+    let request = || ToMeasurer::Confirm { pid, nonce, address };
+    match monitor.measurers.ask(request, &[pinned.pidfd(), pinned.memory()], admitted)? {
         FromMeasurer::Confirmed(image) => Ok(Served { pid, nonce, address, image }),
         FromMeasurer::Failed { detail } => Err(GuardError::NotConfirmed { detail }),
         FromMeasurer::Measured { .. } | FromMeasurer::State(_) => Err(GuardError::OutOfPlace),

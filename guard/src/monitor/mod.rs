@@ -4,6 +4,8 @@
 mod admission;
 mod attester;
 mod client;
+mod deadline;
+mod fair;
 mod greeting;
 mod listening;
 mod measurers;

@@ -4,6 +4,8 @@ use std::env;
 use std::thread;
 use std::time::Duration;
 
+/// As long as an HSM may take that is far away.
+const SLOW: Duration = Duration::from_millis(300);
 /// Longer than any test waits.
 const FOR_EVER: Duration = Duration::from_secs(600);
 
@@ -34,6 +36,9 @@ pub fn befall(function: &str) {
         let nowhere = core::ptr::null_mut::<u8>().wrapping_add(8);
         // SAFETY: this is the fault: nothing is mapped there, and the process ends.
         unsafe { nowhere.write_volatile(0) };
+    }
+    if is_named("SPY_SLOW") {
+        thread::sleep(SLOW);
     }
     if is_named("SPY_STALL") {
         thread::sleep(FOR_EVER);
