@@ -65,6 +65,8 @@ max_sessions = 40
 SOFTHSM2_CONF = "/etc/trustshim/attestation.conf"
 [guard.limits]
 worker_memory_mib = 300
+starts_at_once = 30
+starts_per_second = 3
 [[declared]]
 executable = "/usr/sbin/nginx"
 files = ["/etc/nginx/nginx.conf", "/etc/nginx/mime.types"]
@@ -147,6 +149,8 @@ fn a_full_file_of_the_guard_is_read_value_by_value() {
         connections: 5,
         sessions: 40,
         memory: 300 << 20,
+        starts_at_once: 30,
+        starts_per_second: 3,
     };
     assert_eq!(guard.limits, limits);
     let declared = [
@@ -197,6 +201,8 @@ fn what_the_guards_file_may_leave_out_has_the_documented_values() {
         connections: 64,
         sessions: 1024,
         memory: 1 << 30,
+        starts_at_once: 256,
+        starts_per_second: 100,
     };
     assert_eq!(guard.limits, limits);
 }
@@ -399,6 +405,8 @@ fn the_limits_have_limits() {
         ("max_processes_per_user", 512),
         ("max_connections", 4_096),
         ("max_sessions", 1_048_576),
+        ("limits.starts_at_once", 65_536),
+        ("limits.starts_per_second", 65_536),
     ] {
         for good in [1, most] {
             with_guard(&format!("{key} = {good}")).unwrap();

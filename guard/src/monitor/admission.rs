@@ -89,8 +89,16 @@ mod tests {
     use super::*;
 
     fn admission(processes: u32, processes_per_user: u32) -> Admission {
-        let (connections, sessions, memory) = (1, 1, 1);
-        Admission::new(GuardLimits { processes, processes_per_user, connections, sessions, memory })
+        let (connections, sessions, memory, starts_at_once, starts_per_second) = (1, 1, 1, 1, 1);
+        Admission::new(GuardLimits {
+            processes,
+            processes_per_user,
+            connections,
+            sessions,
+            memory,
+            starts_at_once,
+            starts_per_second,
+        })
     }
 
     /// A process of this user.

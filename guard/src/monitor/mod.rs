@@ -9,6 +9,7 @@ mod fair;
 mod greeting;
 mod listening;
 mod measurers;
+mod pace;
 mod renewals;
 mod role;
 mod tokens;
@@ -32,6 +33,7 @@ use crate::error::GuardError;
 use admission::Admission;
 use attester::Attesting;
 use measurers::Measurers;
+use pace::Pace;
 use renewals::Living;
 use role::Program;
 use tokens::Tokens;
@@ -46,6 +48,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 struct Monitor {
     settings: Arc<Guard>,
     admission: Admission,
+    pace: Pace,
     measurers: Measurers,
     tokens: Tokens,
     workers: Workers,
@@ -67,6 +70,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let attester = Attesting::start(program.clone(), Arc::clone(&settings))?;
     let monitor = Arc::new(Monitor {
         admission: Admission::new(settings.limits),
+        pace: Pace::new(settings.limits),
         tokens: Tokens::new(attester, Verifier::new(&settings.configuration)?),
         workers: Workers::start(program.clone(), Arc::clone(&settings))?,
         measurers: Measurers::new(program, Arc::clone(&settings)),

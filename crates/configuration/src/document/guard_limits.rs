@@ -19,11 +19,18 @@ const CONNECTION_MIB: u32 = 2;
 const DEFAULT_MORE_MIB: u32 = 640;
 const MOST_MIB: u32 = 1 << 20;
 
+/// As many as one user may have served at once by default.
+const DEFAULT_STARTS_AT_ONCE: u32 = 256;
+/// Each costs the guard about 8 ms of a processor: no user takes a whole one with it.
+const DEFAULT_STARTS_PER_SECOND: u32 = 100;
+
 /// `[guard.limits]`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LimitsTable {
     worker_memory_mib: Option<u32>,
+    starts_at_once: Option<u32>,
+    starts_per_second: Option<u32>,
 }
 
 /// All of them, as the file has them.
@@ -63,7 +70,27 @@ impl Checker {
             "must be between 1 and 1048576",
         )?;
         let memory = self.worker_memory(most.others.worker_memory_mib, connections)?;
-        Ok(GuardLimits { processes, processes_per_user, connections, sessions, memory })
+        let starts_at_once = most.others.starts_at_once.unwrap_or(DEFAULT_STARTS_AT_ONCE);
+        self.require(
+            (1..=65_536).contains(&starts_at_once),
+            "guard.limits.starts_at_once",
+            "must be between 1 and 65536",
+        )?;
+        let starts_per_second = most.others.starts_per_second.unwrap_or(DEFAULT_STARTS_PER_SECOND);
+        self.require(
+            (1..=65_536).contains(&starts_per_second),
+            "guard.limits.starts_per_second",
+            "must be between 1 and 65536",
+        )?;
+        Ok(GuardLimits {
+            processes,
+            processes_per_user,
+            connections,
+            sessions,
+            memory,
+            starts_at_once,
+            starts_per_second,
+        })
     }
 
     fn worker_memory(&self, mib: Option<u32>, connections: u32) -> Result<u64, ConfigurationError> {
