@@ -35,7 +35,7 @@ fn greet(monitor: &Arc<Monitor>, stream: &OwnedFd) -> Result<(), GuardError> {
     set_socket_timeout(stream, Timeout::Send, Some(PATIENCE))
         .map_err(|errno| GuardError::channel(errno.into()))?;
     socket::ask_for_sender(stream.as_fd())?;
-    let connected = Connected::of(stream.as_fd())?;
+    let connected = or_turn_away(stream, Connected::of(stream.as_fd()).map_err(GuardError::from))?;
     let Some(admitted) = monitor.admission.admit(connected.credentials()) else {
         return turn_away(stream, CKR_HOST_MEMORY, "the guard serves as many processes as it may");
     };
