@@ -110,3 +110,39 @@ fn unavailable(error: &GuardError) -> AttestationFailure {
         decision: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Instant;
+
+    use super::super::deadline::Deadline;
+    use super::*;
+
+    /// One whose process is at work for somebody else.
+    fn busy() -> (tempfile::TempDir, Attesting) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("guard.toml");
+        fs::write(&file, include_str!("../../../packaging/guard.toml")).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        let settings = Arc::new(configuration::load_guard(&file).unwrap());
+        let program = Program::new().unwrap();
+        let (role, key) = (Fair::with_places(1), Mutex::new(None));
+        (directory, Attesting { program, settings, patience: PATIENCE, role, key })
+    }
+
+    #[test]
+    fn who_waits_too_long_is_told_so_by_a_reason_of_its_own() {
+        let (_directory, attesting) = busy();
+        let turn = attesting.role.turn_at_once().unwrap();
+        let began = Instant::now();
+        let by = By { uid: 1, deadline: Deadline::within(Some(50)) };
+        let failure = attesting.key(by).unwrap_err();
+        assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Unavailable, "attester-busy"));
+        assert!(began.elapsed() >= Duration::from_millis(50));
+        drop(turn);
+        *attesting.key.lock() = Some("thumbprint".to_owned());
+        assert_eq!(attesting.key(by).unwrap(), "thumbprint", "what is known takes no turn");
+    }
+}
