@@ -20,6 +20,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let settings = &guard.configuration.attestation;
     let pin_file = settings.pin_file.as_deref().map(confinement::pin_file).transpose()?;
     confinement::become_user(guard.attester_user.as_ref(), "attester_user")?;
+    confinement::limit_memory_and_descriptors(&guard)?;
     let channel = Channel::of_standard_input()?;
     let module = module::initialized(&guard.configuration, None)?;
     let place = AttestationPlace::new(settings, module)?;

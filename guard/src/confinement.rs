@@ -4,7 +4,8 @@ use std::path::Path;
 
 use configuration::{Account, Guard, Need};
 use gated_module::PinFile;
-use linux_ffi::confine;
+use linux_ffi::LinuxError;
+use linux_ffi::confine::{self, Capability, Limit};
 
 use crate::accounts;
 use crate::error::GuardError;
@@ -14,17 +15,76 @@ pub(crate) fn pin_file(path: &Path) -> Result<PinFile, GuardError> {
     PinFile::open(path.to_owned()).map_err(|source| GuardError::PinFile { path: path.to_owned(), source })
 }
 
-/// Becomes the user that the configuration names under `key`, if it does, and can get no rights back; nobody else of that user
-/// can look into this process, and it ends with the guard.
+/// What reading other processes takes: the memory and state of another user's; the files that it has mapped; files and
+/// directories that its user alone may read.
+const READING: [Capability; 3] =
+    [Capability::SysPtrace, Capability::CheckpointRestore, Capability::DacReadSearch];
+/// What the monitor needs besides, to end processes of other users, and those that it starts, to give up theirs.
+const STARTING: [Capability; 4] =
+    [Capability::Kill, Capability::SetGid, Capability::SetUid, Capability::SetPcap];
+
+/// Memory of a measurer's own: the largest message has 16 MiB, and it remembers digests.
+const MEASURERS_MEMORY: u64 = 1 << 30;
+/// Descriptors for the real module.
+const DESCRIPTORS: u64 = 1024;
+/// Socket and memory, on their way also twice.
+const DESCRIPTORS_OF_CONNECTION: u64 = 4;
+
+/// The monitor keeps what it and the processes that it starts need: what it has not, none of them has.
+pub(crate) fn of_monitor(guard: &Guard) -> Result<(), GuardError> {
+    let leaving_network = Some(Capability::SysAdmin).filter(|_| !has_network(guard));
+    let kept: Vec<_> = READING.into_iter().chain(STARTING).chain(leaving_network).collect();
+    let confined = || {
+        confine::bound_capabilities(&kept)?;
+        keep_for_good(&kept)
+    };
+    confined().map_err(GuardError::Confinement)
+}
+
+/// A measurer stays root, and keeps the rights to read; it ends with the guard.
+pub(crate) fn of_measurer() -> Result<(), GuardError> {
+    let guard = parent()?;
+    let confined = || {
+        confine::limit(Limit::Data, MEASURERS_MEMORY)?;
+        confine::bound_capabilities(&READING)?;
+        keep_for_good(&READING)?;
+        confine::end_with_parent(guard)
+    };
+    confined().map_err(GuardError::Confinement)
+}
+
+/// Becomes the user that the configuration names under `key`, if it does, without any of root's rights and without a way to
+/// get some; nobody else of that user can look into this process, and it ends with the guard.
 pub(crate) fn become_user(account: Option<&Account>, key: &'static str) -> Result<(), GuardError> {
     let guard = parent()?;
-    if let Some(account) = account {
-        let user = accounts::user(account, key)?;
-        confine::become_user(user.uid, user.gid, &[]).map_err(GuardError::Confinement)?;
-    }
-    confine::without_new_privileges().map_err(GuardError::Confinement)?;
-    confine::not_dumpable().map_err(GuardError::Confinement)?;
-    confine::end_with_parent(guard).map_err(GuardError::Confinement)
+    let user = account.map(|account| accounts::user(account, key)).transpose()?;
+    let confined = || {
+        // As long as it is root, which may.
+        confine::bound_capabilities(&[])?;
+        if let Some(user) = user {
+            confine::become_user(user.uid, user.gid, &[])?;
+        }
+        keep_for_good(&[])?;
+        confine::end_with_parent(guard)
+    };
+    confined().map_err(GuardError::Confinement)
+}
+
+/// Nobody can look into this process from then on, either, and it leaves no core file: there may be a PIN in its memory.
+fn keep_for_good(kept: &[Capability]) -> Result<(), LinuxError> {
+    confine::keep_capabilities(kept)?;
+    confine::without_new_privileges()?;
+    confine::not_dumpable()?;
+    confine::limit(Limit::Core, 0)
+}
+
+/// What the real module takes is bounded: whoever gets it to take more harms the one client of this process. Their number is
+/// not, since to the kernel that is a number of the user's, of all workers together: the unit has a bound for it.
+pub(crate) fn limit_memory_and_descriptors(guard: &Guard) -> Result<(), GuardError> {
+    let descriptors = DESCRIPTORS + DESCRIPTORS_OF_CONNECTION * u64::from(guard.limits.connections);
+    confine::limit(Limit::Data, guard.limits.memory)
+        .and_then(|()| confine::limit(Limit::Descriptors, descriptors))
+        .map_err(GuardError::Confinement)
 }
 
 /// Where memory runs out, this process is to end before the monitor and other clients' processes that use less.
@@ -37,10 +97,14 @@ pub(crate) fn end_before_others() {
 
 /// Leaves the network, unless the real module needs it.
 pub(crate) fn leave_network(guard: &Guard) -> Result<(), GuardError> {
-    if guard.needs.contains(&Need::Network) {
+    if has_network(guard) {
         return Ok(());
     }
     confine::without_network().map_err(GuardError::Confinement)
+}
+
+fn has_network(guard: &Guard) -> bool {
+    guard.needs.contains(&Need::Network)
 }
 
 fn parent() -> Result<u32, GuardError> {

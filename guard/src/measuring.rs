@@ -17,8 +17,7 @@ use crate::messages::{FromMeasurer, Served, ToMeasurer};
 /// Answers the monitor until it is gone.
 pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let guard = configuration::load_guard(config)?;
-    // It keeps the monitor's rights: reading other processes takes them.
-    confinement::become_user(None, "measurer")?;
+    confinement::of_measurer()?;
     let channel = Channel::of_standard_input()?;
     let digests = DigestCache::new();
     while let Some(Message { content, descriptors }) = channel.receive::<ToMeasurer>()? {

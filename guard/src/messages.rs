@@ -104,6 +104,13 @@ pub(crate) struct Attested {
     pub(crate) undelivered: Option<Report>,
 }
 
+impl Attested {
+    /// Nothing has come of it, and the report has reached nobody.
+    pub(crate) fn failed(failure: AttestationFailure, report: Report) -> Self {
+        Self { result: Err(failure), undelivered: Some(report).filter(|report| !report.is_empty()) }
+    }
+}
+
 /// What a worker asked for.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Given {

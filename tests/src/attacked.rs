@@ -159,6 +159,13 @@ impl Guarded {
         run(command.args(options)).must_succeed();
     }
 
+    /// Approves the newest refusal as a further version of a component that has its grants.
+    #[track_caller]
+    pub fn approve_version(&self, component: &str, version: &str) {
+        let command = ["approve", "--last", "--component", component, "--version", version, "--yes"];
+        run(&mut self.operator(&command)).must_succeed();
+    }
+
     /// The guard's own process.
     pub fn guard_pid(&self) -> u32 {
         let text = fs::read_to_string(self.directory().join("guard.pid")).expect("guard.pid");

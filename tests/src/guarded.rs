@@ -403,10 +403,15 @@ pub fn children(pid: u32) -> Vec<u32> {
     found
 }
 
-/// Whether there is such a process, one that has ended but was not waited for not counted.
+/// Whether there is such a process, one that has ended but was not waited for not counted. Its first thread may have ended
+/// before the others have.
 pub fn is_alive(pid: u32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    let has_ended = |task: PathBuf| {
+        let status = fs::read_to_string(task.join("stat")).unwrap_or_default();
+        status.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+    };
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    !tasks.map(|task| task.path()).all(has_ended)
 }
 
 /// Clock ticks that a process has had of the processors.

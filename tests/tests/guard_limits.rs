@@ -73,6 +73,42 @@ fn a_user_with_as_many_processes_as_it_may_have_is_told_so() {
     eventually("room", || third.call("C_Initialize", serde_json::json!({})).rv == CKR_OK);
 }
 
+#[test]
+fn a_user_whose_processes_come_too_fast_is_slowed_down_then_refused_and_nobody_else_is() {
+    const CROWD: usize = 12;
+    let guarded = Guarded::up_with(|text| {
+        format!("{text}\n[guard.limits]\nstarts_at_once = 2\nstarts_per_second = 1\n")
+    });
+    let program = guarded.install(&e2e::stack::build().join("probe"), "probe");
+    let probe_of = |uid: u32| {
+        let mut command = guarded.client_as(uid, "trustshim-clients", &program);
+        command.arg(guarded.shim());
+        e2e::Probe::spawn(command)
+    };
+    let initialize = |probe: &mut e2e::Probe| probe.call("C_Initialize", serde_json::json!({})).rv;
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| probe_of(65_534)).collect();
+    let codes: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = crowd.iter_mut().map(|probe| scope.spawn(move || initialize(probe))).collect();
+        // Meanwhile, of another user.
+        assert_eq!(initialize(&mut probe_of(65_533)), CKR_OK);
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let count = |code: u64| codes.iter().filter(|other| **other == code).count();
+    let (served, refused) = (count(CKR_OK), count(CKR_HOST_MEMORY));
+    // Two at once, of which one may be used up, and whoever waits for its turn no longer than three seconds.
+    assert!((4..CROWD).contains(&served) && served + refused == CROWD, "{codes:x?}");
+    let log = guarded.application_log();
+    assert!(
+        log.iter().any(|line| line.to_string().contains("come faster than the guard lets them in")),
+        "{log:#?}"
+    );
+    let said = std::fs::read_to_string(guarded.file("guard.out")).unwrap();
+    assert_eq!(said.matches("come faster").count(), 1, "{said}");
+    // Whoever is refused comes in when it has become quiet.
+    let turned = codes.iter().position(|code| *code == CKR_HOST_MEMORY).unwrap();
+    eventually("its turn", || initialize(&mut crowd[turned]) == CKR_OK);
+}
+
 fn initialized(guarded: &Guarded, uid: u32) -> e2e::Probe {
     let program = guarded.install(&e2e::stack::build().join("probe"), "probe");
     let mut command = guarded.client_as(uid, "trustshim-clients", program);

@@ -24,6 +24,20 @@ fn last_reason(guarded: &Guarded) -> String {
     guarded.log().last().expect("a refusal")["reason"].as_str().expect("a reason").to_owned()
 }
 
+/// So many seconds, from now on.
+fn have_tokens_live(guarded: &mut Guarded, lifetime_s: u64) {
+    guarded.stop("policy-server");
+    let settings = guarded.directory().join("policy-server/policy-server.toml");
+    let text = run(e2e::root::as_root("cat").arg(&settings)).must_succeed().text();
+    let kept = text.lines().filter(|line| !line.starts_with("token_lifetime_s"));
+    let lifetime = format!("token_lifetime_s = {lifetime_s}");
+    let changed: String = [lifetime.as_str()].into_iter().chain(kept).map(|l| format!("{l}\n")).collect();
+    let new = guarded.file("policy-server.toml");
+    fs::write(&new, changed).unwrap();
+    run(e2e::root::as_root("cp").args([&new, &settings])).must_succeed();
+    guarded.start("policy-server");
+}
+
 #[test]
 fn a_server_that_is_down_from_the_start_is_asked_again() {
     let mut guarded = Guarded::up();
@@ -53,16 +67,7 @@ fn a_token_counts_until_its_deadline_and_is_renewed_when_the_server_is_back() {
     let login = json!({ "session": session, "user": CKU_USER, "pin": hex(b"1234") });
     assert_eq!(probe.call("C_Login", login.clone()).rv, CKR_FUNCTION_REJECTED);
     guarded.approve_last(&Approval::of("signer", DEMO_EC, "sign"));
-    guarded.stop("policy-server");
-    let settings = guarded.directory().join("policy-server/policy-server.toml");
-    let text = run(e2e::root::as_root("cat").arg(&settings)).must_succeed().text();
-    let kept = text.lines().filter(|line| !line.starts_with("token_lifetime_s"));
-    let changed: String =
-        ["token_lifetime_s = 12"].into_iter().chain(kept).map(|l| format!("{l}\n")).collect();
-    let new = guarded.file("policy-server.toml");
-    fs::write(&new, changed).unwrap();
-    run(e2e::root::as_root("cp").args([&new, &settings])).must_succeed();
-    guarded.start("policy-server");
+    have_tokens_live(&mut guarded, 12);
     // A refusal is asked about again after a second.
     let mut given = Instant::now();
     eventually("the login", || {
@@ -96,6 +101,63 @@ fn a_token_counts_until_its_deadline_and_is_renewed_when_the_server_is_back() {
     assert_eq!(other.call("C_Login", others_login).rv, CKR_FUNCTION_REJECTED);
     guarded.start("policy-server");
     eventually("the server's next token", || sign(&mut probe, session, key) == CKR_OK);
+}
+
+/// A process of the program, with what it signs with.
+struct Signer {
+    probe: Probe,
+    session: u64,
+    key: u64,
+}
+
+impl Signer {
+    fn of(guarded: &Guarded) -> Self {
+        let mut probe = guarded.probe("signer");
+        probe.initialize();
+        let slot = probe.slot("sandbox").unwrap();
+        let session = probe.open(slot);
+        let login = json!({ "session": session, "user": CKU_USER, "pin": hex(b"1234") });
+        // A refusal is asked about again after a second.
+        eventually("the login", || probe.call("C_Login", login.clone()).rv == CKR_OK);
+        let key = probe.key(session, CKO_PRIVATE_KEY, "demo-ec");
+        Self { probe, session, key }
+    }
+
+    fn sign(&mut self) -> u64 {
+        sign(&mut self.probe, self.session, self.key)
+    }
+}
+
+#[test]
+fn what_is_taken_back_ends_with_the_renewal_for_all_processes_at_once() {
+    const LIFETIME: Duration = Duration::from_secs(24);
+    let mut guarded = Guarded::up();
+    let mut first = guarded.probe("signer");
+    first.initialize();
+    let slot = first.slot("sandbox").unwrap();
+    let login = json!({ "session": first.open(slot), "user": CKU_USER, "pin": hex(b"1234") });
+    assert_eq!(first.call("C_Login", login).rv, CKR_FUNCTION_REJECTED);
+    guarded.approve_last(&Approval::of("signer", DEMO_EC, "sign"));
+    have_tokens_live(&mut guarded, LIFETIME.as_secs());
+    let mut signers = vec![Signer::of(&guarded)];
+    let given = Instant::now();
+    run(&mut guarded.operator(&["component", "retire", "signer", "1"])).must_succeed();
+    // Those that come meanwhile have the same token, which by themselves they would renew later.
+    sleep(LIFETIME / 3);
+    signers.push(Signer::of(&guarded));
+    assert_eq!(guarded.tokens_of("signer"), 1);
+    while signers.iter_mut().all(|signer| signer.sign() == CKR_OK) {
+        assert!(given.elapsed() < LIFETIME, "it ends with its lifetime, and not before");
+        sleep(Duration::from_millis(50));
+    }
+    // The next look finds it withdrawn, whoever had it renewed.
+    sleep(Duration::from_millis(300));
+    let ends: Vec<_> = signers.iter_mut().map(Signer::sign).collect();
+    println!("taken back, and refused after {:?} of {LIFETIME:?}", given.elapsed());
+    assert_eq!(ends, [CKR_FUNCTION_REJECTED; 2]);
+    let reasons: Vec<_> = guarded.log().iter().rev().take(2).map(|line| line["reason"].clone()).collect();
+    assert!(reasons.iter().all(|reason| reason == "version-retired"), "{reasons:?}");
+    assert!(given.elapsed() < LIFETIME, "{:?}", given.elapsed());
 }
 
 #[test]

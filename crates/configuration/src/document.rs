@@ -19,6 +19,7 @@ use crate::value;
 pub(crate) use guard::parse_guard;
 
 mod guard;
+mod guard_limits;
 
 const DEFAULT_TIMEOUT_MS: u64 = 5_000;
 const MAX_TIMEOUT_MS: u64 = 60_000;

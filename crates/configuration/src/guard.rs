@@ -161,4 +161,10 @@ pub struct GuardLimits {
     pub connections: u32,
     /// Sessions of one process.
     pub sessions: u32,
+    /// Bytes of memory that the process which serves one may have for itself.
+    pub memory: u64,
+    /// Processes of one user that may come at once.
+    pub starts_at_once: u32,
+    /// And how many more in each second after that.
+    pub starts_per_second: u32,
 }

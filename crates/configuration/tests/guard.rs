@@ -63,6 +63,10 @@ max_connections = 5
 max_sessions = 40
 [guard.attester_environment]
 SOFTHSM2_CONF = "/etc/trustshim/attestation.conf"
+[guard.limits]
+worker_memory_mib = 300
+starts_at_once = 30
+starts_per_second = 3
 [[declared]]
 executable = "/usr/sbin/nginx"
 files = ["/etc/nginx/nginx.conf", "/etc/nginx/mime.types"]
@@ -139,7 +143,15 @@ fn a_full_file_of_the_guard_is_read_value_by_value() {
         guard.attester_environment,
         variables(&[("SOFTHSM2_CONF", "/etc/trustshim/attestation.conf")])
     );
-    let limits = GuardLimits { processes: 20, processes_per_user: 10, connections: 5, sessions: 40 };
+    let limits = GuardLimits {
+        processes: 20,
+        processes_per_user: 10,
+        connections: 5,
+        sessions: 40,
+        memory: 300 << 20,
+        starts_at_once: 30,
+        starts_per_second: 3,
+    };
     assert_eq!(guard.limits, limits);
     let declared = [
         Declared { executable: "/usr/bin/jarsigner".into(), files: vec!["/etc/java/java.security".into()] },
@@ -183,7 +195,15 @@ fn what_the_guards_file_may_leave_out_has_the_documented_values() {
     assert_eq!((guard.group, guard.worker_user, guard.attester_user), (None, None, None));
     assert!(guard.worker_environment.is_empty() && guard.attester_environment.is_empty());
     assert_eq!(guard.login, Login::PassThrough);
-    let limits = GuardLimits { processes: 512, processes_per_user: 256, connections: 64, sessions: 1024 };
+    let limits = GuardLimits {
+        processes: 512,
+        processes_per_user: 256,
+        connections: 64,
+        sessions: 1024,
+        memory: 1 << 30,
+        starts_at_once: 256,
+        starts_per_second: 100,
+    };
     assert_eq!(guard.limits, limits);
 }
 
@@ -205,6 +225,7 @@ fn keys_that_the_guard_does_not_know_are_refused() {
         "[component]\nname = \"nginx\"",
         "[log]\nlevel = \"debug\"",
         "[guard]\nmax_session = 1",
+        "[guard.limits]\nworker_memory = 1",
         "[guard]\nlogin = \"nobody\"",
         "[guard]\nlogin = \"guard\"\npin = \"1234\"",
         "[guard]\nmax_processes = -1",
@@ -384,6 +405,8 @@ fn the_limits_have_limits() {
         ("max_processes_per_user", 512),
         ("max_connections", 4_096),
         ("max_sessions", 1_048_576),
+        ("limits.starts_at_once", 65_536),
+        ("limits.starts_per_second", 65_536),
     ] {
         for good in [1, most] {
             with_guard(&format!("{key} = {good}")).unwrap();
@@ -397,6 +420,20 @@ fn the_limits_have_limits() {
     assert!(is_about(&error, "guard.max_processes_per_user"), "{error}");
     let limits = with_guard("max_processes = 5").unwrap().limits;
     assert_eq!((limits.processes, limits.processes_per_user), (5, 5), "no more than there are");
+}
+
+#[test]
+fn a_worker_has_memory_for_its_connections() {
+    let memory = |table: &str| with_guard(table).map(|guard| guard.limits.memory >> 20);
+    assert_eq!(memory("max_connections = 4096").unwrap(), 256 + 2 * 4096 + 640);
+    for good in [384, 1_048_576] {
+        assert_eq!(memory(&format!("limits.worker_memory_mib = {good}")).unwrap(), good);
+    }
+    assert_eq!(memory("max_connections = 1\nlimits.worker_memory_mib = 258").unwrap(), 258);
+    for bad in [0, 383, 1_048_577] {
+        let error = memory(&format!("limits.worker_memory_mib = {bad}")).unwrap_err();
+        assert!(is_about(&error, "guard.limits.worker_memory_mib"), "{bad}: {error}");
+    }
 }
 
 #[test]

@@ -3,10 +3,13 @@
 //! For the first lines of a program, while it has one thread: several of these belong to a thread and go to those that it
 //! starts later, and each of them refuses to be called too late.
 
+mod capabilities;
+
 use std::io;
 
+pub use capabilities::{Capability, bound_capabilities, keep_capabilities};
 use rustix::process::{
-    DumpableBehavior, Pid, Resource, Rlimit, Signal, getppid, set_dumpable_behavior,
+    DumpableBehavior, Pid, Resource, Rlimit, Signal, getppid, getrlimit, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit,
 };
 use rustix::thread::set_no_new_privs;
@@ -77,8 +80,10 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), LinuxError>
 /// A bound that cannot be raised again without `CAP_SYS_RESOURCE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// Bytes of address space.
+    /// Bytes of address space, whatever is or is not in it.
     Memory,
+    /// Bytes of memory that is this process's own to write: heap, other private mappings, stacks of threads.
+    Data,
     /// Bytes of a core file.
     Core,
     /// Numbers of open descriptors.
@@ -91,20 +96,24 @@ pub enum Limit {
     Processes,
 }
 
-/// Sets a bound to `value`, and the bound of the bound with it.
+/// Lowers a bound to `value`, and the bound of the bound with it. One that is lower stays as it is.
 ///
 /// # Errors
-/// [`LinuxError::Call`], among others where it would be raised.
+/// [`LinuxError::Call`].
 pub fn limit(limit: Limit, value: u64) -> Result<(), LinuxError> {
     let resource = match limit {
         Limit::Memory => Resource::As,
+        Limit::Data => Resource::Data,
         Limit::Core => Resource::Core,
         Limit::Descriptors => Resource::Nofile,
         Limit::FileSize => Resource::Fsize,
         Limit::Seconds => Resource::Cpu,
         Limit::Processes => Resource::Nproc,
     };
-    setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
+    let Rlimit { current, maximum } = getrlimit(resource);
+    // None is no bound.
+    let lower = |bound: Option<u64>| Some(bound.map_or(value, |bound| bound.min(value)));
+    setrlimit(resource, Rlimit { current: lower(current), maximum: lower(maximum) })
         .map_err(LinuxError::of("setrlimit"))
 }
 
@@ -134,10 +143,10 @@ fn alone(call: &'static str) -> Result<(), LinuxError> {
 mod tests {
     use super::*;
 
-    const NOBODY: u32 = 65534;
+    pub(super) const NOBODY: u32 = 65534;
 
     /// Runs `child` in a forked process of one thread, and waits for it: whether it held what it asserts.
-    fn holds_in_a_child(child: impl FnOnce() + std::panic::UnwindSafe) -> bool {
+    pub(super) fn holds_in_a_child(child: impl FnOnce() + std::panic::UnwindSafe) -> bool {
         // SAFETY: the child has one thread, and ends without returning to the harness.
         let pid = unsafe { libc::fork() };
         assert!(pid >= 0);
@@ -152,7 +161,7 @@ mod tests {
         libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
     }
 
-    fn status(key: &str) -> String {
+    pub(super) fn status(key: &str) -> String {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find(|line| line.starts_with(key)).unwrap();
         line.split_once(':').unwrap().1.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -174,6 +183,13 @@ mod tests {
                 (0..20).map(|_| std::fs::File::open("/dev/null")).collect::<Result<Vec<_>, _>>().is_err()
             );
             limit(Limit::Core, 0).unwrap();
+        }));
+        assert!(holds_in_a_child(|| {
+            limit(Limit::Data, 64 << 20).unwrap();
+            limit(Limit::Data, 1 << 40).unwrap();
+            let mut taken = Vec::<u8>::new();
+            taken.try_reserve_exact(32 << 20).unwrap();
+            assert!(Vec::<u8>::new().try_reserve_exact(64 << 20).is_err());
         }));
     }
 

@@ -16,7 +16,7 @@ pub enum LinuxError {
         source: io::Error,
     },
     /// The other end of a socket is a process that this one has no number for: of another PID namespace, or of none.
-    #[error("the process at the other end cannot be seen from here")]
+    #[error("the process at the other end is in a PID namespace that cannot be seen from here")]
     PeerUnseen,
     /// The answer is outside the range that the call's documentation allows.
     #[error("{call} answered with a value out of its range")]

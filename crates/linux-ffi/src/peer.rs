@@ -38,9 +38,22 @@ impl Credentials {
 /// # Errors
 /// [`LinuxError::PeerUnseen`] for a process of another PID namespace; [`LinuxError::Call`] for what is no local socket.
 pub fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, LinuxError> {
+    Credentials::from_kernel(as_connected(socket)?)
+}
+
+/// The effective user of the process that has connected or listens, whatever PID namespace it is in: a process in a container
+/// has no number for one outside.
+///
+/// # Errors
+/// [`LinuxError::Call`] for what is no local socket.
+pub fn user(socket: BorrowedFd<'_>) -> Result<u32, LinuxError> {
+    Ok(as_connected(socket)?.uid)
+}
+
+fn as_connected(socket: BorrowedFd<'_>) -> Result<libc::ucred, LinuxError> {
     // SAFETY: `ucred` is three integers, which any bytes are valid for.
     let raw = unsafe { option::<libc::ucred>(socket, libc::SO_PEERCRED) };
-    Credentials::from_kernel(raw.map_err(LinuxError::of("SO_PEERCRED"))?)
+    raw.map_err(LinuxError::of("SO_PEERCRED"))
 }
 
 /// A hold on the process that has connected (`SO_PEERPIDFD`), close-on-exec; nothing where the kernel has no such
@@ -133,6 +146,7 @@ mod tests {
         let found = credentials(socket.as_fd()).unwrap();
         assert_eq!(found.pid, std::process::id());
         assert_eq!((found.uid, found.gid), rustix_ids());
+        assert_eq!(user(socket.as_fd()).unwrap(), found.uid);
         // This kernel has the option; an old one is tested by those who look for the process by its number.
         let pidfd = pidfd(socket.as_fd()).unwrap().unwrap();
         assert_eq!(pid_of(&pidfd), std::process::id().to_string());
@@ -151,6 +165,7 @@ mod tests {
         assert!(credentials(client.as_fd()).is_err());
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(matches!(credentials(file.as_fd()), Err(LinuxError::Call { call: "SO_PEERCRED", .. })));
+        assert!(matches!(user(file.as_fd()), Err(LinuxError::Call { call: "SO_PEERCRED", .. })));
         assert!(matches!(pidfd(file.as_fd()), Err(LinuxError::Call { call: "SO_PEERPIDFD", .. })));
     }
 

@@ -57,6 +57,13 @@ impl Admission {
     }
 }
 
+impl Admitted {
+    /// The user that it counts for.
+    pub(super) const fn uid(&self) -> u32 {
+        self.uid
+    }
+}
+
 impl Drop for Admitted {
     fn drop(&mut self) {
         let counts = &mut *self.counts.lock();
@@ -81,8 +88,17 @@ mod tests {
 
     use super::*;
 
-    fn admission() -> Admission {
-        Admission::new(GuardLimits { processes: 3, processes_per_user: 2, connections: 1, sessions: 1 })
+    fn admission(processes: u32, processes_per_user: u32) -> Admission {
+        let (connections, sessions, memory, starts_at_once, starts_per_second) = (1, 1, 1, 1, 1);
+        Admission::new(GuardLimits {
+            processes,
+            processes_per_user,
+            connections,
+            sessions,
+            memory,
+            starts_at_once,
+            starts_per_second,
+        })
     }
 
     /// A process of this user.
@@ -93,8 +109,7 @@ mod tests {
 
     #[test]
     fn one_process_does_not_take_the_place_of_others() {
-        let limits = GuardLimits { processes: 100, processes_per_user: 100, connections: 1, sessions: 1 };
-        let admission = Admission::new(limits);
+        let admission = admission(100, 100);
         let process = of(1);
         let admitted: Vec<_> = (0..OF_PROCESS).map(|_| admission.admit(process).unwrap()).collect();
         assert!(admission.admit(process).is_none() && admission.admit(of(1)).is_some());
@@ -104,7 +119,7 @@ mod tests {
 
     #[test]
     fn no_user_takes_the_place_of_the_others() {
-        let admission = admission();
+        let admission = admission(3, 2);
         let of_one = [admission.admit(of(1)).unwrap(), admission.admit(of(1)).unwrap()];
         assert!(admission.admit(of(1)).is_none());
         let of_other = admission.admit(of(2)).unwrap();
@@ -116,7 +131,7 @@ mod tests {
 
     #[test]
     fn who_has_left_leaves_nothing_behind() {
-        let admission = admission();
+        let admission = admission(3, 2);
         for uid in 0..100 {
             drop(admission.admit(of(uid)).unwrap());
         }

@@ -1,4 +1,4 @@
-//! The process that signs evidence: one request at a time, and started again where it has ended.
+//! The process that signs evidence: one request at a time, of one user after the other, and started again where it has ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,8 @@ use configuration::Guard;
 use gate::{AttestationFailure, FailureKind, Report};
 use locks::Mutex;
 
+use super::deadline::{By, waited};
+use super::fair::Fair;
 use super::role::{Program, Role};
 use crate::error::GuardError;
 use crate::messages::{FromAttester, ToAttester};
@@ -22,7 +24,7 @@ pub(super) struct Attesting {
     program: Program,
     settings: Arc<Guard>,
     patience: Duration,
-    role: Mutex<Option<Role>>,
+    role: Fair<Role>,
     /// Thumbprint of the attestation key, once it is known: asking for it is a login to its token.
     key: Mutex<Option<String>>,
 }
@@ -33,17 +35,23 @@ impl Attesting {
         let request = Duration::from_millis(settings.configuration.policy_server.timeout_ms);
         // A challenge and an attestation.
         let patience = PATIENCE.saturating_add(request.saturating_mul(2));
-        let (role, key) = (Mutex::new(None), Mutex::new(None));
+        let (role, key) = (Fair::with_places(1), Mutex::new(None));
         let attesting = Self { program, settings, patience, role, key };
-        *attesting.role.lock() = Some(attesting.started()?);
+        if let Some(mut place) = attesting.role.turn_at_once() {
+            *place = Some(attesting.started()?);
+        }
         Ok(attesting)
     }
 
-    /// Has this appraised; gives the report back where it was not delivered.
-    pub(super) fn attest(&self, component: Component, report: Report, within_ms: Option<u64>) -> Outcome {
+    /// Has this of a user's appraised; gives the report back where it was not delivered.
+    pub(super) fn attest(&self, component: Component, report: Report, by: By) -> Outcome {
         let kept = Some(report.clone()).filter(|report| !report.is_empty());
+        let Some(mut place) = self.role.turn(by.uid, by.deadline.in_lines()) else {
+            return Outcome { result: Err(waited()), undelivered: kept };
+        };
+        let within_ms = by.deadline.left_ms();
         let request = ToAttester::Attest { component: Box::new(component), report, within_ms };
-        let error = match self.ask(&request) {
+        let error = match self.ask(&mut place, &request) {
             Ok(FromAttester::Attested(outcome)) => return outcome,
             Ok(FromAttester::Key(_)) => GuardError::OutOfPlace,
             Err(error) => error,
@@ -52,14 +60,19 @@ impl Attesting {
     }
 
     /// Thumbprint of the attestation key.
-    pub(super) fn key(&self) -> Result<String, AttestationFailure> {
-        let mut known = self.key.lock();
-        if let Some(key) = &*known {
-            return Ok(key.clone());
+    pub(super) fn key(&self, by: By) -> Result<String, AttestationFailure> {
+        let known = || self.key.lock().clone();
+        if let Some(key) = known() {
+            return Ok(key);
         }
-        match self.ask(&ToAttester::Key) {
+        let mut place = self.role.turn(by.uid, by.deadline.in_lines()).ok_or_else(waited)?;
+        // Somebody else may have asked meanwhile.
+        if let Some(key) = known() {
+            return Ok(key);
+        }
+        match self.ask(&mut place, &ToAttester::Key) {
             Ok(FromAttester::Key(key)) => {
-                known.clone_from(&key.as_ref().ok().cloned());
+                self.key.lock().clone_from(&key.as_ref().ok().cloned());
                 key
             }
             Ok(FromAttester::Attested(_)) => Err(unavailable(&GuardError::OutOfPlace)),
@@ -67,8 +80,7 @@ impl Attesting {
         }
     }
 
-    fn ask(&self, request: &ToAttester) -> Result<FromAttester, GuardError> {
-        let mut place = self.role.lock();
+    fn ask(&self, place: &mut Option<Role>, request: &ToAttester) -> Result<FromAttester, GuardError> {
         let role = match place.take().map(|mut role| (role.is_alive(), role)) {
             Some((true, role)) => role,
             Some((false, _)) => {
@@ -96,5 +108,41 @@ fn unavailable(error: &GuardError) -> AttestationFailure {
         code: "attester-unavailable".to_owned(),
         detail: error.to_string(),
         decision: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Instant;
+
+    use super::super::deadline::Deadline;
+    use super::*;
+
+    /// One whose process is at work for somebody else.
+    fn busy() -> (tempfile::TempDir, Attesting) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("guard.toml");
+        fs::write(&file, include_str!("../../../packaging/guard.toml")).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        let settings = Arc::new(configuration::load_guard(&file).unwrap());
+        let program = Program::new().unwrap();
+        let (role, key) = (Fair::with_places(1), Mutex::new(None));
+        (directory, Attesting { program, settings, patience: PATIENCE, role, key })
+    }
+
+    #[test]
+    fn who_waits_too_long_is_told_so_by_a_reason_of_its_own() {
+        let (_directory, attesting) = busy();
+        let turn = attesting.role.turn_at_once().unwrap();
+        let began = Instant::now();
+        let by = By { uid: 1, deadline: Deadline::within(Some(50)) };
+        let failure = attesting.key(by).unwrap_err();
+        assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Unavailable, "attester-busy"));
+        assert!(began.elapsed() >= Duration::from_millis(50));
+        drop(turn);
+        *attesting.key.lock() = Some("thumbprint".to_owned());
+        assert_eq!(attesting.key(by).unwrap(), "thumbprint", "what is known takes no turn");
     }
 }

@@ -8,11 +8,13 @@ use cryptoki_sys::{CK_RV, CKR_GENERAL_ERROR, CKR_HOST_MEMORY};
 use guard_wire::{Control, NONCE};
 use linux_ffi::socket;
 use measurement::peer::{Connected, Pinned};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::Monitor;
 use super::admission::Admitted;
 use super::client::Client;
+use super::pace::TooFast;
 use super::watched::Watched;
 use crate::error::GuardError;
 use crate::frames;
@@ -33,7 +35,7 @@ fn greet(monitor: &Arc<Monitor>, stream: &OwnedFd) -> Result<(), GuardError> {
     set_socket_timeout(stream, Timeout::Send, Some(PATIENCE))
         .map_err(|errno| GuardError::channel(errno.into()))?;
     socket::ask_for_sender(stream.as_fd())?;
-    let connected = Connected::of(stream.as_fd())?;
+    let connected = or_turn_away(stream, Connected::of(stream.as_fd()).map_err(GuardError::from))?;
     let Some(admitted) = monitor.admission.admit(connected.credentials()) else {
         return turn_away(stream, CKR_HOST_MEMORY, "the guard serves as many processes as it may");
     };
@@ -46,12 +48,50 @@ fn greet(monitor: &Arc<Monitor>, stream: &OwnedFd) -> Result<(), GuardError> {
             frames::send(stream, &Control::Offer { interfaces: monitor.workers.interfaces() }, &[])
         }
         Some(Control::Placed { address }) => {
+            if !is_at_its_pace(monitor, admitted.uid(), stream)? {
+                return Ok(());
+            }
             let served = or_turn_away(stream, confirm(monitor, (&pinned, &admitted), nonce, address))?;
             let process = pinned.confirmed_as(served.address, served.nonce, served.image);
             Client::start(monitor, Watched::new(served, process, admitted), stream)?.attend(stream)
         }
         Some(_) => Err(GuardError::OutOfPlace),
         None => Ok(()),
+    }
+}
+
+/// Waits as long as the user's processes come faster than they may; false where it goes no further, and that has been said.
+fn is_at_its_pace(monitor: &Monitor, uid: u32, stream: &OwnedFd) -> Result<bool, GuardError> {
+    match monitor.pace.admit(uid, Instant::now()) {
+        Ok(begin) => stays_until(stream, begin),
+        Err(TooFast { said }) => {
+            if let Some(refused) = said {
+                tracing::warn!(uid, refused, "a user's processes come faster than [guard.limits] allows");
+            }
+            turn_away(
+                stream,
+                CKR_HOST_MEMORY,
+                "processes of this user come faster than the guard lets them in",
+            )?;
+            Ok(false)
+        }
+    }
+}
+
+/// Whether whoever has connected is still there then.
+fn stays_until(stream: &OwnedFd, then: Instant) -> Result<bool, GuardError> {
+    loop {
+        let left = then.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(true);
+        }
+        let failed = |errno: rustix::io::Errno| GuardError::channel(errno.into());
+        let left = Timespec::try_from(left).map_err(|_| failed(rustix::io::Errno::RANGE))?;
+        match poll(&mut [PollFd::new(stream, PollFlags::RDHUP)], Some(&left)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(false),
+            Err(errno) => return Err(failed(errno)),
+        }
     }
 }
 
@@ -63,8 +103,8 @@ fn confirm(
     address: u64,
 ) -> Result<Served, GuardError> {
     let pid = pinned.pid();
-    let request = ToMeasurer::Confirm { pid, nonce, address };
-    match monitor.measurers.ask(&request, &[pinned.pidfd(), pinned.memory()], admitted)? {
+    let request = || ToMeasurer::Confirm { pid, nonce, address };
+    match monitor.measurers.ask(request, &[pinned.pidfd(), pinned.memory()], admitted)? {
         FromMeasurer::Confirmed(image) => Ok(Served { pid, nonce, address, image }),
         FromMeasurer::Failed { detail } => Err(GuardError::NotConfirmed { detail }),
         FromMeasurer::Measured { .. } | FromMeasurer::State(_) => Err(GuardError::OutOfPlace),

@@ -4,9 +4,12 @@
 mod admission;
 mod attester;
 mod client;
+mod deadline;
+mod fair;
 mod greeting;
 mod listening;
 mod measurers;
+mod pace;
 mod renewals;
 mod role;
 mod tokens;
@@ -22,13 +25,15 @@ use std::time::Duration;
 use ::attester::Verifier;
 use configuration::Guard;
 use gate::Limits;
-use linux_ffi::{SharedCounter, confine};
+use linux_ffi::SharedCounter;
 use rustix::net::{SocketFlags, accept_with};
 
+use crate::confinement;
 use crate::error::GuardError;
 use admission::Admission;
 use attester::Attesting;
 use measurers::Measurers;
+use pace::Pace;
 use renewals::Living;
 use role::Program;
 use tokens::Tokens;
@@ -43,6 +48,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 struct Monitor {
     settings: Arc<Guard>,
     admission: Admission,
+    pace: Pace,
     measurers: Measurers,
     tokens: Tokens,
     workers: Workers,
@@ -58,11 +64,13 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let settings = Arc::new(configuration::load_guard(config)?);
     // Of the address that others find it by, before anything is started that takes time: whoever comes early waits.
     let listener = listening::listen(&settings)?;
-    confine::not_dumpable().map_err(GuardError::Confinement)?;
+    // After the socket was given to its group, which takes another one.
+    confinement::of_monitor(&settings)?;
     let program = Program::new()?;
     let attester = Attesting::start(program.clone(), Arc::clone(&settings))?;
     let monitor = Arc::new(Monitor {
         admission: Admission::new(settings.limits),
+        pace: Pace::new(settings.limits),
         tokens: Tokens::new(attester, Verifier::new(&settings.configuration)?),
         workers: Workers::start(program.clone(), Arc::clone(&settings))?,
         measurers: Measurers::new(program, Arc::clone(&settings)),

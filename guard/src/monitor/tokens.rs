@@ -11,10 +11,12 @@ use gate::{FailureKind, Report};
 use locks::Mutex;
 
 use super::attester::Attesting;
+use super::deadline::{By, waited};
+use super::fair::Fair;
 use crate::messages::{Attest, Attested, Given};
 
-/// Beyond so many, those that nobody uses are forgotten.
-const KEPT: usize = 1024;
+/// Beyond so many of one user, those of that user that nobody uses are forgotten.
+const KEPT: usize = 256;
 
 /// The tokens, and who obtains them.
 pub(super) struct Tokens {
@@ -23,11 +25,12 @@ pub(super) struct Tokens {
     by_digest: Mutex<BTreeMap<Digest, Arc<Token>>>,
 }
 
-/// The token of one measurement digest.
-#[derive(Debug, Default)]
+/// The token of one measurement digest, and so of one user.
+#[derive(Debug)]
 pub(super) struct Token {
-    // Locked for the time of an attestation: whoever has it, attests.
-    held: Mutex<Option<Held>>,
+    uid: u32,
+    // Taken for the time of an attestation: whoever has it, attests.
+    held: Fair<Held>,
     /// Raised whenever the policy server refuses what it had given a token before.
     withdrawn: AtomicU64,
 }
@@ -50,8 +53,8 @@ pub(super) struct Standing {
 impl Standing {
     /// Whether two thirds of the token's life are over at `now_ms`, and it is one that is kept.
     pub(super) fn is_due(&self, now_ms: u64) -> bool {
-        // Locked, it is being renewed.
-        let held = self.token.held.try_lock();
+        // Taken, it is being renewed.
+        let held = self.token.held.turn_at_once();
         held.is_some_and(|held| held.as_ref().is_some_and(|held| now_ms >= held.due_boottime_ms))
     }
 
@@ -68,27 +71,30 @@ impl Tokens {
     }
 
     /// Has the token of `component` renewed before its end.
-    pub(super) fn renew(&self, component: Component) {
-        let token = self.of(component.measurement_digest());
-        let Some(beyond_ms) = token.held.lock().as_ref().map(|held| held.deadline_boottime_ms) else {
-            return;
-        };
+    pub(super) fn renew(&self, component: Component, by: By) {
+        let token = self.of(component.measurement_digest(), by.uid);
+        // Taken, it is being renewed.
+        let Some(held) = token.held.turn_at_once() else { return };
+        let Some(beyond_ms) = held.as_ref().map(|held| held.deadline_boottime_ms) else { return };
+        drop(held);
         let asked = Attest { report: Report::default(), within_ms: None, beyond_ms, only_measure: false };
-        if let (Attested { result: Err(failure), .. }, _) = self.obtain(component, asked) {
+        if let (Attested { result: Err(failure), .. }, _) = self.obtain(component, asked, by) {
             tracing::warn!(code = failure.code, detail = failure.detail, "a token could not be renewed");
         }
     }
 
     /// A token for a process that was measured as `component`.
-    pub(super) fn obtain(&self, component: Component, asked: Attest) -> (Attested, Option<Standing>) {
+    pub(super) fn obtain(&self, component: Component, asked: Attest, by: By) -> (Attested, Option<Standing>) {
         let digest = component.measurement_digest();
         if asked.only_measure {
             let given = |hsm_id| Given::Measurement { measurement: digest, hsm_id };
-            let result = self.attester.key().map(given);
+            let result = self.attester.key(by).map(given);
             return (Attested { result, undelivered: Some(asked.report) }, None);
         }
-        let token = self.of(digest);
-        let mut held = token.held.lock();
+        let token = self.of(digest, by.uid);
+        let Some(mut held) = token.held.turn(by.uid, by.deadline.in_lines()) else {
+            return (Attested::failed(waited(), asked.report), None);
+        };
         let standing =
             Standing { withdrawn: token.withdrawn.load(Ordering::Acquire), token: Arc::clone(&token) };
         // What there is to report goes with a request of its own. Whoever was refused something may be granted it next, and
@@ -100,7 +106,7 @@ impl Tokens {
             let given = Given::Token(held.issued.clone());
             return (Attested { result: Ok(given), undelivered: None }, Some(standing));
         }
-        let Outcome { result, undelivered } = self.attester.attest(component, asked.report, asked.within_ms);
+        let Outcome { result, undelivered } = self.attester.attest(component, asked.report, by);
         let result = result.and_then(|issued| {
             let deadline_boottime_ms = self.verifier.verify(&issued)?.deadline_boottime_ms();
             let left_ms =
@@ -124,12 +130,17 @@ impl Tokens {
         }
     }
 
-    fn of(&self, digest: Digest) -> Arc<Token> {
+    fn of(&self, digest: Digest, uid: u32) -> Arc<Token> {
         let mut tokens = self.by_digest.lock();
-        if tokens.len() >= KEPT {
-            // Those that a client was given are shared with it.
-            tokens.retain(|_, token| Arc::strong_count(token) > 1);
+        if let Some(token) = tokens.get(&digest) {
+            return Arc::clone(token);
         }
-        Arc::clone(tokens.entry(digest).or_default())
+        if tokens.values().filter(|token| token.uid == uid).count() >= KEPT {
+            // Those that a client was given are shared with it. Nobody can make another user's be forgotten.
+            tokens.retain(|_, token| token.uid != uid || Arc::strong_count(token) > 1);
+        }
+        let token = Arc::new(Token { uid, held: Fair::with_places(1), withdrawn: AtomicU64::new(0) });
+        tokens.insert(digest, Arc::clone(&token));
+        token
     }
 }

@@ -13,6 +13,7 @@ use measurement::peer::Confirmed;
 
 use super::Monitor;
 use super::admission::Admitted;
+use super::deadline::{By, Deadline};
 use super::tokens::Standing;
 use crate::channel::Channel;
 use crate::error::GuardError;
@@ -58,6 +59,11 @@ impl Watched {
     /// As its worker knows it.
     pub(super) const fn served(&self) -> Served {
         self.served
+    }
+
+    /// The user that it was when it connected.
+    pub(super) fn uid(&self) -> u32 {
+        self.admitted.uid()
     }
 
     /// The process.
@@ -113,7 +119,11 @@ impl Watched {
         }
     }
 
-    fn ask(&self, monitor: &Monitor, request: &ToMeasurer) -> Result<FromMeasurer, GuardError> {
+    fn ask(
+        &self,
+        monitor: &Monitor,
+        request: impl FnOnce() -> ToMeasurer,
+    ) -> Result<FromMeasurer, GuardError> {
         let process = [self.process.pinned().pidfd(), self.process.pinned().memory()];
         monitor.measurers.ask(request, &process, &self.admitted)
     }
@@ -124,7 +134,7 @@ impl Watched {
             Some(known) => (known.state, known.files.clone()),
             None => return Looked::Unmeasured,
         };
-        let now = match self.ask(monitor, &ToMeasurer::Look { served: self.served, files }) {
+        let now = match self.ask(monitor, || ToMeasurer::Look { served: self.served, files }) {
             Ok(FromMeasurer::State(state)) => Ok(state),
             Ok(FromMeasurer::Failed { detail }) => Err(detail),
             Ok(FromMeasurer::Measured { .. } | FromMeasurer::Confirmed(_)) => {
@@ -148,12 +158,14 @@ impl Watched {
 
     /// Measures the process anew, and has a token for it.
     fn attest(&self, monitor: &Monitor, asked: Attest) -> Attested {
-        let (component, files, state) = match self.measure(monitor, asked.within_ms) {
+        // From now on, in every line.
+        let by = self.by(asked.within_ms);
+        let (component, files, state) = match self.measure(monitor, by) {
             Ok(measured) => measured,
-            Err(detail) => return unmeasured(asked, detail),
+            Err(detail) => return Attested::failed(unmeasured(detail), asked.report),
         };
         let only_measure = asked.only_measure;
-        let (attested, standing) = monitor.tokens.obtain(*component, asked);
+        let (attested, standing) = monitor.tokens.obtain(*component, asked, by);
         let mut known = self.known.lock();
         match &*known {
             // Without a new token, one that there was goes on to count: as long as the process is what it was then. Measuring
@@ -166,30 +178,41 @@ impl Watched {
         attested
     }
 
-    /// Has the process's token renewed if it is time: for the process as it is now, if that is what it was.
-    pub(super) fn renew_if_due(&self, monitor: &Monitor) {
-        let Ok(now_ms) = linux_ffi::boottime_ms() else { return };
+    /// Whether it is time to renew the process's token.
+    pub(super) fn is_due(&self) -> bool {
+        self.due().is_some()
+    }
+
+    /// The state that the process had when it was given its token, if it is time to renew that.
+    fn due(&self) -> Option<Digest> {
+        let now_ms = linux_ffi::boottime_ms().ok()?;
         // Whoever has it is about to say what the process is.
-        let Some(known) = self.known.try_lock() else { return };
-        let before = match &*known {
-            Some(Known { state, standing: Some(standing), .. }) if standing.is_due(now_ms) => *state,
-            _ => return,
-        };
-        drop(known);
-        // What has changed is the next look's to find.
-        if let Ok((component, _, state)) = self.measure(monitor, None)
-            && state == before
-        {
-            monitor.tokens.renew(*component);
+        match &*self.known.try_lock()? {
+            Some(Known { state, standing: Some(standing), .. }) if standing.is_due(now_ms) => Some(*state),
+            _ => None,
         }
     }
 
-    fn measure(
-        &self,
-        monitor: &Monitor,
-        within_ms: Option<u64>,
-    ) -> Result<(Box<Component>, Vec<PathBuf>, Digest), String> {
-        match self.ask(monitor, &ToMeasurer::Measure { served: self.served, within_ms }) {
+    /// Has the process's token renewed if it is time: for the process as it is now, if that is what it was.
+    pub(super) fn renew_if_due(&self, monitor: &Monitor) {
+        let Some(before) = self.due() else { return };
+        // What has changed is the next look's to find.
+        let by = self.by(None);
+        if let Ok((component, _, state)) = self.measure(monitor, by)
+            && state == before
+        {
+            monitor.tokens.renew(*component, by);
+        }
+    }
+
+    /// On behalf of its user.
+    fn by(&self, within_ms: Option<u64>) -> By {
+        By { uid: self.uid(), deadline: Deadline::within(within_ms) }
+    }
+
+    fn measure(&self, monitor: &Monitor, by: By) -> Result<(Box<Component>, Vec<PathBuf>, Digest), String> {
+        let request = || ToMeasurer::Measure { served: self.served, within_ms: by.deadline.left_ms() };
+        match self.ask(monitor, request) {
             Ok(FromMeasurer::Measured { component, files, state }) => Ok((component, files, state)),
             Ok(FromMeasurer::Failed { detail }) => Err(detail),
             Ok(FromMeasurer::State(_) | FromMeasurer::Confirmed(_)) => {
@@ -200,14 +223,13 @@ impl Watched {
     }
 }
 
-fn unmeasured(asked: Attest, detail: String) -> Attested {
-    let failure = AttestationFailure {
+fn unmeasured(detail: String) -> AttestationFailure {
+    AttestationFailure {
         kind: FailureKind::Unavailable,
         code: "measurement-failed".to_owned(),
         detail,
         decision: None,
-    };
-    Attested { result: Err(failure), undelivered: Some(asked.report).filter(|report| !report.is_empty()) }
+    }
 }
 
 fn ended(result: Result<(), GuardError>) {

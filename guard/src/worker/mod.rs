@@ -55,6 +55,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     confinement::leave_network(&guard)?;
     confinement::end_before_others();
     confinement::become_user(guard.worker_user.as_ref(), "worker_user")?;
+    confinement::limit_memory_and_descriptors(&guard)?;
     let turns = places(&control)?.map(|places| &*Box::leak(Box::new(WorkersTurns::at(places))));
     let module = match module::initialized(&guard.configuration, turns.map(|turns| turns as &dyn Turns)) {
         Ok(module) => module,

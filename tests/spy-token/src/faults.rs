@@ -4,8 +4,30 @@ use std::env;
 use std::thread;
 use std::time::Duration;
 
+/// As long as an HSM may take that is far away.
+const SLOW: Duration = Duration::from_millis(300);
 /// Longer than any test waits.
 const FOR_EVER: Duration = Duration::from_secs(600);
+
+/// What there is at once of the memory that a fault takes, and more than it can have.
+const PART: usize = 1 << 20;
+const PARTS: usize = 6 << 10;
+
+/// Takes memory without an end, keeps it, and says whether it was stopped.
+pub fn eat(function: &str) -> bool {
+    if !env::var("SPY_EATS").is_ok_and(|named| named == function) {
+        return false;
+    }
+    let mut eaten = Vec::with_capacity(PARTS);
+    let is_full = (0..PARTS).any(|_| {
+        let mut part = Vec::<u8>::new();
+        let is_refused = part.try_reserve_exact(PART).is_err();
+        eaten.push(part);
+        is_refused
+    });
+    core::mem::forget(eaten);
+    is_full
+}
 
 /// Does to this process what the environment says of calls of `function`.
 pub fn befall(function: &str) {
@@ -14,6 +36,9 @@ pub fn befall(function: &str) {
         let nowhere = core::ptr::null_mut::<u8>().wrapping_add(8);
         // SAFETY: this is the fault: nothing is mapped there, and the process ends.
         unsafe { nowhere.write_volatile(0) };
+    }
+    if is_named("SPY_SLOW") {
+        thread::sleep(SLOW);
     }
     if is_named("SPY_STALL") {
         thread::sleep(FOR_EVER);

@@ -2,7 +2,7 @@
 //! `SPY_REAL`. Functions that the module behind does not have are faked, so that tests can see calls of them arrive.
 //!
 //! With `SPY_CRASH=C_SeedRandom` a call of that function ends the process as a fault in its memory would, and with
-//! `SPY_STALL=C_DigestKey` it does not return.
+//! `SPY_STALL=C_DigestKey` it does not return; by `SPY_SLOW=C_Sign` it takes 300 ms. With `SPY_EATS=C_SeedRandom` it takes all memory that there is, and keeps it.
 //!
 //! Stands where the real module stands, so that tests can prove which calls arrived there. Made from the table of
 //! functions; records numbers only: handles, slots, flags and attribute types, never a PIN, its length, or data, but for the
@@ -135,6 +135,9 @@ macro_rules! spy {
         unsafe extern "C" fn $name($($argument: $type),*) -> CK_RV {
             record(stringify!($name), &[$((stringify!($argument), $argument.recorded())),*]);
             faults::befall(stringify!($name));
+            if faults::eat(stringify!($name)) {
+                return CKR_HOST_MEMORY;
+            }
             answer!($since $name($($argument),*))
         }
     )*)*};

@@ -117,10 +117,48 @@ fn a_process_in_namespaces_of_its_own_is_not_let_in() {
         let said = greeted(unshare);
         assert!(said.contains("turned the process is in a user namespace of its own"), "{unshare:?}: {said}");
     }
-    // By the shim: it does not talk to a guard that is not root to it, or has no number.
+    // By the shim: it does not talk to a guard that is not root to it.
     let mut inside = approved.guarded.of_service("unshare");
     inside.args(["--user", "--map-root-user"]).arg(&approved.service).arg(approved.module());
     assert_eq!(Told::start(&mut inside).ask("open"), "open 0x5");
+    approved.must_be_permitted();
+}
+
+/// As a container runtime does it that leaves users as they are.
+#[test]
+fn a_process_in_a_container_is_another_version_and_served_once_that_is_approved() {
+    let approved = Approved::up();
+    let root = approved.guarded.file("root");
+    fs::create_dir(&root).unwrap();
+    let root = root.display();
+    let own_proc = "mount -t proc proc /proc".to_owned();
+    let own_root =
+        format!("mount --bind / {root} && cd {root} && pivot_root . mnt && {own_proc} && umount -l /mnt");
+    let contained = |mounts: &str| {
+        let mut command = as_root("unshare");
+        let setpriv = format!("{:?}", approved.command()).replace("\" \"", "' '").replace('"', "'");
+        let setpriv = setpriv.trim_start_matches("'sudo' '-n' ");
+        command.args(["--pid", "--mount", "--fork", "--kill-child", "--"]);
+        command.args(["sh", "-c", &format!("{mounts} && exec {setpriv}")]);
+        command
+    };
+    let mut service = Told::start(&mut contained(&own_proc));
+    assert_eq!(service.ask("pid"), "1", "it is in a PID namespace of its own");
+    assert_eq!(service.ask("open"), "open 0x200");
+    assert_eq!(approved.guarded.last_reasons(), ["principal-mismatch"]);
+    drop(service);
+    thread::sleep(FAILED);
+    approved.guarded.approve_version("service", "2");
+
+    // The log has the number that the guard knows it by.
+    let outside = approved.guarded.log().last().unwrap()["pid"].as_u64().unwrap();
+    assert!(outside > 1, "{outside}");
+    for mounts in [own_proc, own_root] {
+        let mut service = Told::start(&mut contained(&mounts));
+        assert_eq!([service.ask("open"), service.ask("sign")], ["open 0x0", "sign 0x0"], "{mounts}");
+        let signed = Signed::by(&mut service, STANDS * 3);
+        assert!(signed.all > 0 && signed.rv == "0x0", "it is looked at like any other: {}", signed.rv);
+    }
     approved.must_be_permitted();
 }
 

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use attestation::token::Mode;
 use serde::Deserialize;
 
+use super::guard_limits::{LimitsTable, Most};
 use super::{
     AttestationTable, Checker, GateTable, LogTable, MAX_FILES, PolicyServerTable, RealModuleTable, digest_of,
     is_without_doubles, syntax,
 };
 use crate::error::ConfigurationError;
-use crate::guard::{Account, Declared, Guard, GuardLimits, Login, Need, Transport};
+use crate::guard::{Account, Declared, Guard, Login, Need, Transport};
 use crate::settings::{Component, Configuration};
 use crate::value;
 
@@ -21,10 +22,6 @@ const MAX_COMPONENT_PINS: usize = 64;
 const MAX_DECLARED: usize = 256;
 /// A vendor's module looks at a few.
 const MAX_VARIABLES: usize = 32;
-const DEFAULT_PROCESSES: u32 = 512;
-const DEFAULT_PROCESSES_PER_USER: u32 = 256;
-const DEFAULT_CONNECTIONS: u32 = 64;
-const DEFAULT_SESSIONS: u32 = 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +88,8 @@ struct GuardTable {
     max_processes_per_user: Option<u32>,
     max_connections: Option<u32>,
     max_sessions: Option<u32>,
+    #[serde(default)]
+    limits: LimitsTable,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -153,12 +152,13 @@ pub(crate) fn parse_guard(text: &str, path: PathBuf) -> Result<Guard, Configurat
         TransportName::Socket => Transport::Socket,
     };
     let login = checker.login(table.login, table.pin_file, table.component_pins)?;
-    let limits = checker.limits(
-        table.max_processes,
-        table.max_processes_per_user,
-        table.max_connections,
-        table.max_sessions,
-    )?;
+    let limits = checker.limits(&Most {
+        processes: table.max_processes,
+        processes_per_user: table.max_processes_per_user,
+        connections: table.max_connections,
+        sessions: table.max_sessions,
+        others: table.limits,
+    })?;
     let socket = checker.socket(table.socket)?;
     let group = checker.account("guard.group", table.group)?;
     let worker_user = checker.account("guard.worker_user", table.worker_user)?;
@@ -264,43 +264,6 @@ impl Checker {
             "must be named after components: 1 to 64 letters, digits, `.`, `_` or `-`",
         )?;
         files.into_iter().map(|(name, file)| Ok((name, self.absolute(KEY, file)?))).collect()
-    }
-
-    fn limits(
-        &self,
-        processes: Option<u32>,
-        of_a_user: Option<u32>,
-        connections: Option<u32>,
-        sessions: Option<u32>,
-    ) -> Result<GuardLimits, ConfigurationError> {
-        let processes = processes.unwrap_or(DEFAULT_PROCESSES);
-        let limits = GuardLimits {
-            processes,
-            processes_per_user: of_a_user.unwrap_or(DEFAULT_PROCESSES_PER_USER.min(processes)),
-            connections: connections.unwrap_or(DEFAULT_CONNECTIONS),
-            sessions: sessions.unwrap_or(DEFAULT_SESSIONS),
-        };
-        self.require(
-            (1..=65_536).contains(&processes),
-            "guard.max_processes",
-            "must be between 1 and 65536",
-        )?;
-        self.require(
-            (1..=processes).contains(&limits.processes_per_user),
-            "guard.max_processes_per_user",
-            "must be between 1 and `guard.max_processes`",
-        )?;
-        self.require(
-            (1..=4_096).contains(&limits.connections),
-            "guard.max_connections",
-            "must be between 1 and 4096",
-        )?;
-        self.require(
-            (1..=1_048_576).contains(&limits.sessions),
-            "guard.max_sessions",
-            "must be between 1 and 1048576",
-        )?;
-        Ok(limits)
     }
 
     fn environment(
