@@ -353,7 +353,10 @@ impl Guarded {
     /// Starts it again, and waits until it answers.
     pub fn start(&mut self, name: &'static str) {
         let directory = self.directory();
-        let mut command = as_root(build().join(if name == "guard" { "trustshim-guard" } else { name }));
+        let mut command = as_root("prlimit");
+        // As a process has it on most hosts that does not ask for more.
+        command.arg("--nofile=1024:");
+        command.arg(build().join(if name == "guard" { "trustshim-guard" } else { name }));
         match name {
             "guard" => command.arg("run").arg("--config").arg(directory.join("guard.toml")),
             _ => command.arg("serve").arg(directory.join(name)),

@@ -4,6 +4,7 @@
 mod admission;
 mod attester;
 mod client;
+mod descriptors;
 mod greeting;
 mod listening;
 mod measurers;
@@ -56,6 +57,7 @@ struct Monitor {
 /// Runs the guard until it is told to end.
 pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let settings = Arc::new(configuration::load_guard(config)?);
+    descriptors::make_room(settings.limits);
     // Of the address that others find it by, before anything is started that takes time: whoever comes early waits.
     let listener = listening::listen(&settings)?;
     confine::not_dumpable().map_err(GuardError::Confinement)?;
