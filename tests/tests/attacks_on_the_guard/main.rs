@@ -9,3 +9,4 @@ mod from_outside;
 mod programs;
 mod signed;
 mod stalls;
+mod supervised;
