@@ -322,13 +322,9 @@ impl Guarded {
         text.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a process id")
     }
 
-    /// The guard's own processes of one role: all but the monitor are its children.
+    /// The guard's own processes of one role.
     pub fn role(&self, role: &str) -> Vec<u32> {
-        let is_it = |pid: &u32| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).nth(1) == Some(role.as_bytes())
-        };
-        children(self.pid("guard")).into_iter().filter(is_it).collect()
+        in_role(self.pid("guard"), role)
     }
 
     /// Ends a process of the installation, and waits for its end.
@@ -394,6 +390,15 @@ impl Drop for Guarded {
         // Most of it is root's.
         let _ = run(as_root("rm").arg("-rf").arg(self.scratch.path()));
     }
+}
+
+/// The processes of a guard that are in one role: all but the monitor are its children.
+pub fn in_role(guard: u32, role: &str) -> Vec<u32> {
+    let is_it = |pid: &u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).nth(1) == Some(role.as_bytes())
+    };
+    children(guard).into_iter().filter(is_it).collect()
 }
 
 /// The processes that this one has started and that have not been waited for.
