@@ -1,5 +1,5 @@
 /* Runs a program under a seccomp filter of its own making, and answers the program's system calls in the kernel's place: what
- * the program opens under the name PATH is another file.
+ * the program opens under the name PATH is another file, and where it connects to PATH, the connection is the supervisor's own.
  *   supervisor PATH OTHER PROGRAM [ARGUMENT]... */
 #include "guard.h"
 
@@ -15,12 +15,13 @@ static int failed(const char *what)
     exit(1);
 }
 
-/* In the child: every openat is the listener's to answer, who is at the other end of `socket`. */
+/* In the child: every openat and connect is the listener's to answer, who is at the other end of `socket`. */
 static void supervised(int socket, char **program)
 {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_connect, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
@@ -50,12 +51,29 @@ static int listener_from(int socket)
     return listener;
 }
 
-/* Whether the call that waits is for this file, as far as the caller's memory can be read. */
-static int opens(const struct seccomp_notif *call, const char *wanted)
+/* Whether the call that waits is for this file or socket, as far as the caller's memory can be read. */
+static int is_for(const struct seccomp_notif *call, const char *wanted)
 {
     char path[4096] = { 0 };
-    struct iovec to = { path, strlen(wanted) + 1 }, from = { (void *)call->data.args[1], strlen(wanted) + 1 };
+    size_t before = call->data.nr == SYS_connect ? offsetof(struct sockaddr_un, sun_path) : 0;
+    struct iovec to = { path, strlen(wanted) + 1 }, from = { (char *)call->data.args[1] + before, strlen(wanted) + 1 };
     return process_vm_readv((pid_t)call->pid, &to, 1, &from, 1, 0) > 0 && strcmp(path, wanted) == 0;
+}
+
+/* Has the caller find `descriptor` in the place of what it asked for. */
+static void give_instead(int listener, const struct seccomp_notif *call, int descriptor)
+{
+    struct seccomp_notif_addfd instead = { .id = call->id, .srcfd = (uint32_t)descriptor, .newfd_flags = O_CLOEXEC };
+    if (call->data.nr == SYS_openat)
+        instead.flags = SECCOMP_ADDFD_FLAG_SEND;
+    else
+        instead.flags = SECCOMP_ADDFD_FLAG_SETFD, instead.newfd = (uint32_t)call->data.args[0];
+    if (descriptor < 0 || ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &instead) < 0)
+        failed("another descriptor");
+    close(descriptor);
+    struct seccomp_notif_resp connected = { .id = call->id };
+    if (call->data.nr == SYS_connect && ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &connected))
+        failed("connected");
 }
 
 static void answer_calls(int listener, const char *wanted, const char *other)
@@ -68,14 +86,10 @@ static void answer_calls(int listener, const char *wanted, const char *other)
         /* The caller may have been killed meanwhile. */
         if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call))
             continue;
-        if (opens(&call, wanted)) {
-            int file = open(other, O_RDONLY | O_CLOEXEC);
-            struct seccomp_notif_addfd instead = { .id = call.id, .flags = SECCOMP_ADDFD_FLAG_SEND,
-                                                   .srcfd = (uint32_t)file, .newfd_flags = O_CLOEXEC };
-            if (file < 0 || ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &instead) < 0)
-                failed("another file");
-            close(file);
-        } else {
+        if (is_for(&call, wanted))
+            give_instead(listener, &call,
+                         call.data.nr == SYS_openat ? open(other, O_RDONLY | O_CLOEXEC) : connect_to(other));
+        else {
             struct seccomp_notif_resp as_it_is = { .id = call.id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE };
             ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &as_it_is);
         }

@@ -1,11 +1,12 @@
 //! The approved program executed under a seccomp filter whose supervisor answers its system calls: what the program takes for
 //! its configuration is the attacker's file, though every file of it is as it was approved.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
 use e2e::attacked::{Approved, FAILED, Told};
+use e2e::client::run;
 use e2e::compiled::compile;
 
 const OWN: &str = "read as approved";
@@ -30,10 +31,14 @@ impl Scene {
     }
 
     /// The program with its calls answered by a supervisor, who is of the same user and has no approval.
-    fn supervised(&self) -> Told {
+    fn supervised(&self, path: &Path, other: &Path) -> Told {
         let mut command = self.approved.guarded.of_service(&self.supervisor);
-        command.arg(&self.settings).arg(&self.attackers);
-        self.started(&mut command)
+        self.started(command.arg(path).arg(other))
+    }
+
+    /// With the attacker's file in the place of its configuration.
+    fn misled(&self) -> Told {
+        self.supervised(&self.settings, &self.attackers)
     }
 
     /// The program under so many filters that answer nothing themselves, as systemd sets them for a service.
@@ -59,6 +64,14 @@ impl Scene {
         thread::sleep(FAILED);
     }
 
+    /// Approves what is started as by systemd under one filter, which is refused before.
+    fn approve_under_a_filter(&self) {
+        self.must_be_refused(self.filtered(1));
+        let approve = ["approve", "--last", "--component", "service", "--version", "2", "--yes"];
+        run(&mut self.approved.guarded.operator(&approve)).must_succeed();
+        thread::sleep(FAILED);
+    }
+
     #[track_caller]
     fn must_sign(&self, mut service: Told) {
         assert_eq!([service.ask("open"), service.ask("sign")], ["open 0x0", "sign 0x0"]);
@@ -72,9 +85,9 @@ fn a_program_whose_system_calls_somebody_else_answers_is_denied() {
     assert_eq!(scene.reads(&mut alone), OWN);
     drop(alone);
 
-    let mut supervised = scene.supervised();
-    assert_eq!(scene.reads(&mut supervised), ATTACKERS, "the attack is carried out");
-    scene.must_be_refused(supervised);
+    let mut misled = scene.misled();
+    assert_eq!(scene.reads(&mut misled), ATTACKERS, "the attack is carried out");
+    scene.must_be_refused(misled);
     scene.approved.must_be_permitted();
 }
 
@@ -82,15 +95,24 @@ fn a_program_whose_system_calls_somebody_else_answers_is_denied() {
 #[test]
 fn what_was_approved_under_a_filter_is_not_told_from_what_is_supervised_by_one() {
     let scene = Scene::up();
-    // Started as by systemd, and not approved so.
-    scene.must_be_refused(scene.filtered(1));
-    let approve = ["approve", "--last", "--component", "service", "--version", "2", "--yes"];
-    e2e::client::run(&mut scene.approved.guarded.operator(&approve)).must_succeed();
-    thread::sleep(FAILED);
+    scene.approve_under_a_filter();
     scene.must_sign(scene.filtered(1));
     scene.must_be_refused(scene.filtered(2));
 
-    let mut supervised = scene.supervised();
-    assert_eq!(scene.reads(&mut supervised), ATTACKERS);
-    scene.must_sign(supervised);
+    let mut misled = scene.misled();
+    assert_eq!(scene.reads(&mut misled), ATTACKERS);
+    scene.must_sign(misled);
+}
+
+/// The connection to the guard is the supervisor's own: it is pinned, and what the program sends is another's.
+#[test]
+fn a_connection_that_a_supervisor_has_made_is_closed_whatever_is_approved() {
+    let scene = Scene::up();
+    scene.approve_under_a_filter();
+    let socket = scene.approved.guarded.socket();
+    let mut connected = scene.supervised(&socket, &socket);
+    assert_eq!(connected.ask("open"), "open 0x5");
+    scene.approved.guarded.must_say("it came from another process");
+    drop(connected);
+    scene.must_sign(scene.supervised(Path::new("/no/such/path"), &socket));
 }
