@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::client::{Finished, run};
 use crate::compiled::compile;
-use crate::guarded::in_role;
+use crate::processes::in_role;
 use crate::root::as_root;
 use crate::stack::{build, reasons, sandbox_script};
 

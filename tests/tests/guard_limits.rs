@@ -9,7 +9,7 @@ use cryptoki_sys::*;
 use e2e::Guarded;
 use e2e::client::run;
 use e2e::compiled::compile;
-use e2e::guarded::eventually;
+use e2e::processes::eventually;
 
 /// A process that has connected as often as it could, and keeps its connections until it is dropped.
 struct Flood(Child);

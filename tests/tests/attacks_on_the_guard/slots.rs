@@ -4,6 +4,7 @@
 use std::env;
 
 use e2e::attacked::{Approved, Guarded, SERVICE, STRANGER};
+use e2e::processes::eventually;
 
 use crate::frames::{attack, beside_a_client};
 
@@ -48,7 +49,7 @@ fn frames_in_memory_that_are_none_close_their_connection_and_nothing_else() {
         let said = attack(&approved, "slot", "good", 3);
         assert_eq!(fates(&said), [0, 3, 0], "what is in order is answered: {said}");
     });
-    e2e::guarded::eventually("the end of the workers", || approved.guarded.workers() == 1);
+    eventually("the end of the workers", || approved.guarded.workers() == 1);
 }
 
 #[test]
@@ -63,7 +64,7 @@ fn turns_that_are_none_harm_their_connection_and_nothing_else() {
         let said = attack(&approved, "slot", "silent", 3);
         assert_eq!(fates(&said), [0, 0, 3], "{said}");
     });
-    e2e::guarded::eventually("the end of the workers", || approved.guarded.workers() == 1);
+    eventually("the end of the workers", || approved.guarded.workers() == 1);
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn bits_that_are_flipped_during_a_call_harm_their_connection_and_nothing_else() 
         let said = approved.guarded.said();
         assert!(!said.contains("AddressSanitizer"), "{said}");
     }
-    e2e::guarded::eventually("the end of the workers", || approved.guarded.workers() == 1);
+    eventually("the end of the workers", || approved.guarded.workers() == 1);
 }
 
 #[test]
