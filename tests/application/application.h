@@ -82,6 +82,7 @@ void scene_ending(int kind, int port);
 void scene_thread_local(void);
 void scene_fork(int kind, int number);
 void scene_crowd(int threads, int each);
+void scene_gathering(int processes, int threads);
 void scene_sessions(int most);
 void scene_ready(void);
 

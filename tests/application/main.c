@@ -33,6 +33,8 @@ int main(int count, char **arguments) {
         scene_fork(number, other);
     else if (strcmp(scene, "crowd") == 0)
         scene_crowd(number, other);
+    else if (strcmp(scene, "gathering") == 0)
+        scene_gathering(number, other);
     else if (strcmp(scene, "sessions") == 0)
         scene_sessions(number);
     else if (strcmp(scene, "ready") == 0)

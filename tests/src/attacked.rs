@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::client::{Finished, run};
 use crate::compiled::compile;
+use crate::processes::in_role;
 use crate::root::as_root;
 use crate::stack::{build, reasons, sandbox_script};
 
@@ -170,6 +171,11 @@ impl Guarded {
     pub fn guard_pid(&self) -> u32 {
         let text = fs::read_to_string(self.directory().join("guard.pid")).expect("guard.pid");
         text.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a number")
+    }
+
+    /// How many workers the guard has; without clients, one in reserve.
+    pub fn workers(&self) -> usize {
+        in_role(self.guard_pid(), "worker").len()
     }
 
     /// Sends a process a signal, as root.

@@ -6,21 +6,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{Finished, run};
 use crate::probe::Probe;
+use crate::processes::{eventually, in_role, is_alive};
 use crate::root::as_root;
 use crate::stack::{Approval, build, reasons, sandbox_script};
 
 /// Whom the clients run as.
 pub const CLIENT: u32 = 65_534;
 const GROUP: &str = "trustshim-clients";
-/// Longer than any part takes to start or to end.
-const BOUND: Duration = Duration::from_secs(30);
 
 /// The installation; stopped and removed when dropped.
 pub struct Guarded {
@@ -322,13 +320,9 @@ impl Guarded {
         text.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a process id")
     }
 
-    /// The guard's own processes of one role: all but the monitor are its children.
+    /// The guard's own processes of one role.
     pub fn role(&self, role: &str) -> Vec<u32> {
-        let is_it = |pid: &u32| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).nth(1) == Some(role.as_bytes())
-        };
-        children(self.pid("guard")).into_iter().filter(is_it).collect()
+        in_role(self.pid("guard"), role)
     }
 
     /// Ends a process of the installation, and waits for its end.
@@ -353,7 +347,10 @@ impl Guarded {
     /// Starts it again, and waits until it answers.
     pub fn start(&mut self, name: &'static str) {
         let directory = self.directory();
-        let mut command = as_root(build().join(if name == "guard" { "trustshim-guard" } else { name }));
+        let mut command = as_root("prlimit");
+        // As a process has it on most hosts that does not ask for more.
+        command.arg("--nofile=1024:");
+        command.arg(build().join(if name == "guard" { "trustshim-guard" } else { name }));
         match name {
             "guard" => command.arg("run").arg("--config").arg(directory.join("guard.toml")),
             _ => command.arg("serve").arg(directory.join(name)),
@@ -390,45 +387,6 @@ impl Drop for Guarded {
         }
         // Most of it is root's.
         let _ = run(as_root("rm").arg("-rf").arg(self.scratch.path()));
-    }
-}
-
-/// The processes that this one has started and that have not been waited for.
-pub fn children(pid: u32) -> Vec<u32> {
-    let mut found = Vec::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
-        let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        found.extend(text.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
-    }
-    found
-}
-
-/// Whether there is such a process, one that has ended but was not waited for not counted. Its first thread may have ended
-/// before the others have.
-pub fn is_alive(pid: u32) -> bool {
-    let has_ended = |task: PathBuf| {
-        let status = fs::read_to_string(task.join("stat")).unwrap_or_default();
-        status.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
-    };
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    !tasks.map(|task| task.path()).all(has_ended)
-}
-
-/// Clock ticks that a process has had of the processors.
-pub fn ticks(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = status.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
-    // utime and stime are the 14th and 15th field.
-    fields.map_or(0, |fields| fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("ticks")).sum())
-}
-
-/// Waits for something that takes some time.
-#[track_caller]
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + BOUND;
-    while !is_so() {
-        assert!(Instant::now() < end, "waited {BOUND:?} in vain: {what}");
-        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -17,6 +17,7 @@ pub mod operations;
 pub mod parity;
 pub mod pkcs11_tool;
 pub mod probe;
+pub mod processes;
 pub mod root;
 pub mod spied;
 pub mod spy_record;

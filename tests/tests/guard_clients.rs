@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use e2e::client::run;
-use e2e::guarded::eventually;
+use e2e::processes::eventually;
 use e2e::root::as_root;
 use e2e::{Approval, Finished, Guarded};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cryptoki_sys::*;
 use e2e::client::run;
-use e2e::guarded::eventually;
+use e2e::processes::eventually;
 use e2e::root::as_root;
 use e2e::{Guarded, Probe};
 use serde_json::json;

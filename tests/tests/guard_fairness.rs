@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use cryptoki_sys::*;
-use e2e::guarded::eventually;
 use e2e::pkcs11_tool::DEMO_EC;
 use e2e::probe::hex;
+use e2e::processes::eventually;
 use e2e::stack::build;
 use e2e::{Approval, Guarded, Probe};
 use serde_json::json;

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use cryptoki_sys::*;
 use e2e::client::run;
-use e2e::guarded::{children, eventually, is_alive};
 use e2e::pkcs11_tool::DEMO_EC;
 use e2e::probe::hex;
+use e2e::processes::{children, eventually, is_alive};
 use e2e::{Approval, Guarded, Probe};
 use serde_json::{Value, json};
 

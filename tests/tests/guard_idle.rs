@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use e2e::Guarded;
 use e2e::client::run;
-use e2e::guarded::{children, ticks};
+use e2e::processes::{children, ticks};
 
 #[test]
 fn an_idle_guard_uses_no_processor() {

@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use e2e::client::run;
-use e2e::guarded::{children, eventually};
 use e2e::pkcs11_tool::DEMO_EC;
+use e2e::processes::{children, eventually};
 use e2e::root::as_root;
 use e2e::{Approval, Guarded};
 

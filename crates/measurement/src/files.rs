@@ -1,11 +1,12 @@
-//! Hashes files: what is opened is a regular file, and it is the same before and after it was read.
+//! Hashes files: what is opened is a regular file, and what is hashed of it has not changed while it was read.
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use attestation::component::MeasuredFile;
 use attestation::digest::{Digest, escape};
@@ -22,6 +23,10 @@ use crate::proc_file::{read_self_link, unreadable};
 const BUFFER: usize = 128 * 1024;
 /// No program or configuration is larger; a sparse file can pretend to any size.
 const MAX_FILE: u64 = 4 << 30;
+/// How often a file is read that changes meanwhile.
+const READINGS: u32 = 3;
+/// The clock of file times moves in steps, the longest of 10 ms: a change after this shows beside one before it.
+const STEP: Duration = Duration::from_millis(20);
 
 /// Which file, independent of its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,46 +97,67 @@ impl OpenedFile {
         path: &[u8],
         hasher: &mut Hasher<'_>,
     ) -> Result<MeasuredFile, MeasurementError> {
-        hasher.check_time()?;
-        let is_kept = hasher.admit(&self.file, &self.stat, Path::new(OsStr::from_bytes(path)))?;
-        let known = match hasher.cache {
-            None => self.hash(hasher)?,
-            Some(cache) => {
-                let version = FileVersion::of(&self.stat);
-                match is_kept.then(|| cache.find(self.identity(), version)).flatten() {
-                    Some(known) => known,
-                    None => {
-                        cache.count_miss();
-                        let now = wall_clock();
-                        let known = self.hash(hasher)?;
-                        if is_kept {
-                            cache.keep(self.identity(), version, now, &known);
-                        }
-                        known
-                    }
-                }
-            }
-        };
+        let known = self.settled(path, hasher, Self::read)?;
         Ok(MeasuredFile { path: escape(path), sha256: known.sha256, build_id: known.build_id })
     }
 
-    /// Reads the whole file.
+    /// What a reading gives during which the file has not changed: size and times are the same before and after. Where they are
+    /// not, it is looked at and read again, a few times: its change time also tells of a link more or less, as whoever
+    /// replaces or saves files makes them, and a later reading that nothing has disturbed is as good as a first one.
     ///
-    /// A file that is written to in between is refused by its size and times. Writing through a mapping can
-    /// change content without either (inode(7)): then the digest is of what was read.
-    fn hash(&self, hasher: &Hasher<'_>) -> Result<Known, MeasurementError> {
+    /// Writing through a mapping can change content without either (inode(7)): then the digest is of what was read.
+    fn settled(
+        mut self,
+        path: &[u8],
+        hasher: &mut Hasher<'_>,
+        mut read: impl FnMut(&Self, &Hasher<'_>) -> Result<Option<Known>, MeasurementError>,
+    ) -> Result<Known, MeasurementError> {
+        for _ in 0..READINGS {
+            hasher.check_time()?;
+            // Anew, too: the change may have been one of owner or mode.
+            let is_kept = hasher.admit(&self.file, &self.stat, Path::new(OsStr::from_bytes(path)))?;
+            let version = FileVersion::of(&self.stat);
+            let kept = hasher.cache.filter(|_| is_kept);
+            if let Some(known) = kept.and_then(|cache| cache.find(self.identity(), version)) {
+                return Ok(known);
+            }
+            if let Some(cache) = hasher.cache {
+                cache.count_miss();
+            }
+            let now = wall_clock();
+            let known = read(&self, hasher)?;
+            let after = self.stat_again()?;
+            if let Some(known) = known.filter(|_| FileVersion::of(&after) == version) {
+                if let Some(cache) = kept {
+                    cache.keep(self.identity(), version, now, &known);
+                }
+                return Ok(known);
+            }
+            // What has lost its last name is not what the path leads to.
+            if after.st_nlink == 0 && self.stat.st_nlink != 0 {
+                break;
+            }
+            std::thread::sleep(STEP);
+            self.stat = self.stat_again()?;
+        }
+        Err(MeasurementError::Changed { path: self.name })
+    }
+
+    fn stat_again(&self) -> Result<Stat, MeasurementError> {
+        fstat(&self.file).map_err(|errno| unreadable(&self.name, errno.into()))
+    }
+
+    /// Reads the whole file; `None` where it is not as long as it was.
+    fn read(&self, hasher: &Hasher<'_>) -> Result<Option<Known>, MeasurementError> {
         let size = u64::try_from(self.stat.st_size).unwrap_or(u64::MAX);
         if size > MAX_FILE {
             return Err(MeasurementError::TooLarge { path: self.name.clone(), limit: MAX_FILE });
         }
         let failed = |source| unreadable(&self.name, source);
         let build_id = build_id::read(&self.file).map_err(failed)?;
+        (&self.file).rewind().map_err(failed)?;
         let (sha256, read) = self.digest(size, hasher)?;
-        let after = fstat(&self.file).map_err(|errno| failed(errno.into()))?;
-        if read != size || FileVersion::of(&after) != FileVersion::of(&self.stat) {
-            return Err(MeasurementError::Changed { path: self.name.clone() });
-        }
-        Ok(Known { sha256, build_id })
+        Ok((read == size).then_some(Known { sha256, build_id }))
     }
 
     /// Digest and number of the bytes read: at most one more than `size`, to see that the file has grown.
@@ -236,30 +262,80 @@ mod tests {
         assert!(matches!(error, MeasurementError::Unreadable { .. }), "{error}");
     }
 
-    #[test]
-    fn a_file_that_changes_under_the_measurement_is_refused() {
+    /// Measures `content`, with `disturb` called before the end of each reading, and tells how often it was read.
+    fn disturbed(mut disturb: impl FnMut(&Path, u32)) -> (u32, Result<Known, MeasurementError>) {
         let (_keep, directory) = in_a_directory();
         let path = directory.join("file");
-        let changes: [fn(&Path); 3] = [
-            |path| std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"!").unwrap(),
-            |path| std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(3).unwrap(),
-            |path| {
-                // The same size, and the old time put back: the kernel's own change time still moves.
-                let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
-                let modified = file.metadata().unwrap().modified().unwrap();
-                (&file).write_all(b"CONTENT").unwrap();
-                file.set_modified(modified).unwrap();
-            },
-        ];
-        for (index, change) in changes.into_iter().enumerate() {
-            std::fs::write(&path, "content").unwrap();
-            let opened = OpenedFile::open(&path).unwrap();
-            // The clock of file times moves in steps of some milliseconds.
-            std::thread::sleep(std::time::Duration::from_millis(30));
-            change(&path);
-            let error = opened.measure(b"file", &mut Hasher::new(&Hashing::afresh())).unwrap_err();
-            assert!(matches!(error, MeasurementError::Changed { .. }), "{index}: {error}");
+        std::fs::write(&path, "content").unwrap();
+        let opened = OpenedFile::open(&path).unwrap();
+        // The clock of file times moves in steps of some milliseconds.
+        std::thread::sleep(STEP);
+        let mut readings = 0;
+        let found = opened.settled(b"file", &mut Hasher::new(&Hashing::afresh()), |file, hasher| {
+            let read = file.read(hasher);
+            readings += 1;
+            disturb(&path, readings);
+            read
+        });
+        (readings, found)
+    }
+
+    fn writable(path: &Path) -> File {
+        std::fs::OpenOptions::new().write(true).open(path).unwrap()
+    }
+
+    const CHANGES: [fn(&Path); 3] = [
+        |path| std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"!").unwrap(),
+        |path| {
+            let file = writable(path);
+            file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+        },
+        |path| {
+            // The same size, and the old time put back: the kernel's own change time still moves.
+            let file = writable(path);
+            let modified = file.metadata().unwrap().modified().unwrap();
+            (&file).write_all(b"CONTENT").unwrap();
+            file.set_modified(modified).unwrap();
+        },
+    ];
+
+    #[test]
+    fn a_file_that_changes_under_the_measurement_is_refused() {
+        for (index, change) in CHANGES.into_iter().enumerate() {
+            let (readings, found) = disturbed(|path, _| change(path));
+            assert!(matches!(found, Err(MeasurementError::Changed { .. })), "{index}: {found:?}");
+            assert_eq!(readings, READINGS);
         }
+    }
+
+    #[test]
+    fn of_a_file_that_has_changed_the_digest_is_of_what_it_has_become() {
+        for (change, content) in CHANGES.into_iter().zip(["content!", "conten", "CONTENT"]) {
+            let (readings, found) = disturbed(|path, reading| {
+                if reading == 1 {
+                    change(path);
+                }
+            });
+            assert_eq!((readings, found.unwrap().sha256), (2, Digest::of(content.as_bytes())));
+        }
+    }
+
+    #[test]
+    fn another_link_or_one_less_changes_nothing() {
+        let linked = |path: &Path| path.with_extension("link");
+        let (readings, found) = disturbed(|path, reading| match reading {
+            1 => std::fs::hard_link(path, linked(path)).unwrap(),
+            2 => std::fs::remove_file(linked(path)).unwrap(),
+            _ => {}
+        });
+        assert_eq!((readings, found.unwrap().sha256), (3, Digest::of(b"content")));
+    }
+
+    #[test]
+    fn a_file_that_loses_its_last_name_under_the_measurement_is_refused_at_once() {
+        let (readings, found) = disturbed(|path, _| std::fs::remove_file(path).unwrap());
+        assert!(matches!(found, Err(MeasurementError::Changed { .. })), "{found:?}");
+        assert_eq!(readings, 1);
     }
 
     #[test]

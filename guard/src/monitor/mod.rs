@@ -5,6 +5,7 @@ mod admission;
 mod attester;
 mod client;
 mod deadline;
+mod descriptors;
 mod fair;
 mod greeting;
 mod listening;
@@ -62,6 +63,7 @@ struct Monitor {
 /// Runs the guard until it is told to end.
 pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
     let settings = Arc::new(configuration::load_guard(config)?);
+    descriptors::make_room(settings.limits);
     // Of the address that others find it by, before anything is started that takes time: whoever comes early waits.
     let listener = listening::listen(&settings)?;
     // After the socket was given to its group, which takes another one.

@@ -196,6 +196,30 @@ static int steal(int pid, int number)
     return (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
 }
 
+/* Looks for the memory that the guard shares with a process, by all names that the kernel has for it, and opens it. */
+static void open_memory(const char *pid)
+{
+    char path[512], line[512], target[512];
+    int mapped = 0, descriptors = 0, opened = 0;
+    snprintf(path, sizeof path, "/proc/%s/maps", pid);
+    FILE *maps = fopen(path, "r");
+    while (maps && fgets(line, sizeof line, maps))
+        if (strstr(line, "memfd:trustshim")) {
+            snprintf(path, sizeof path, "/proc/%s/map_files/%.*s", pid, (int)strcspn(line, " "), line);
+            mapped++, opened += open(path, O_RDWR) >= 0;
+        }
+    snprintf(path, sizeof path, "/proc/%s/fd", pid);
+    DIR *directory = opendir(path);
+    for (struct dirent *entry; directory && (entry = readdir(directory)); ) {
+        snprintf(path, sizeof path, "/proc/%s/fd/%s", pid, entry->d_name);
+        ssize_t length = readlink(path, target, sizeof target - 1);
+        target[length < 0 ? 0 : length] = 0;
+        if (strstr(target, "memfd:trustshim"))
+            descriptors++, opened += open(path, O_RDWR) >= 0;
+    }
+    printf("mapped %d descriptors %d opened %d\n", mapped, descriptors, opened);
+}
+
 int main(int count, char **arguments)
 {
     const char *what = count > 1 ? arguments[1] : "";
@@ -234,6 +258,13 @@ int main(int count, char **arguments)
         char path[64];
         snprintf(path, sizeof path, "/proc/%s/fd/%s", more[0], more[1]);
         said("open-fd", open(path, O_RDWR));
+    }
+    ATTACK("open-memory") open_memory(more[0]);
+    ATTACK("open-kept-memory") {
+        int memory = memfd_create("trustshim", 0);
+        if (ftruncate(memory, 4096) || mmap(NULL, 4096, PROT_READ, MAP_SHARED, memory, 0) == MAP_FAILED)
+            abort();
+        open_memory("self");
     }
     ATTACK("steal") sign_by("stolen", steal(pid, atoi(more[1])), strtoul(more[2], NULL, 0), strtoul(more[3], NULL, 0));
     ATTACK("receive") sign_by("received", receive_at(more[0]), strtoul(more[1], NULL, 0), strtoul(more[2], NULL, 0));

@@ -221,6 +221,14 @@ int main(int count, char **arguments)
             }
             fflush(stdout);
         }
+        /* As it would read its configuration. */
+        COMMAND("read") {
+            char content[64] = "";
+            FILE *file = fopen(rest_of_it, "r");
+            printf("read %s", file && fgets(content, sizeof content, file) ? content : "nothing\n");
+            if (file)
+                fclose(file);
+        }
         COMMAND("fed") printf("fed %ld\n", fed);
         COMMAND("handles") printf("%d %lu %lu\n", own_connection(), session, key);
         COMMAND("fork") in_child(0, sign_through_the_shim);

@@ -1,10 +1,11 @@
 //! Hostile frames, by hand and from a user without any approval: the connection that they come over is closed, and nobody
-//! else notices.
+//! else notices. Over the socket; those in memory are in `slots.rs`.
 
 use std::time::Duration;
 
 use e2e::attacked::Approved;
 use e2e::client::run;
+use e2e::compiled::compile;
 
 use crate::signed::Signed;
 
@@ -15,17 +16,31 @@ const ANSWERED: &str = "answered";
 const NEITHER: &str = "neither";
 
 fn must_become(approved: &Approved, kinds: &[(&str, u32, &str)]) {
-    let hostile = approved.guarded.compiled("hostile", "hostile");
-    let socket = approved.guarded.socket();
+    beside_a_client(approved, || {
+        for (kind, times, fate) in kinds {
+            let said = attack(approved, "hostile", kind, *times);
+            assert!(said.contains(&format!("{fate} {times}")), "{kind}: {said}");
+        }
+    });
+}
+
+/// What `tests/programs/attacks/PROGRAM.c` says that has carried out an attack of this kind.
+pub(crate) fn attack(approved: &Approved, program: &str, kind: &str, times: u32) -> String {
+    let path = approved.guarded.file(program);
+    if !path.exists() {
+        compile(&format!("attacks/{program}.c"), &path, &["-pthread"]);
+    }
+    let mut command = approved.guarded.of_user(e2e::attacked::STRANGER, &path);
+    command.arg(approved.guarded.socket()).arg(kind).arg(times.to_string());
+    run(&mut command).must_succeed().text()
+}
+
+/// Attacks while another client signs, which has to go on, as the guard has.
+pub(crate) fn beside_a_client(approved: &Approved, attacks: impl FnOnce()) {
     let guard = approved.guarded.guard_pid();
     let mut service = approved.signing();
     service.tell("sign-on 3000");
-    for (kind, times, fate) in kinds {
-        let mut command = approved.guarded.of_user(e2e::attacked::STRANGER, &hostile);
-        command.arg(&socket).arg(kind).arg(times.to_string());
-        let said = run(&mut command).must_succeed().text();
-        assert!(said.contains(&format!("{fate} {times}")), "{kind}: {said}");
-    }
+    attacks();
     let signed = Signed::of(&service.hear());
     assert!(signed.rv == "0x0" && signed.all > 10, "{} then {}", signed.all, signed.rv);
     assert_eq!(service.ask("sign"), "sign 0x0", "the other client goes on");

@@ -8,4 +8,6 @@ mod from_inside;
 mod from_outside;
 mod programs;
 mod signed;
+mod slots;
 mod stalls;
+mod supervised;
