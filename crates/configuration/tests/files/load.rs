@@ -1,7 +1,5 @@
 //! Whole files: what is read from a good one, and that each defect is refused by its own name.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -9,7 +7,8 @@ use std::path::{Path, PathBuf};
 use attestation::digest::Digest;
 use attestation::token::Mode;
 use configuration::{Configuration, ConfigurationError, DenyCode, Loaded, LogTarget, Scope};
-use tempfile::TempDir;
+
+use crate::written;
 
 const SMALLEST: &str = r#"
 mode = "inline"
@@ -47,14 +46,6 @@ files = ["/etc/nginx/nginx.conf", "/etc/nginx/mime.types"]
 [log]
 target = "file:/var/log/trustshim.log"
 "#;
-
-fn written(text: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("trustshim.toml");
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-    (directory, path)
-}
 
 /// Loads a file of an application in inline mode.
 fn load_from(path: &Path) -> Result<Configuration, ConfigurationError> {

@@ -1,10 +1,6 @@
 //! The guard's file: what is read from a good one, and each rule.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use attestation::digest::Digest;
@@ -13,20 +9,8 @@ use configuration::{
     Account, ConfigurationError, Declared, DenyCode, Guard, GuardLimits, Installation, Loaded, LogTarget,
     Login, Need, Scope, load_from, load_guard, load_installation,
 };
-use tempfile::TempDir;
 
-const SMALLEST: &str = r#"
-mode = "guarded"
-[real_module]
-path = "/usr/lib/softhsm/libsofthsm2.so"
-[policy_server]
-url = "https://127.0.0.1:8443"
-ca = "/etc/trustshim/ca.pem"
-anchors = "/etc/trustshim/anchors.jwks"
-[attestation]
-key = "pkcs11:token=trustshim;object=attestation"
-pin_file = "/etc/trustshim/attestation.pin"
-"#;
+use crate::{SMALLEST_OF_GUARD, written};
 
 const FULL: &str = r#"
 mode = "guarded"
@@ -75,14 +59,6 @@ executable = "/usr/bin/jarsigner"
 files = ["/etc/java/java.security"]
 "#;
 
-fn written(text: &str) -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("trustshim.toml");
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-    (directory, path)
-}
-
 fn guard(text: &str) -> Result<Guard, ConfigurationError> {
     let (_directory, path) = written(text);
     load_guard(&path)
@@ -90,13 +66,13 @@ fn guard(text: &str) -> Result<Guard, ConfigurationError> {
 
 /// The smallest file of the guard with a table `[guard]`.
 fn with_guard(table: &str) -> Result<Guard, ConfigurationError> {
-    guard(&format!("{SMALLEST}[guard]\n{table}\n"))
+    guard(&format!("{SMALLEST_OF_GUARD}[guard]\n{table}\n"))
 }
 
 /// The smallest file of the guard with one line replaced.
 fn refused(line: &str, by: &str) -> ConfigurationError {
-    assert!(SMALLEST.contains(line), "{line}");
-    guard(&SMALLEST.replace(line, by)).expect_err(by)
+    assert!(SMALLEST_OF_GUARD.contains(line), "{line}");
+    guard(&SMALLEST_OF_GUARD.replace(line, by)).expect_err(by)
 }
 
 fn is_about(error: &ConfigurationError, name: &str) -> bool {
@@ -175,7 +151,7 @@ fn files_are_declared_for_one_program() {
     assert_eq!(installation.declared(Path::new("/usr/bin/jarsigner")).len(), 1);
     assert_eq!(*installation.configuration(), configuration);
     assert_eq!(installation.into_configuration(), configuration);
-    let inline = SMALLEST.replace("guarded", "inline") + "[component]\nfiles = [\"/etc/a.conf\"]\n";
+    let inline = SMALLEST_OF_GUARD.replace("guarded", "inline") + "[component]\nfiles = [\"/etc/a.conf\"]\n";
     let (_directory, path) = written(&inline);
     let installation = load_installation(Some(&path)).unwrap();
     assert_eq!(installation.declared(Path::new("/usr/bin/any")), [PathBuf::from("/etc/a.conf")]);
@@ -183,7 +159,7 @@ fn files_are_declared_for_one_program() {
 
 #[test]
 fn what_the_guards_file_may_leave_out_has_the_documented_values() {
-    let guard = guard(SMALLEST).unwrap();
+    let guard = guard(SMALLEST_OF_GUARD).unwrap();
     assert_eq!(guard.configuration.gate.scope, Scope::Keys);
     assert_eq!(guard.configuration.gate.deny_code, DenyCode::FunctionRejected);
     assert_eq!(guard.configuration.log.target, LogTarget::Journal);
@@ -239,14 +215,14 @@ fn keys_that_the_guard_does_not_know_are_refused() {
         "[[declared]]\nexecutable = \"/a\"\nfiles = [\"/a\"]\nuser = \"root\"",
         "[declared]\nexecutable = \"/a\"\nfiles = [\"/a\"]",
     ] {
-        let error = guard(&format!("{SMALLEST}{table}\n")).unwrap_err();
+        let error = guard(&format!("{SMALLEST_OF_GUARD}{table}\n")).unwrap_err();
         assert!(matches!(error, ConfigurationError::Syntax { .. }), "{table}: {error}");
     }
 }
 
 #[test]
 fn every_line_of_the_guards_smallest_file_is_needed() {
-    for line in SMALLEST.lines().filter(|line| !line.is_empty()) {
+    for line in SMALLEST_OF_GUARD.lines().filter(|line| !line.is_empty()) {
         let error = refused(line, "");
         assert!(matches!(error, ConfigurationError::Syntax { .. }), "{line}: {error}");
     }
@@ -271,7 +247,7 @@ fn the_guards_paths_are_absolute() {
         ("[[declared]]\nexecutable = \"nginx\"\nfiles = [\"/a\"]", "declared.executable"),
         ("[[declared]]\nexecutable = \"/a\"\nfiles = [\"/b\", \"c\"]", "declared.files"),
     ] {
-        let error = guard(&format!("{SMALLEST}{table}\n")).unwrap_err();
+        let error = guard(&format!("{SMALLEST_OF_GUARD}{table}\n")).unwrap_err();
         assert!(is_about(&error, name), "{table}: {error}");
     }
 }
@@ -282,7 +258,7 @@ fn the_guards_values_have_their_rules() {
         format!("[[declared]]\nexecutable = {executable:?}\nfiles = {files:?}\n")
     };
     let a_few = |count| (0..count).map(|number| declared(&format!("/{number}"), &["/a"])).collect::<String>();
-    guard(&format!("{SMALLEST}{}", a_few(256))).unwrap();
+    guard(&format!("{SMALLEST_OF_GUARD}{}", a_few(256))).unwrap();
     for (tables, name) in [
         (declared("/a", &[]), "declared.files"),
         (declared("/a", &["/b", "/b"]), "declared.files"),
@@ -290,7 +266,7 @@ fn the_guards_values_have_their_rules() {
         (declared("/a", &["/b"]) + &declared("/a", &["/c"]), "declared.executable"),
         (a_few(257), "declared"),
     ] {
-        let error = guard(&format!("{SMALLEST}{tables}")).unwrap_err();
+        let error = guard(&format!("{SMALLEST_OF_GUARD}{tables}")).unwrap_err();
         assert!(is_about(&error, name), "{tables}: {error}");
     }
     for (line, by, name) in [
@@ -450,13 +426,13 @@ fn an_error_in_the_guards_file_names_the_line_and_no_pin() {
 
 #[test]
 fn the_packages_examples_are_good_and_fit_each_other() {
-    let guard = guard(include_str!("../../../packaging/guard.toml")).unwrap();
-    let (_directory, path) = written(include_str!("../../../packaging/trustshim.toml"));
+    let guard = guard(include_str!("../../../../packaging/guard.toml")).unwrap();
+    let (_directory, path) = written(include_str!("../../../../packaging/trustshim.toml"));
     let Loaded::Guarded(client) = load_from(&path).unwrap() else { panic!("of another mode") };
-    let unit = include_str!("../../../packaging/systemd/trustshim-guard.socket");
+    let unit = include_str!("../../../../packaging/systemd/trustshim-guard.socket");
     assert_eq!(guard.socket, client.socket);
     assert!(unit.contains(&format!("\nListenStream={}\n", guard.socket.display())));
-    let users = include_str!("../../../packaging/sysusers.d/trustshim.conf");
+    let users = include_str!("../../../../packaging/sysusers.d/trustshim.conf");
     for account in [guard.worker_user, guard.attester_user] {
         let Some(Account::Name(name)) = account else { panic!("{account:?}") };
         assert!(users.contains(&format!("\nu {name} ")), "{name}");

@@ -1,41 +1,18 @@
 //! Guarded mode: what an application's file may say there, and that each kind of file is taken only for what it is.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use attestation::digest::Digest;
 use attestation::token::Mode;
 use configuration::{
     Client, ConfigurationError, Installation, Loaded, LogTarget, load_from, load_guard, load_installation,
 };
-use tempfile::TempDir;
 
-/// The guard's.
-const SMALLEST: &str = r#"
-mode = "guarded"
-[real_module]
-path = "/usr/lib/softhsm/libsofthsm2.so"
-[policy_server]
-url = "https://127.0.0.1:8443"
-ca = "/etc/trustshim/ca.pem"
-anchors = "/etc/trustshim/anchors.jwks"
-[attestation]
-key = "pkcs11:token=trustshim;object=attestation"
-pin_file = "/etc/trustshim/attestation.pin"
-"#;
+use crate::{SMALLEST_OF_GUARD, written};
 
 const CLIENT: &str = "mode = \"guarded\"\n";
-
-fn written(text: &str) -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("trustshim.toml");
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-    (directory, path)
-}
 
 fn client(text: &str) -> Result<Client, ConfigurationError> {
     let (_directory, path) = written(text);
@@ -97,7 +74,7 @@ fn nothing_else_may_stand_in_an_applications_file() {
 
 #[test]
 fn a_file_is_taken_only_for_what_it_is() {
-    let inline = SMALLEST.replace("guarded", "inline");
+    let inline = SMALLEST_OF_GUARD.replace("guarded", "inline");
     let (_directory, path) = written(&inline);
     let error = load_guard(&path).unwrap_err();
     assert!(is_about(&error, "mode"), "{error}");
@@ -105,7 +82,7 @@ fn a_file_is_taken_only_for_what_it_is() {
     assert_eq!(installation.configuration().mode, Mode::Inline);
     assert!(matches!(installation, Installation::Inline(_)));
 
-    let (_directory, path) = written(SMALLEST);
+    let (_directory, path) = written(SMALLEST_OF_GUARD);
     let error = load_from(&path).unwrap_err();
     assert!(matches!(error, ConfigurationError::Syntax { .. }), "the guard's is no application's: {error}");
     let guard = load_guard(&path).unwrap();
@@ -118,14 +95,14 @@ fn a_file_is_taken_only_for_what_it_is() {
     assert!(matches!(error, ConfigurationError::OfApplication { .. }), "{error}");
     assert!(error.to_string().contains("/etc/trustshim/guard.toml"), "{error}");
 
-    let (_directory, path) = written(&SMALLEST.replace("url = \"https", "url = \"http"));
+    let (_directory, path) = written(SMALLEST_OF_GUARD.replace("url = \"https", "url = \"http"));
     let error = load_installation(Some(&path)).unwrap_err();
     assert!(is_about(&error, "policy_server.url"), "by the guard's own rules: {error}");
 }
 
 #[test]
 fn a_file_that_others_may_write_counts_for_nobody() {
-    for text in [SMALLEST, CLIENT] {
+    for text in [SMALLEST_OF_GUARD, CLIENT] {
         let (_directory, path) = written(text);
         for mode in [0o664, 0o646, 0o666] {
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();

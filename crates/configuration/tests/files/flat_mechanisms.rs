@@ -1,44 +1,20 @@
 //! The mechanisms that are called flat: in the files of those who gate, by numbers of vendors' own, and nowhere else.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
-
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
-
 use configuration::{ConfigurationError, Loaded, load_from, load_guard};
-use tempfile::TempDir;
+
+use crate::{REST, written};
 
 const INLINE: &str = "mode = \"inline\"\n";
 const GUARDED: &str = "mode = \"guarded\"\n";
-const REST: &str = r#"
-[real_module]
-path = "/usr/lib/softhsm/libsofthsm2.so"
-[policy_server]
-url = "https://127.0.0.1:8443"
-ca = "/etc/trustshim/ca.pem"
-anchors = "/etc/trustshim/anchors.jwks"
-[attestation]
-key = "pkcs11:token=trustshim;object=attestation"
-pin_file = "/etc/trustshim/attestation.pin"
-"#;
-
-fn written(text: &str) -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("trustshim.toml");
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-    (directory, path)
-}
 
 /// What the file of either kind has with this in `[gate]`; it has to be the same.
 fn flat(setting: &str) -> Result<Vec<u64>, ConfigurationError> {
-    let (_directory, path) = written(&format!("{INLINE}{REST}[gate]\n{setting}\n"));
+    let (_directory, path) = written(format!("{INLINE}{REST}[gate]\n{setting}\n"));
     let inline = load_from(&path).map(|loaded| match loaded {
         Loaded::Inline(configuration) => configuration.gate.flat_mechanisms,
         other @ Loaded::Guarded(_) => panic!("{other:?}"),
     });
-    let (_directory, path) = written(&format!("{GUARDED}{REST}[gate]\n{setting}\n"));
+    let (_directory, path) = written(format!("{GUARDED}{REST}[gate]\n{setting}\n"));
     let guard = load_guard(&path).map(|guard| guard.configuration.gate.flat_mechanisms);
     assert_eq!(inline.as_ref().ok(), guard.as_ref().ok(), "{setting}");
     inline.map(|flat| flat.numbers().to_vec())
@@ -93,7 +69,7 @@ fn what_is_no_mechanism_of_a_vendor_is_there_twice_or_too_much_is_refused() {
 /// What an application says of its guard's token counts for nothing, so it must not look as if it did.
 #[test]
 fn an_applications_file_of_guarded_mode_does_not_say_it() {
-    let (_directory, path) = written(&format!("{GUARDED}[gate]\nflat_mechanisms = [\"0x80000101\"]\n"));
+    let (_directory, path) = written(format!("{GUARDED}[gate]\nflat_mechanisms = [\"0x80000101\"]\n"));
     let error = load_from(&path).unwrap_err();
     assert!(matches!(error, ConfigurationError::Syntax { .. }), "{error}");
 }
