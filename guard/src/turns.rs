@@ -38,6 +38,8 @@ struct State {
     is_alone: bool,
     /// Calls since the last one that has queued.
     overtaking: u32,
+    /// Threads that wait for others to leave.
+    waiting: u32,
 }
 
 /// So many calls that only read may go before somebody who waits to be alone: queueing takes as long as the lock itself.
@@ -83,14 +85,16 @@ fn lock(place: &OwnedFd, how: FlockOperation) -> Result<(), Errno> {
 impl WorkersTurns {
     /// At these places.
     pub(crate) const fn at(places: Places) -> Self {
-        let state = State { reading: 0, is_alone: false, overtaking: 0 };
+        let state = State { reading: 0, is_alone: false, overtaking: 0, waiting: 0 };
         Self { places, state: Mutex::new(state), left: Condvar::new() }
     }
 
     fn wait_while(&self, is_kept: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         while is_kept(&state) {
+            state.waiting += 1;
             state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
         state
     }
@@ -131,11 +135,16 @@ impl Turns for WorkersTurns {
     }
 
     fn end(&self, function: Function) {
-        let mut state = self.state.lock();
-        match access(function) {
+        let is_reading = match access(function) {
             Access::None => return,
-            Access::Reads => state.reading = state.reading.saturating_sub(1),
-            Access::Writes => state.is_alone = false,
+            Access::Reads => true,
+            Access::Writes => false,
+        };
+        let mut state = self.state.lock();
+        if is_reading {
+            state.reading = state.reading.saturating_sub(1);
+        } else {
+            state.is_alone = false;
         }
         if state.reading > 0 {
             return;
@@ -143,7 +152,10 @@ impl Turns for WorkersTurns {
         if let Err(error) = lock(&self.places.module, FlockOperation::Unlock) {
             tracing::error!(%error, "a turn at the real module cannot be given back");
         }
-        self.left.notify_all();
+        // To tell nobody takes a system call, too.
+        if state.waiting > 0 {
+            self.left.notify_all();
+        }
     }
 }
 
