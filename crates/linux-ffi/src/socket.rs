@@ -101,6 +101,21 @@ pub fn send(
     }
 }
 
+/// Whether the other end has not read all that was sent, over a socket of this host (unix(7), `SIOCOUTQ`).
+///
+/// # Errors
+/// [`LinuxError::Call`].
+pub fn has_unread(socket: BorrowedFd<'_>) -> Result<bool, LinuxError> {
+    let mut unread: libc::c_int = 0;
+    // SAFETY: `TIOCOUTQ`, which is `SIOCOUTQ`, writes one int, for which there is room.
+    let rv = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unread) };
+    if rv == 0 {
+        Ok(unread > 0)
+    } else {
+        Err(LinuxError::Call { call: "ioctl(SIOCOUTQ)", source: std::io::Error::last_os_error() })
+    }
+}
+
 /// Receives what is there, at most as much as fits into `buffer`; waits where the socket does.
 ///
 /// With parts of several senders in the stream it ends between them: one answer has one sender.

@@ -145,3 +145,16 @@ fn the_end_is_no_bytes_and_a_closed_end_is_an_error() {
         other => panic!("{other}"),
     }
 }
+
+#[test]
+fn what_the_other_end_has_not_read_is_told() {
+    let (ours, theirs) = pair().unwrap();
+    let read = || receive(theirs.as_fd(), &mut [0], Descriptors::Refused).unwrap();
+    assert!(!has_unread(ours.as_fd()).unwrap());
+    send(ours.as_fd(), b"ab", &[]).unwrap();
+    assert!(has_unread(ours.as_fd()).unwrap() && !has_unread(theirs.as_fd()).unwrap());
+    read();
+    assert!(has_unread(ours.as_fd()).unwrap(), "one of two was read");
+    read();
+    assert!(!has_unread(ours.as_fd()).unwrap());
+}

@@ -127,6 +127,10 @@ impl Client {
         match frames::receive(stream, self.watched.served().pid, Instant::now() + PATIENCE)? {
             None => Ok(false),
             Some(Control::More) => {
+                // Descriptors that nobody takes out count for the guard: so many, and it can send no more to anybody.
+                if socket::has_unread(stream.as_fd())? {
+                    return Err(GuardError::OutOfPlace);
+                }
                 if self.connections >= self.monitor.settings.limits.connections {
                     turn_away(stream, CKR_HOST_MEMORY, "this process has as many connections as it may")?;
                     return Ok(true);

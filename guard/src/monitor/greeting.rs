@@ -36,11 +36,13 @@ fn greet(monitor: &Arc<Monitor>, stream: &OwnedFd) -> Result<(), GuardError> {
         .map_err(|errno| GuardError::channel(errno.into()))?;
     socket::ask_for_sender(stream.as_fd())?;
     let connected = or_turn_away(stream, Connected::of(stream.as_fd()).map_err(GuardError::from))?;
-    let Some(admitted) = monitor.admission.admit(connected.credentials()) else {
+    let credentials = connected.credentials();
+    // Before it counts: users of another user namespace are as many as one user likes.
+    let pinned = or_turn_away(stream, connected.pin().map_err(GuardError::from))?;
+    let Some(admitted) = monitor.admission.admit(credentials) else {
         return turn_away(stream, CKR_HOST_MEMORY, "the guard serves as many processes as it may");
     };
     let admitted = Arc::new(admitted);
-    let pinned = or_turn_away(stream, connected.pin().map_err(GuardError::from))?;
     let (pid, nonce) = (pinned.pid(), nonce()?);
     frames::send(stream, &Control::Challenge { nonce }, &[])?;
     match frames::receive(stream, pid, until)? {

@@ -129,11 +129,14 @@ fn serve(worker: &Arc<Worker>, control: &Channel) -> Result<(), GuardError> {
             ToWorker::Connection => {
                 let connection = Connection::over(descriptors)?;
                 let worker = Arc::clone(worker);
-                thread::Builder::new()
+                let started = thread::Builder::new()
                     .name("connection".to_owned())
                     .stack_size(STACK)
-                    .spawn(move || connection::serve(&worker, &connection))
-                    .map_err(GuardError::Thread)?;
+                    .spawn(move || connection::serve(&worker, &connection));
+                // The client finds this connection closed, and has the others.
+                if let Err(error) = started {
+                    tracing::warn!(%error, "a client's connection was closed: there is no thread for it");
+                }
             }
             ToWorker::End => break,
             ToWorker::Begin | ToWorker::Serve(_) => return Err(GuardError::OutOfPlace),
