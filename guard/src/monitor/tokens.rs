@@ -18,6 +18,9 @@ use crate::messages::{Attest, Attested, Given};
 /// Beyond so many of one user, those of that user that nobody uses are forgotten.
 const KEPT: usize = 256;
 
+/// After a renewal that has failed, the next is tried no sooner.
+const AGAIN_MS: u64 = 2000;
+
 /// The tokens, and who obtains them.
 pub(super) struct Tokens {
     attester: Attesting,
@@ -29,8 +32,10 @@ pub(super) struct Tokens {
 #[derive(Debug)]
 pub(super) struct Token {
     uid: u32,
-    // Taken for the time of an attestation: whoever has it, attests.
-    held: Fair<Held>,
+    /// Had for the time of an attestation.
+    attesting: Fair<()>,
+    /// Until there is another: what holds is given out, whether the next can be had or not.
+    kept: Mutex<Option<Held>>,
     /// Raised whenever the policy server refuses what it had given a token before.
     withdrawn: AtomicU64,
 }
@@ -53,14 +58,36 @@ pub(super) struct Standing {
 impl Standing {
     /// Whether two thirds of the token's life are over at `now_ms`, and it is one that is kept.
     pub(super) fn is_due(&self, now_ms: u64) -> bool {
-        // Taken, it is being renewed.
-        let held = self.token.held.turn_at_once();
-        held.is_some_and(|held| held.as_ref().is_some_and(|held| now_ms >= held.due_boottime_ms))
+        let is_due = |held: &Held| now_ms >= held.due_boottime_ms;
+        self.token.kept.lock().as_ref().is_some_and(is_due) && self.token.attesting.turn_at_once().is_some()
     }
 
     /// Whether the token has not been withdrawn.
     pub(super) fn is_good(&self) -> bool {
         self.token.withdrawn.load(Ordering::Acquire) == self.withdrawn
+    }
+}
+
+impl Token {
+    /// As it stands now: to be asked before it is looked at.
+    fn standing(this: &Arc<Self>) -> Standing {
+        Standing { withdrawn: this.withdrawn.load(Ordering::Acquire), token: Arc::clone(this) }
+    }
+
+    /// The one that is kept, if it lasts longer than `beyond_ms`.
+    fn given(this: &Arc<Self>, beyond_ms: u64) -> Option<(Attested, Option<Standing>)> {
+        let standing = Self::standing(this);
+        let kept = this.kept.lock();
+        let held = kept.as_ref().filter(|held| held.deadline_boottime_ms > beyond_ms)?;
+        let given = Given::Token(held.issued.clone());
+        Some((Attested { result: Ok(given), undelivered: None }, Some(standing)))
+    }
+
+    /// It cannot be renewed for now: nor by the next process that it is due for.
+    fn put_off(&self) {
+        if let (Ok(now_ms), Some(held)) = (linux_ffi::boottime_ms(), &mut *self.kept.lock()) {
+            held.due_boottime_ms = now_ms.saturating_add(AGAIN_MS);
+        }
     }
 }
 
@@ -73,13 +100,13 @@ impl Tokens {
     /// Has the token of `component` renewed before its end.
     pub(super) fn renew(&self, component: Component, by: By) {
         let token = self.of(component.measurement_digest(), by.uid);
-        // Taken, it is being renewed.
-        let Some(held) = token.held.turn_at_once() else { return };
-        let Some(beyond_ms) = held.as_ref().map(|held| held.deadline_boottime_ms) else { return };
-        drop(held);
+        let Some(beyond_ms) = token.kept.lock().as_ref().map(|held| held.deadline_boottime_ms) else {
+            return;
+        };
         let asked = Attest { report: Report::default(), within_ms: None, beyond_ms, only_measure: false };
         if let (Attested { result: Err(failure), .. }, _) = self.obtain(component, asked, by) {
             tracing::warn!(code = failure.code, detail = failure.detail, "a token could not be renewed");
+            token.put_off();
         }
     }
 
@@ -92,20 +119,21 @@ impl Tokens {
             return (Attested { result, undelivered: Some(asked.report) }, None);
         }
         let token = self.of(digest, by.uid);
-        let Some(mut held) = token.held.turn(by.uid, by.deadline.in_lines()) else {
-            return (Attested::failed(waited(), asked.report), None);
-        };
-        let standing =
-            Standing { withdrawn: token.withdrawn.load(Ordering::Acquire), token: Arc::clone(&token) };
         // What there is to report goes with a request of its own. Whoever was refused something may be granted it next, and
         // shall not have to wait for the end of this token then: it is not kept.
         let is_reporting = !asked.report.is_empty();
-        if let Some(held) = held.as_ref().filter(|held| held.deadline_boottime_ms > asked.beyond_ms)
-            && !is_reporting
-        {
-            let given = Given::Token(held.issued.clone());
-            return (Attested { result: Ok(given), undelivered: None }, Some(standing));
+        let kept = || Token::given(&token, asked.beyond_ms).filter(|_| !is_reporting);
+        if let Some(given) = kept() {
+            return given;
         }
+        let Some(_turn) = token.attesting.turn(by.uid, by.deadline.in_lines()) else {
+            return (Attested::failed(waited(), asked.report), None);
+        };
+        // Another process may have had it obtained meanwhile.
+        if let Some(given) = kept() {
+            return given;
+        }
+        let standing = Token::standing(&token);
         let Outcome { result, undelivered } = self.attester.attest(component, asked.report, by);
         let result = result.and_then(|issued| {
             let deadline_boottime_ms = self.verifier.verify(&issued)?.deadline_boottime_ms();
@@ -117,12 +145,12 @@ impl Tokens {
         match result {
             Ok(new) => {
                 let given = Given::Token(new.issued.clone());
-                *held = Some(new).filter(|_| !is_reporting);
+                *token.kept.lock() = Some(new).filter(|_| !is_reporting);
                 (Attested { result: Ok(given), undelivered }, Some(standing))
             }
             Err(failure) => {
                 if failure.kind == FailureKind::Refused {
-                    *held = None;
+                    *token.kept.lock() = None;
                     token.withdrawn.fetch_add(1, Ordering::AcqRel);
                 }
                 (Attested { result: Err(failure), undelivered }, None)
@@ -139,7 +167,12 @@ impl Tokens {
             // Those that a client was given are shared with it. Nobody can make another user's be forgotten.
             tokens.retain(|_, token| token.uid != uid || Arc::strong_count(token) > 1);
         }
-        let token = Arc::new(Token { uid, held: Fair::with_places(1), withdrawn: AtomicU64::new(0) });
+        let token = Arc::new(Token {
+            uid,
+            attesting: Fair::with_places(1),
+            kept: Mutex::new(None),
+            withdrawn: AtomicU64::new(0),
+        });
         tokens.insert(digest, Arc::clone(&token));
         token
     }
