@@ -48,6 +48,8 @@ pub struct Waiter {
     waiting: Arc<Waiting>,
     side: Side,
     is_counted: bool,
+    /// It was woken, and nothing was there: it is not kept awake by that.
+    was_woken_in_vain: bool,
     /// In how many waits in a row the processor was taken when it was offered. Then it is offered before anything is looked at: it
     /// may be the other side that waits for it.
     taken: u32,
@@ -74,7 +76,7 @@ impl Drop for Waiter {
 impl Waiter {
     /// Of that side.
     pub const fn new(waiting: Arc<Waiting>, side: Side) -> Self {
-        Self { waiting, side, is_counted: false, taken: 0 }
+        Self { waiting, side, is_counted: false, was_woken_in_vain: false, taken: 0 }
     }
 
     /// Waits until it is this side's turn, at last asleep and then as long as that sleep lasts: whether it is.
@@ -82,14 +84,18 @@ impl Waiter {
         if slot.is_turn_of(self.side) {
             return true;
         }
-        self.count(true);
-        if self.look(slot) {
-            // The guard's side is busy with the call now, the application's with what it likes.
-            self.count(self.side == Side::Server);
-            return true;
+        if !self.was_woken_in_vain {
+            self.count(true);
+            if self.look(slot) {
+                // The guard's side is busy with the call now, the application's with what it likes.
+                self.count(self.side == Side::Server);
+                return true;
+            }
+            self.count(false);
         }
-        self.count(false);
-        slot.sleep_until(self.side, sleep)
+        let is_its_turn = slot.sleep_until(self.side, sleep);
+        self.was_woken_in_vain = !is_its_turn;
+        is_its_turn
     }
 
     fn count(&mut self, is_awake: bool) {
