@@ -133,12 +133,13 @@ impl OpenedFile {
                 }
                 return Ok(known);
             }
+            std::thread::sleep(STEP);
+            let again = self.stat_again()?;
             // What has lost its last name is not what the path leads to.
-            if after.st_nlink == 0 && self.stat.st_nlink != 0 {
+            if again.st_nlink == 0 && self.stat.st_nlink != 0 {
                 break;
             }
-            std::thread::sleep(STEP);
-            self.stat = self.stat_again()?;
+            self.stat = again;
         }
         Err(MeasurementError::Changed { path: self.name })
     }
