@@ -26,7 +26,8 @@ use attestation::key_uri::TokenIdentity;
 use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, DenyCode, ModuleError, RealModule, denial_rv};
 use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_OK, CKR_SESSION_HANDLE_INVALID};
-use gate::{Attester, Denial, Gate, Held, Limits, Open, Place, Recorder, Scope, Sessions, Settings};
+use gate::{Attester, Denial, Gate, Held, Limits, Open, Place, Recorder, Scope, Session, Sessions, Settings};
+use locks::MutexGuard;
 use pkcs11_table::FlatMechanisms;
 
 use crate::pin_file::Pins;
@@ -42,6 +43,8 @@ pub struct GatedModule {
     deny_code: DenyCode,
     logins: Logins,
     most_sessions: usize,
+    /// Whoever calls must not reach what the real module has in memory, by whatever calls at once on one session.
+    is_guarded: bool,
     /// Raised by whoever changes a PIN or makes a token anew.
     administrations: Option<Box<dyn AsRef<AtomicU64> + Send + Sync>>,
     /// The vendors' mechanisms whose parameter names nothing.
@@ -84,6 +87,7 @@ impl GatedModule {
             deny_code,
             logins: Logins::AsAsked,
             most_sessions: usize::MAX,
+            is_guarded: false,
             administrations: None,
             flat: settings.flat_mechanisms,
         }
@@ -115,10 +119,11 @@ impl GatedModule {
         }
     }
 
-    /// Takes a login for what `logins` says, and opens no more than so many sessions at once.
+    /// Takes a login for what `logins` says, and opens no more than so many sessions at once. Calls on one session come one by
+    /// one, since whoever calls is in another process: what the real module has in memory is not theirs to disturb.
     #[must_use]
     pub fn with_bounds(self, logins: Logins, most_sessions: usize) -> Self {
-        Self { logins, most_sessions, ..self }
+        Self { logins, most_sessions, is_guarded: true, ..self }
     }
 
     /// The vendors' mechanisms whose parameter is taken for bytes.
@@ -191,6 +196,16 @@ impl GatedModule {
     /// slips in, and it is not closed, after which the handle could be another session's.
     fn hold(&self, handle: u64) -> Result<Held<'_>, CK_RV> {
         self.sessions.hold(handle).ok_or(CKR_SESSION_HANDLE_INVALID)
+    }
+
+    /// The application's session of that handle, for a call that does nothing to it and tells nothing of another: in the
+    /// application's own process it waits for no other call, and is not in the way of one.
+    #[inline(always)]
+    fn look_up(&self, handle: u64) -> Result<(&Place, Option<MutexGuard<'_, Session>>), CK_RV> {
+        if self.is_guarded {
+            return self.hold(handle).map(|(place, held)| (place, Some(held)));
+        }
+        self.sessions.get(handle).map(|place| (place, None)).ok_or(CKR_SESSION_HANDLE_INVALID)
     }
 
     fn deny(&self, denial: &Denial) -> CK_RV {

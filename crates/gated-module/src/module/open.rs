@@ -3,7 +3,6 @@
 
 use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, Layer};
-use cryptoki_sys::CKR_SESSION_HANDLE_INVALID;
 
 use super::GatedModule;
 
@@ -49,11 +48,9 @@ macro_rules! forward_keyless {
         impl Layer<calls::$call> for GatedModule {
             #[inline(always)]
             fn call(&self, call: calls::$call) -> CK_RV {
-                // Not held: it does nothing to a session, and if that is closed meanwhile and the handle another's, it gives the
-                // same.
-                match self.sessions.get(call.session()) {
-                    Some(place) => self.forward_keyless(call, place),
-                    None => CKR_SESSION_HANDLE_INVALID,
+                match self.look_up(call.session()) {
+                    Ok((place, _held)) => self.forward_keyless(call, place),
+                    Err(rv) => rv,
                 }
             }
         }

@@ -118,8 +118,10 @@ impl GatedModule {
 impl Layer<calls::C_GetSessionInfo> for GatedModule {
     #[inline(always)]
     fn call(&self, call: calls::C_GetSessionInfo) -> CK_RV {
-        // Not held: it does nothing to a session, and tells of no other than how it stands. So it waits for no call, either.
-        let Some(place) = self.sessions.get(call.session()) else { return CKR_SESSION_HANDLE_INVALID };
+        let (place, _held) = match self.look_up(call.session()) {
+            Ok(found) => found,
+            Err(rv) => return rv,
+        };
         let rv = self.forward_open(call);
         if rv == CKR_OK && place.last_denial() != 0 {
             call.set_device_error(place.last_denial());
