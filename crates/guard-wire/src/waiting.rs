@@ -22,8 +22,10 @@ const NOBODY: Duration = Duration::from_nanos(1500);
 /// So many times in a row it may be taken, then this side sleeps instead: whoever wakes it does so on a processor that is idle, if
 /// there is one. Two that pass the turn to each other on one processor never leave it.
 const TAKEN: u32 = 16;
-/// Whoever was away for so long had to leave the processor to somebody with much to calculate.
+/// Whoever offered the processor and was away for so long had to leave it to somebody with much to calculate.
 const AWAY: Duration = Duration::from_millis(2);
+/// Whoever was away for so long and offered nothing has either been interrupted, or somebody was given the processor.
+const INTERRUPTED: Duration = Duration::from_micros(30);
 /// For so long everybody sleeps at once then.
 const REST_NS: u64 = 10_000_000;
 /// For so long if it is so each time.
@@ -50,6 +52,10 @@ pub struct Waiter {
     is_counted: bool,
     /// It was woken, and nothing was there: it is not kept awake by that.
     was_woken_in_vain: bool,
+    /// How often others were given the processor of the calling thread.
+    preemptions: fn() -> u64,
+    /// That number when it was last looked at.
+    preempted: u64,
     /// In how many waits in a row the processor was taken when it was offered. Then it is offered before anything is looked at: it
     /// may be the other side that waits for it.
     taken: u32,
@@ -74,17 +80,27 @@ impl Drop for Waiter {
 }
 
 impl Waiter {
-    /// Of that side.
-    pub const fn new(waiting: Arc<Waiting>, side: Side) -> Self {
-        Self { waiting, side, is_counted: false, was_woken_in_vain: false, taken: 0 }
+    /// Of that side. `preemptions` tells how often others were given the processor of the thread that calls it: a machine that
+    /// stands still for a moment is none that is crowded.
+    pub const fn new(waiting: Arc<Waiting>, side: Side, preemptions: fn() -> u64) -> Self {
+        Self {
+            waiting,
+            side,
+            is_counted: false,
+            was_woken_in_vain: false,
+            preemptions,
+            preempted: 0,
+            taken: 0,
+        }
     }
 
     /// Waits until it is this side's turn, at last asleep and then as long as that sleep lasts: whether it is.
     pub fn wait(&mut self, slot: &Slot<'_>, sleep: &impl Sleep) -> bool {
+        let was_woken_in_vain = core::mem::take(&mut self.was_woken_in_vain);
         if slot.is_turn_of(self.side) {
             return true;
         }
-        if !self.was_woken_in_vain {
+        if !was_woken_in_vain {
             self.count(true);
             if self.look(slot) {
                 // The guard's side is busy with the call now, the application's with what it likes.
@@ -96,6 +112,12 @@ impl Waiter {
         let is_its_turn = slot.sleep_until(self.side, sleep);
         self.was_woken_in_vain = !is_its_turn;
         is_its_turn
+    }
+
+    /// Whether others were given this thread's processor since this was last asked.
+    fn was_preempted(&mut self) -> bool {
+        let before = core::mem::replace(&mut self.preempted, (self.preemptions)());
+        self.preempted != before
     }
 
     fn count(&mut self, is_awake: bool) {
@@ -121,16 +143,22 @@ impl Waiter {
                 return true;
             }
             let now = Instant::now();
-            self.waiting.learn(now.duration_since(last), now);
+            if now.duration_since(last) > INTERRUPTED && self.was_preempted() {
+                self.waiting.was_away(self.waiting.ns(now));
+            }
             last = now;
             let has_looked = self.taken > 0 || now.duration_since(began) > ONLY_LOOKS;
             if has_looked && self.waiting.has_more_threads_than_processors() {
                 thread::yield_now();
                 last = Instant::now();
                 let offered = last.duration_since(now);
-                self.waiting.learn(offered, last);
+                if offered > AWAY {
+                    self.waiting.was_away(self.waiting.ns(last));
+                }
                 if offered > NOBODY {
                     self.taken += 1;
+                    // What was offered was not taken against its will.
+                    self.was_preempted();
                     // Where it is not, the other side has more to do than pass the turn on.
                     return slot.is_turn_of(self.side);
                 }
@@ -145,13 +173,6 @@ impl Waiting {
     /// To each that is awake belongs one at the other side.
     fn has_more_threads_than_processors(&self) -> bool {
         2 * self.awake.load(Ordering::Relaxed) > self.processors
-    }
-
-    /// Learns from a look after so long a time away.
-    fn learn(&self, away: Duration, now: Instant) {
-        if away > AWAY {
-            self.was_away(self.ns(now));
-        }
     }
 
     fn ns(&self, now: Instant) -> u64 {

@@ -17,6 +17,7 @@ mod process;
 mod shared_counter;
 mod shared_memory;
 pub mod socket;
+mod thread;
 
 pub use clock::boottime_ms;
 pub use environment::with_variable;
@@ -27,3 +28,4 @@ pub use of_process::OfProcess;
 pub use process::{dumpable, is_secure_execution};
 pub use shared_counter::SharedCounter;
 pub use shared_memory::{SharedMemory, sealed_memory};
+pub use thread::preemptions;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cryptoki_ffi::{Arena, Remote as _, calls};
 use guard_wire::{Code, HEADER, Header, Kind, Passed, SLOT, Side, Sleep, Slot, Waiter, Writer};
-use linux_ffi::{SharedMemory, futex};
+use linux_ffi::{SharedMemory, futex, preemptions};
 use pkcs11_table::Class;
 use rustix::net::Shutdown;
 
@@ -84,7 +84,7 @@ impl Desk<'_> {
         }
         self.worker.process.holds()?;
         let mut frame = Vec::new();
-        let mut waiter = Waiter::new(Arc::clone(&self.worker.waiting), Side::Server);
+        let mut waiter = Waiter::new(Arc::clone(&self.worker.waiting), Side::Server, preemptions);
         loop {
             while !waiter.wait(&slot, &Asleep) {}
             let (header, body) = match slot.take(&mut frame)? {

@@ -15,7 +15,7 @@ use guard_wire::{
     Writer,
 };
 use linux_ffi::socket::{self, Descriptors};
-use linux_ffi::{LinuxError, SharedMemory, futex};
+use linux_ffi::{LinuxError, SharedMemory, futex, preemptions};
 use pkcs11_table::FlatMechanisms;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -76,7 +76,7 @@ impl Connection {
         Ok(Self {
             stream: handed.stream,
             memory,
-            waiter: Waiter::new(waiting, Side::Client),
+            waiter: Waiter::new(waiting, Side::Client, preemptions),
             thread: thread_number(),
             sequence: 0,
             out,
