@@ -21,6 +21,16 @@ pub enum Side {
     Server = 1,
 }
 
+impl Side {
+    /// The one that it shares the place with.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
 const SIDE: u32 = 1;
 /// The one who waits sleeps, and has to be woken.
 const ASLEEP: u32 = 2;
@@ -49,14 +59,15 @@ pub enum Passed {
 pub struct Slot<'a> {
     turn: &'a AtomicU32,
     length: &'a AtomicU64,
+    processor: &'a AtomicU64,
     content: &'a [AtomicU64],
 }
 
 impl<'a> Slot<'a> {
     /// Over memory that is zeroed at first; `None` where there is too little of it.
     pub fn over(turn: &'a AtomicU32, memory: &'a [AtomicU64]) -> Option<Self> {
-        let (length, content) = memory.split_first()?;
-        (content.len() * 8 >= HEADER).then_some(Self { turn, length, content })
+        let ([length, processor], content) = memory.split_first_chunk()?;
+        (content.len() * 8 >= HEADER).then_some(Self { turn, length, processor, content })
     }
 
     /// Bytes of the largest frame that it has room for.
@@ -106,6 +117,16 @@ impl<'a> Slot<'a> {
         }
         frame.truncate(bytes);
         Ok(Passed::Here)
+    }
+
+    /// Says on which processor this side runs. It must be this side's turn.
+    pub fn say_processor(&self, processor: Option<u64>) {
+        self.processor.store(processor.map_or(0, |number| number.wrapping_add(1)), Ordering::Relaxed);
+    }
+
+    /// The processor that the other side says it ran on when it passed the turn on.
+    pub fn said_processor(&self) -> Option<u64> {
+        self.processor.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// Passes the turn on. What was put in before is seen by the other side.
@@ -162,7 +183,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_fits_comes_out_as_it_went_in(frame in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let (turn, words) = memory(9);
+            let (turn, words) = memory(10);
             let slot = Slot::over(&turn, &words).unwrap();
             prop_assert_eq!(slot.room(), 64);
             let fits = slot.put(&frame);
@@ -176,7 +197,7 @@ mod tests {
 
         /// Whatever the other side has written: nothing but what is in the place is taken out.
         #[test]
-        fn any_memory_gives_a_frame_or_an_error(content in proptest::collection::vec(any::<u64>(), 3..12)) {
+        fn any_memory_gives_a_frame_or_an_error(content in proptest::collection::vec(any::<u64>(), 4..12)) {
             let turn = AtomicU32::new(0);
             let words: Vec<_> = content.iter().map(|word| AtomicU64::new(*word)).collect();
             let slot = Slot::over(&turn, &words).unwrap();
@@ -194,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_turn_goes_to_and_fro() {
-        let (turn, words) = memory(9);
+        let (turn, words) = memory(10);
         let slot = Slot::over(&turn, &words).unwrap();
         assert!(slot.is_turn_of(Side::Client) && !slot.is_turn_of(Side::Server));
         slot.pass(Side::Server, &Awake);
@@ -207,7 +228,7 @@ mod tests {
 
     #[test]
     fn too_little_memory_is_none() {
-        let (turn, words) = memory(2);
+        let (turn, words) = memory(3);
         assert!(Slot::over(&turn, &words).is_none() && Slot::over(&turn, &[]).is_none());
     }
 }

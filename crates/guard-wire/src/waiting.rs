@@ -1,7 +1,7 @@
-//! How a side waits for its turn: awake as long as the other is likely to be quick, so that neither has to be woken. At first
-//! it only looks; then it offers its processor between two looks to whoever else wants it, which may be the other side. Where
-//! others have more to do than that, it sleeps at once: the time that a waiting thread takes from them they get back in slices
-//! of milliseconds.
+//! How a side waits for its turn: awake as long as the other is likely to be quick, so that neither has to be woken. Where there
+//! is more to do than there are processors, it sleeps at once: the time that a waiting thread takes from others they get back in
+//! slices of milliseconds, and to offer a processor costs a slice, too (sched_yield(2), Linux 6.18). The same where the other side
+//! shares its processor.
 
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,18 +15,12 @@ use crate::slot::{Side, Sleep, Slot};
 const AWAKE: Duration = Duration::from_micros(100);
 /// Looks between two at the clock.
 const LOOKS: u32 = 32;
-/// For so long it only looks: to offer the processor takes half a microsecond, for which the other side's turn goes unseen.
-const ONLY_LOOKS: Duration = Duration::from_micros(5);
-/// Whoever has the processor back sooner has offered it to nobody.
-const NOBODY: Duration = Duration::from_nanos(1500);
-/// So many times in a row it may be taken, then this side sleeps instead: whoever wakes it does so on a processor that is idle, if
-/// there is one. Two that pass the turn to each other on one processor never leave it.
-const TAKEN: u32 = 16;
-/// Whoever offered the processor and was away for so long had to leave it to somebody with much to calculate.
-const AWAY: Duration = Duration::from_millis(2);
-/// Whoever was away for so long and offered nothing has either been interrupted, or somebody was given the processor.
+/// Whoever was away for so long has either been interrupted, or somebody was given the processor.
 const INTERRUPTED: Duration = Duration::from_micros(30);
-/// For so long everybody sleeps at once then.
+/// For so long everybody sleeps at once where this process alone has more threads at work than there are processors: then it is
+/// looked again.
+const SHARED_NS: u64 = 2_000_000;
+/// For so long where somebody else was given a processor.
 const REST_NS: u64 = 10_000_000;
 /// For so long if it is so each time.
 const LONGEST_REST_NS: u64 = 200_000_000;
@@ -36,29 +30,38 @@ const LONGEST_REST_NS: u64 = 200_000_000;
 pub struct Waiting {
     began: Instant,
     processors: usize,
-    /// Threads that wait without being asleep, or are about what they have waited for.
-    awake: AtomicUsize,
+    /// Threads that wait without being asleep, or whose call is under way.
+    at_work: AtomicUsize,
     /// Until then the processors are needed by others, as far as is known.
     crowded_until_ns: AtomicU64,
     /// How long that was.
     rest_ns: AtomicU64,
 }
 
-/// One side of one slot, which waits for its turn.
+/// What the kernel tells a thread of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct OfThread {
+    /// How often others were given its processor: a machine that stands still for a moment is none that is crowded.
+    pub preemptions: fn() -> u64,
+    /// On which processor it runs.
+    pub processor: fn() -> Option<u64>,
+}
+
+/// One side of one slot, which waits for its turn and passes it on.
 #[derive(Debug)]
 pub struct Waiter {
     waiting: Arc<Waiting>,
     side: Side,
+    of_thread: OfThread,
     is_counted: bool,
     /// It was woken, and nothing was there: it is not kept awake by that.
     was_woken_in_vain: bool,
-    /// How often others were given the processor of the calling thread.
-    preemptions: fn() -> u64,
-    /// That number when it was last looked at.
+    /// It did not stay awake the last time, since others needed the processor.
+    is_in_a_crowd: bool,
+    /// How often others had been given its processor when that was last looked at.
     preempted: u64,
-    /// In how many waits in a row the processor was taken when it was offered. Then it is offered before anything is looked at: it
-    /// may be the other side that waits for it.
-    taken: u32,
+    /// Where the other side says it was when it passed the turn on.
+    other: Option<u64>,
 }
 
 impl Default for Waiting {
@@ -66,7 +69,7 @@ impl Default for Waiting {
         Self {
             began: Instant::now(),
             processors: thread::available_parallelism().map_or(1, usize::from),
-            awake: AtomicUsize::new(0),
+            at_work: AtomicUsize::new(0),
             crowded_until_ns: AtomicU64::new(0),
             rest_ns: AtomicU64::new(REST_NS),
         }
@@ -80,66 +83,89 @@ impl Drop for Waiter {
 }
 
 impl Waiter {
-    /// Of that side. `preemptions` tells how often others were given the processor of the thread that calls it: a machine that
-    /// stands still for a moment is none that is crowded.
-    pub const fn new(waiting: Arc<Waiting>, side: Side, preemptions: fn() -> u64) -> Self {
+    /// Of that side.
+    pub const fn new(waiting: Arc<Waiting>, side: Side, of_thread: OfThread) -> Self {
         Self {
             waiting,
             side,
+            of_thread,
             is_counted: false,
             was_woken_in_vain: false,
-            preemptions,
+            is_in_a_crowd: false,
             preempted: 0,
-            taken: 0,
+            other: None,
         }
+    }
+
+    /// Passes the turn to the other side. What was put in before is seen by that.
+    pub fn pass(&self, slot: &Slot<'_>, sleep: &impl Sleep) {
+        slot.say_processor(self.processor());
+        slot.pass(self.side.other(), sleep);
     }
 
     /// Waits until it is this side's turn, at last asleep and then as long as that sleep lasts: whether it is.
     pub fn wait(&mut self, slot: &Slot<'_>, sleep: &impl Sleep) -> bool {
         let was_woken_in_vain = core::mem::take(&mut self.was_woken_in_vain);
-        if slot.is_turn_of(self.side) {
-            return true;
-        }
         if !was_woken_in_vain {
             self.count(true);
-            if self.look(slot) {
-                // The guard's side is busy with the call now, the application's with what it likes.
-                self.count(self.side == Side::Server);
-                return true;
-            }
+        }
+        let is_its_turn =
+            slot.is_turn_of(self.side) || (!was_woken_in_vain && self.look(slot)) || self.sleep(slot, sleep);
+        if is_its_turn {
+            self.other = slot.said_processor();
+        }
+        // The guard's side is busy with the call now, the application's with what it likes.
+        self.count(is_its_turn && self.side == Side::Server);
+        self.was_woken_in_vain = !is_its_turn;
+        is_its_turn
+    }
+
+    /// On which processor this side best runs: on the other's where others need the rest, since whoever waits makes room for
+    /// the other then.
+    pub fn best_processor(&self) -> Option<u64> {
+        self.other.filter(|_| self.is_in_a_crowd)
+    }
+
+    fn processor(&self) -> Option<u64> {
+        (self.of_thread.processor)()
+    }
+
+    /// The other side has the call meanwhile, and is at work for the application's; the guard's has nothing to do.
+    fn sleep(&mut self, slot: &Slot<'_>, sleep: &impl Sleep) -> bool {
+        if self.side == Side::Server {
             self.count(false);
         }
         let is_its_turn = slot.sleep_until(self.side, sleep);
-        self.was_woken_in_vain = !is_its_turn;
+        self.count(is_its_turn);
         is_its_turn
     }
 
     /// Whether others were given this thread's processor since this was last asked.
     fn was_preempted(&mut self) -> bool {
-        let before = core::mem::replace(&mut self.preempted, (self.preemptions)());
+        let before = core::mem::replace(&mut self.preempted, (self.of_thread.preemptions)());
         self.preempted != before
     }
 
-    fn count(&mut self, is_awake: bool) {
-        match (self.is_counted, is_awake) {
-            (false, true) => _ = self.waiting.awake.fetch_add(1, Ordering::Relaxed),
-            (true, false) => _ = self.waiting.awake.fetch_sub(1, Ordering::Relaxed),
+    fn count(&mut self, is_at_work: bool) {
+        match (self.is_counted, is_at_work) {
+            (false, true) => _ = self.waiting.at_work.fetch_add(1, Ordering::Relaxed),
+            (true, false) => _ = self.waiting.at_work.fetch_sub(1, Ordering::Relaxed),
             _ => {}
         }
-        self.is_counted = is_awake;
+        self.is_counted = is_at_work;
     }
 
     /// Looks until it is this side's turn, for a while, and not where somebody else needs the processor.
     fn look(&mut self, slot: &Slot<'_>) -> bool {
-        if self.taken == TAKEN {
-            self.taken = 0;
-            return false;
-        }
         let began = Instant::now();
         let mut last = began;
-        // Another thread may have learnt it meanwhile.
-        while last.duration_since(began) <= AWAKE && !self.waiting.is_crowded(last) {
-            if self.taken == 0 && (0..LOOKS).any(|_| is_turn(slot, self.side)) {
+        loop {
+            self.is_in_a_crowd = self.waiting.is_crowded(last);
+            let is_futile = self.other.is_some() && self.other == self.processor();
+            if self.is_in_a_crowd || is_futile || last.duration_since(began) > AWAKE {
+                return slot.is_turn_of(self.side);
+            }
+            if (0..LOOKS).any(|_| is_turn(slot, self.side)) {
                 return true;
             }
             let now = Instant::now();
@@ -147,40 +173,26 @@ impl Waiter {
                 self.waiting.was_away(self.waiting.ns(now));
             }
             last = now;
-            let has_looked = self.taken > 0 || now.duration_since(began) > ONLY_LOOKS;
-            if has_looked && self.waiting.has_more_threads_than_processors() {
-                thread::yield_now();
-                last = Instant::now();
-                let offered = last.duration_since(now);
-                if offered > AWAY {
-                    self.waiting.was_away(self.waiting.ns(last));
-                }
-                if offered > NOBODY {
-                    self.taken += 1;
-                    // What was offered was not taken against its will.
-                    self.was_preempted();
-                    // Where it is not, the other side has more to do than pass the turn on.
-                    return slot.is_turn_of(self.side);
-                }
-            }
-            self.taken = 0;
         }
-        slot.is_turn_of(self.side)
     }
 }
 
 impl Waiting {
-    /// To each that is awake belongs one at the other side.
-    fn has_more_threads_than_processors(&self) -> bool {
-        2 * self.awake.load(Ordering::Relaxed) > self.processors
-    }
-
     fn ns(&self, now: Instant) -> u64 {
         u64::try_from(now.duration_since(self.began).as_nanos()).unwrap_or(u64::MAX)
     }
 
+    /// To each thread that is at work belongs one at the other side.
     fn is_crowded(&self, now: Instant) -> bool {
-        self.is_crowded_at(self.ns(now))
+        let now_ns = self.ns(now);
+        if self.is_crowded_at(now_ns) {
+            return true;
+        }
+        let is_crowded = 2 * self.at_work.load(Ordering::Relaxed) > self.processors;
+        if is_crowded {
+            self.crowded_until_ns.fetch_max(now_ns.saturating_add(SHARED_NS), Ordering::Relaxed);
+        }
+        is_crowded
     }
 
     fn is_crowded_at(&self, now_ns: u64) -> bool {
@@ -213,7 +225,76 @@ fn is_turn(slot: &Slot<'_>, side: Side) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use crate::atomics::AtomicU32;
+
     use super::*;
+
+    /// Gives the turn back whenever its side sleeps, and counts that.
+    struct GivesBack(AtomicUsize);
+
+    impl Sleep for GivesBack {
+        fn sleep(&self, turn: &AtomicU32, _: u32) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            turn.store(Side::Client as u32, Ordering::Release);
+        }
+        fn wake(&self, _: &AtomicU32) {}
+    }
+
+    thread_local! {
+        /// How often it was asked where it runs: once for each look.
+        static ASKED: Cell<u32> = const { Cell::new(0) };
+    }
+
+    const ON_THE_FIRST: OfThread = OfThread {
+        preemptions: || 0,
+        processor: || {
+            ASKED.set(ASKED.get() + 1);
+            Some(0)
+        },
+    };
+
+    /// The client's waiter that has a call answered by a guard on that processor, and is about the next one.
+    fn answered_on(processor: u64, waiting: &Arc<Waiting>, slot: &Slot<'_>, sleep: &GivesBack) -> Waiter {
+        let mut waiter = Waiter::new(Arc::clone(waiting), Side::Client, ON_THE_FIRST);
+        slot.say_processor(Some(processor));
+        assert!(waiter.wait(slot, sleep), "nothing is in the place yet");
+        waiter.pass(slot, sleep);
+        waiter
+    }
+
+    #[test]
+    fn whoever_shares_its_processor_with_the_other_side_sleeps_at_once() {
+        let (turn, words) = (AtomicU32::new(0), core::array::from_fn::<_, 10, _>(|_| AtomicU64::new(0)));
+        let slot = Slot::over(&turn, &words).unwrap();
+        let waiting = Arc::new(Waiting { processors: 4, ..Waiting::default() });
+        for (processor, stays_awake) in [(0, false), (1, true)] {
+            let sleep = GivesBack(AtomicUsize::new(0));
+            let mut waiter = answered_on(processor, &waiting, &slot, &sleep);
+            ASKED.set(0);
+            assert!(waiter.wait(&slot, &sleep));
+            assert_eq!(sleep.0.into_inner(), 1);
+            assert_eq!(ASKED.get() > 1, stays_awake, "on processor {processor}");
+            assert_eq!(waiter.best_processor(), None, "there are enough processors");
+            assert_eq!(waiting.at_work.load(Ordering::Relaxed), 0);
+        }
+    }
+
+    #[test]
+    fn more_calls_than_processors_bring_both_sides_to_one() {
+        let (turn, words) = (AtomicU32::new(0), core::array::from_fn::<_, 10, _>(|_| AtomicU64::new(0)));
+        let slot = Slot::over(&turn, &words).unwrap();
+        let waiting = Arc::new(Waiting { processors: 1, ..Waiting::default() });
+        let sleep = GivesBack(AtomicUsize::new(0));
+        let mut waiter = answered_on(7, &waiting, &slot, &sleep);
+        assert!(waiter.wait(&slot, &sleep));
+        assert_eq!(
+            (sleep.0.into_inner(), waiter.best_processor()),
+            (1, Some(0)),
+            "where the answer was put in"
+        );
+    }
 
     #[test]
     fn whoever_was_away_rests_and_longer_if_soon_again() {

@@ -14,6 +14,12 @@ pub fn preemptions() -> u64 {
     u64::try_from(unsafe { usage.assume_init() }.ru_nivcsw).unwrap_or(0)
 }
 
+/// The number of the processor that the calling thread runs on, if it has not left it this very moment (getcpu(2)).
+pub fn processor() -> Option<u64> {
+    // SAFETY: the call takes nothing and touches no memory of ours.
+    u64::try_from(unsafe { libc::sched_getcpu() }).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -6,12 +6,13 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use cryptoki_ffi::{Arena, Remote as _, calls};
-use guard_wire::{Code, HEADER, Header, Kind, Passed, SLOT, Side, Sleep, Slot, Waiter, Writer};
-use linux_ffi::{SharedMemory, futex, preemptions};
+use guard_wire::{Code, HEADER, Header, Kind, OfThread, Passed, SLOT, Side, Sleep, Slot, Waiter, Writer};
+use linux_ffi::{SharedMemory, futex, preemptions, processor};
 use pkcs11_table::Class;
 use rustix::net::Shutdown;
 
 use super::Worker;
+use super::processors::Processors;
 use crate::channel::send_all;
 use crate::error::GuardError;
 use crate::frames::Incoming;
@@ -84,9 +85,12 @@ impl Desk<'_> {
         }
         self.worker.process.holds()?;
         let mut frame = Vec::new();
-        let mut waiter = Waiter::new(Arc::clone(&self.worker.waiting), Side::Server, preemptions);
+        let mut waiter =
+            Waiter::new(Arc::clone(&self.worker.waiting), Side::Server, OfThread { preemptions, processor });
+        let mut processors = Processors::of_this_thread();
         loop {
             while !waiter.wait(&slot, &Asleep) {}
+            processors.keep_to(waiter.best_processor());
             let (header, body) = match slot.take(&mut frame)? {
                 Passed::Here => split(&frame)?,
                 Passed::BySocket => match incoming.next(stream, is_call)? {
@@ -96,10 +100,10 @@ impl Desk<'_> {
             };
             let answer = self.answer(header, body)?;
             if slot.put(answer) {
-                slot.pass(Side::Client, &Asleep);
+                waiter.pass(&slot, &Asleep);
             } else {
                 slot.put_by_socket();
-                slot.pass(Side::Client, &Asleep);
+                waiter.pass(&slot, &Asleep);
                 send_all(stream.as_fd(), answer, &[])?;
             }
         }

@@ -3,6 +3,7 @@
 mod asking;
 mod connection;
 mod counting;
+mod processors;
 mod watch;
 
 use std::os::fd::OwnedFd;

@@ -11,11 +11,11 @@ use cryptoki_ffi::Remote;
 use cryptoki_ffi::calls;
 use cryptoki_ffi::thread_number;
 use guard_wire::{
-    Code, Control, HEADER, Header, Passed, Reader, SLOT, Side, Sleep, Slot, Waiter, Waiting, WireError,
-    Writer,
+    Code, Control, HEADER, Header, OfThread, Passed, Reader, SLOT, Side, Sleep, Slot, Waiter, Waiting,
+    WireError, Writer,
 };
 use linux_ffi::socket::{self, Descriptors};
-use linux_ffi::{LinuxError, SharedMemory, futex, preemptions};
+use linux_ffi::{LinuxError, SharedMemory, futex, preemptions, processor};
 use pkcs11_table::FlatMechanisms;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -76,7 +76,7 @@ impl Connection {
         Ok(Self {
             stream: handed.stream,
             memory,
-            waiter: Waiter::new(waiting, Side::Client, preemptions),
+            waiter: Waiter::new(waiting, Side::Client, OfThread { preemptions, processor }),
             thread: thread_number(),
             sequence: 0,
             out,
@@ -121,10 +121,10 @@ impl Connection {
         };
         let slot = Slot::over(memory.first(), memory.words()).ok_or(Broken::OutOfOrder)?;
         if slot.put(frame) {
-            slot.pass(Side::Server, &Asleep);
+            self.waiter.pass(&slot, &Asleep);
         } else {
             slot.put_by_socket();
-            slot.pass(Side::Server, &Asleep);
+            self.waiter.pass(&slot, &Asleep);
             send(&self.stream, frame)?;
         }
         while !self.waiter.wait(&slot, &Asleep) {

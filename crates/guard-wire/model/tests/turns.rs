@@ -111,7 +111,7 @@ fn a_client_that_writes_when_it_is_not_its_turn_confuses_nobody_but_itself() {
         });
         memory.pass(Side::Server, 1);
         memory.words[0].store(u64::MAX - 1, Ordering::Relaxed);
-        memory.words[1].store(7, Ordering::Relaxed);
+        memory.words[2].store(7, Ordering::Relaxed);
         let slot = memory.slot();
         while !slot.sleep_until(Side::Client, &memory.futex) {}
         server.join().unwrap();
