@@ -80,6 +80,7 @@ void scene_mutexes(void);
 void scene_no_thread_is_made(void);
 void scene_ending(int kind, int port);
 void scene_thread_local(void);
+void scene_share_a_session(int is_for_threads);
 void scene_fork(int kind, int number);
 void scene_crowd(int threads, int each);
 void scene_gathering(int processes, int threads);

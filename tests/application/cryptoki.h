@@ -51,6 +51,7 @@ enum {
     CKM_ECDSA = 0x1041,
     CKR_OK = 0,
     CKR_GENERAL_ERROR = 5,
+    CKR_FUNCTION_FAILED = 6,
     CKR_USER_ALREADY_LOGGED_IN = 0x100,
     CKR_CRYPTOKI_NOT_INITIALIZED = 0x190,
     CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191
@@ -73,7 +74,8 @@ enum {
     F(42, C_SignInit, (CK_ULONG, CK_MECHANISM *, CK_ULONG))                                                   \
     F(43, C_Sign, (CK_ULONG, CK_BYTE *, CK_ULONG, CK_BYTE *, CK_ULONG *))                                     \
     F(48, C_VerifyInit, (CK_ULONG, CK_MECHANISM *, CK_ULONG))                                                 \
-    F(49, C_Verify, (CK_ULONG, CK_BYTE *, CK_ULONG, CK_BYTE *, CK_ULONG))
+    F(49, C_Verify, (CK_ULONG, CK_BYTE *, CK_ULONG, CK_BYTE *, CK_ULONG))                                    \
+    F(64, C_GenerateRandom, (CK_ULONG, CK_BYTE *, CK_ULONG))
 
 #define DECLARE(place, name, arguments) extern CK_RV(*name) arguments;
 FUNCTIONS(DECLARE)

@@ -29,6 +29,8 @@ int main(int count, char **arguments) {
         scene_ending(number, other);
     else if (strcmp(scene, "thread-local") == 0)
         scene_thread_local();
+    else if (strcmp(scene, "share-a-session") == 0)
+        scene_share_a_session(number);
     else if (strcmp(scene, "fork") == 0)
         scene_fork(number, other);
     else if (strcmp(scene, "crowd") == 0)

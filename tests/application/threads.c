@@ -98,3 +98,31 @@ void scene_thread_local(void) {
     require(pthread_key_create(&key, finalises) == 0, "no key");
     join_thread(start_thread(has_nothing, NULL));
 }
+
+static CK_ULONG shared;
+static pthread_barrier_t both;
+static int met;
+
+static void *takes_a_random_number(void *unused) {
+    CK_BYTE random[16];
+    pthread_barrier_wait(&both);
+    CK_RV rv = C_GenerateRandom(shared, random, sizeof random);
+    require(rv == CKR_OK || rv == CKR_FUNCTION_FAILED, "C_GenerateRandom: %#lx", rv);
+    if (rv == CKR_FUNCTION_FAILED)
+        __atomic_fetch_add(&met, 1, __ATOMIC_SEQ_CST);
+    return unused;
+}
+
+/* On a module that fails where two of these calls meet in it. */
+void scene_share_a_session(int is_for_threads) {
+    CK_C_INITIALIZE_ARGS threads = {NULL, NULL, NULL, NULL, CKF_OS_LOCKING_OK, NULL};
+    load_module();
+    answers(CKR_OK, C_Initialize(is_for_threads ? &threads : NULL));
+    shared = open_session();
+    require(pthread_barrier_init(&both, NULL, 2) == 0, "no barrier");
+    pthread_t one = start_thread(takes_a_random_number, NULL), other = start_thread(takes_a_random_number, NULL);
+    join_thread(one);
+    join_thread(other);
+    answers(CKR_OK, C_Finalize(NULL));
+    printf("%d met another\n", met);
+}

@@ -3,7 +3,7 @@
 
 use e2e::client::run;
 use e2e::pkcs11_tool::DEMO_EC;
-use e2e::{Application, Approval, Finished, Mode, Stack, Tool};
+use e2e::{Application, Approval, Finished, Mode, Spied, Stack, Tool};
 
 e2e::in_modes! {
     both: [
@@ -14,6 +14,7 @@ e2e::in_modes! {
         a_library_that_was_closed_and_opened_again_goes_on,
         arguments_of_initialising_come_to_the_same_as_directly,
         attesting_and_signing_make_no_thread,
+        threads_that_share_a_session_do_not_meet_in_a_module_for_one,
         threads_that_end_may_call_to_the_last,
         processes_end_as_they_do_directly,
         a_process_may_end_while_a_thread_attests,
@@ -90,6 +91,25 @@ fn attesting_and_signing_make_no_thread(mode: Mode) {
     // The filter by which it forbids threads is part of what is approved.
     application.approve(&mut application.scene(stack.shim(), &["no-thread-is-made"]));
     application.must_play(&["no-thread-is-made"]);
+}
+
+/// Where the application says that it has several, calls that leave the session as it is meet in the module, and the module
+/// sees to that; not in a guard's worker, whose memory is not the application's to disturb.
+fn threads_that_share_a_session_do_not_meet_in_a_module_for_one(mode: Mode) {
+    let stack = Stack::up(mode);
+    let application = Application::compiled(&stack);
+    let spied = Spied::on(&stack, "meeting", &[("SPY_MEETS", "C_GenerateRandom")], |text| text);
+    let at_the_spy = spied.environment(&stack, "meeting");
+    let met = |number| {
+        let mut scene = application.scene(stack.shim(), &["share-a-session", number]);
+        run(scene.envs(&at_the_spy)).must_succeed().text()
+    };
+    assert_eq!(met("0"), "0 met another\n");
+    let several = match mode {
+        Mode::Inline => "2 met another\n",
+        Mode::Guarded => "0 met another\n",
+    };
+    assert_eq!(met("1"), several);
 }
 
 fn threads_that_end_may_call_to_the_last(mode: Mode) {

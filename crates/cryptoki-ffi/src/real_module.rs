@@ -127,13 +127,7 @@ impl RealModule {
             // SAFETY: the argument is the caller's own (`from_caller`).
             return unsafe { function(call.init_args) };
         };
-        let mut args = if call.init_args.is_null() {
-            CK_C_INITIALIZE_ARGS::default()
-        } else {
-            // SAFETY: a pointer that is not NULL points to this structure (PKCS#11 2.40 section 5.4), by the
-            // caller's promise; it may be unaligned where the caller packs its structures.
-            unsafe { call.init_args.cast::<CK_C_INITIALIZE_ARGS>().read_unaligned() }
-        };
+        let mut args = call.args().unwrap_or_default();
         args.pReserved = reserved.as_ptr().cast_mut().cast();
         // SAFETY: `args` outlives the call, and `reserved` is NUL-terminated as modules that take it expect.
         unsafe { function((&raw mut args).cast()) }

@@ -20,7 +20,7 @@ mod wrapping;
 
 use std::ffi::CStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use attestation::key_uri::TokenIdentity;
 use cryptoki_ffi::calls;
@@ -43,8 +43,9 @@ pub struct GatedModule {
     deny_code: DenyCode,
     logins: Logins,
     most_sessions: usize,
-    /// Whoever calls must not reach what the real module has in memory, by whatever calls at once on one session.
-    is_guarded: bool,
+    /// Calls on one session come one by one, harmless ones too: what the real module has in memory is not protected against calls at
+    /// once, or not the caller's to disturb.
+    is_one_by_one: AtomicBool,
     /// Raised by whoever changes a PIN or makes a token anew.
     administrations: Option<Box<dyn AsRef<AtomicU64> + Send + Sync>>,
     /// The vendors' mechanisms whose parameter names nothing.
@@ -87,7 +88,7 @@ impl GatedModule {
             deny_code,
             logins: Logins::AsAsked,
             most_sessions: usize::MAX,
-            is_guarded: false,
+            is_one_by_one: AtomicBool::new(true),
             administrations: None,
             flat: settings.flat_mechanisms,
         }
@@ -119,11 +120,10 @@ impl GatedModule {
         }
     }
 
-    /// Takes a login for what `logins` says, and opens no more than so many sessions at once. Calls on one session come one by
-    /// one, since whoever calls is in another process: what the real module has in memory is not theirs to disturb.
+    /// Takes a login for what `logins` says, and opens no more than so many sessions at once.
     #[must_use]
     pub fn with_bounds(self, logins: Logins, most_sessions: usize) -> Self {
-        Self { logins, most_sessions, is_guarded: true, ..self }
+        Self { logins, most_sessions, ..self }
     }
 
     /// The vendors' mechanisms whose parameter is taken for bytes.
@@ -141,8 +141,10 @@ impl GatedModule {
         self.module.newest_info(call)
     }
 
-    /// Initialises the real module, with `reserved` for it where that is configured.
+    /// Initialises the real module, with `reserved` for it where that is configured. Applications share a session among threads
+    /// even where they say that they have one thread: the module must not be in two calls at once then.
     pub fn initialize(&self, call: calls::C_Initialize, reserved: Option<&CStr>) -> CK_RV {
+        self.is_one_by_one.store(!call.is_for_threads(), Ordering::Relaxed);
         self.module.initialize(call, reserved)
     }
 
@@ -198,11 +200,11 @@ impl GatedModule {
         self.sessions.hold(handle).ok_or(CKR_SESSION_HANDLE_INVALID)
     }
 
-    /// The application's session of that handle, for a call that does nothing to it and tells nothing of another: in the
-    /// application's own process it waits for no other call, and is not in the way of one.
+    /// The application's session of that handle, for a call that does nothing to it and tells nothing of another: where the module
+    /// may be in several calls at once, it waits for no other call, and is not in the way of one.
     #[inline(always)]
     fn look_up(&self, handle: u64) -> Result<(&Place, Option<MutexGuard<'_, Session>>), CK_RV> {
-        if self.is_guarded {
+        if self.is_one_by_one.load(Ordering::Relaxed) {
             return self.hold(handle).map(|(place, held)| (place, Some(held)));
         }
         self.sessions.get(handle).map(|place| (place, None)).ok_or(CKR_SESSION_HANDLE_INVALID)

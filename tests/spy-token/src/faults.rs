@@ -1,6 +1,7 @@
 //! What befalls a process whose module has a fault.
 
 use std::env;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +28,18 @@ pub fn eat(function: &str) -> bool {
     });
     core::mem::forget(eaten);
     is_full
+}
+
+/// Takes its time, and says whether another call of `function` was in this module meanwhile.
+pub fn meet(function: &str) -> bool {
+    static INSIDE: AtomicU32 = AtomicU32::new(0);
+    if !env::var("SPY_MEETS").is_ok_and(|named| named == function) {
+        return false;
+    }
+    let at_first = INSIDE.fetch_add(1, Ordering::SeqCst);
+    thread::sleep(SLOW);
+    let at_last = INSIDE.fetch_sub(1, Ordering::SeqCst);
+    at_first > 0 || at_last > 1
 }
 
 /// Does to this process what the environment says of calls of `function`.

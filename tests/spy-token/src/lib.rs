@@ -2,7 +2,7 @@
 //! `SPY_REAL`. Functions that the module behind does not have are faked, so that tests can see calls of them arrive.
 //!
 //! With `SPY_CRASH=C_SeedRandom` a call of that function ends the process as a fault in its memory would, and with
-//! `SPY_STALL=C_DigestKey` it does not return; by `SPY_SLOW=C_Sign` it takes 300 ms. With `SPY_EATS=C_SeedRandom` it takes all memory that there is, and keeps it.
+//! `SPY_STALL=C_DigestKey` it does not return; by `SPY_SLOW=C_Sign` it takes 300 ms; by `SPY_MEETS=C_GenerateRandom` as well, and fails if another meets it there. With `SPY_EATS=C_SeedRandom` it takes all memory that there is, and keeps it.
 //!
 //! Stands where the real module stands, so that tests can prove which calls arrived there. Made from the table of
 //! functions; records numbers only: handles, slots, flags and attribute types, never a PIN, its length, or data, but for the
@@ -137,6 +137,9 @@ macro_rules! spy {
             faults::befall(stringify!($name));
             if faults::eat(stringify!($name)) {
                 return CKR_HOST_MEMORY;
+            }
+            if faults::meet(stringify!($name)) {
+                return CKR_FUNCTION_FAILED;
             }
             answer!($since $name($($argument),*))
         }

@@ -157,23 +157,40 @@ impl calls::C_CreateObject {
     }
 }
 
+fn mutex_functions(args: &CK_C_INITIALIZE_ARGS) -> [bool; 4] {
+    [
+        args.CreateMutex.is_some(),
+        args.DestroyMutex.is_some(),
+        args.LockMutex.is_some(),
+        args.UnlockMutex.is_some(),
+    ]
+}
+
 impl calls::C_Initialize {
     /// Answers where no module in this process is initialised: whether the arguments are such as the standard knows (PKCS#11
     /// 2.40 section 5.4). The functions for mutexes are of no use: nothing here takes one.
     pub fn check(&self) -> CK_RV {
-        if self.init_args.is_null() {
-            return CKR_OK;
-        }
-        // SAFETY: not NULL, hence this structure, by the caller's promise; it may be unaligned.
-        let args = unsafe { self.init_args.cast::<CK_C_INITIALIZE_ARGS>().read_unaligned() };
-        let functions = [
-            args.CreateMutex.is_some(),
-            args.DestroyMutex.is_some(),
-            args.LockMutex.is_some(),
-            args.UnlockMutex.is_some(),
-        ];
+        let Some(args) = self.args() else { return CKR_OK };
+        let functions = mutex_functions(&args);
         let all_or_none = functions.iter().all(|given| *given) || functions.iter().all(|given| !given);
         if args.pReserved.is_null() && all_or_none { CKR_OK } else { CKR_ARGUMENTS_BAD }
+    }
+
+    /// Whether several threads may call at once: the application gives functions for mutexes, or leaves them to the system
+    /// (PKCS#11 2.40 section 5.4).
+    pub fn is_for_threads(&self) -> bool {
+        self.args().is_some_and(|args| {
+            args.flags & CKF_OS_LOCKING_OK != 0 || mutex_functions(&args).iter().all(|given| *given)
+        })
+    }
+
+    pub(crate) fn args(&self) -> Option<CK_C_INITIALIZE_ARGS> {
+        if self.init_args.is_null() {
+            return None;
+        }
+        // SAFETY: not NULL, hence this structure, by the caller's promise; it may be unaligned where the caller packs its
+        // structures.
+        Some(unsafe { self.init_args.cast::<CK_C_INITIALIZE_ARGS>().read_unaligned() })
     }
 }
 

@@ -48,9 +48,7 @@ macro_rules! forward_keyless {
         impl Layer<calls::$call> for GatedModule {
             #[inline(always)]
             fn call(&self, call: calls::$call) -> CK_RV {
-                // Held though it does nothing to the session: applications that share one among threads may have initialised the
-                // module for one thread only, and then it must not be in two calls at once.
-                match self.hold(call.session()) {
+                match self.look_up(call.session()) {
                     Ok((place, _held)) => self.forward_keyless(call, place),
                     Err(rv) => rv,
                 }
