@@ -31,10 +31,34 @@ impl Living {
     }
 }
 
+/// Users on whose behalf renewals are under way.
+#[derive(Clone, Debug, Default)]
+struct Busy(Arc<Mutex<BTreeSet<u32>>>);
+
+/// The renewals of one user, until dropped: whatever ends them, the next can begin.
+#[derive(Debug)]
+struct Renewing {
+    busy: Busy,
+    uid: u32,
+}
+
+impl Busy {
+    /// Begins, unless there are some of this user.
+    fn begin(&self, uid: u32) -> Option<Renewing> {
+        self.0.lock().insert(uid).then(|| Renewing { busy: self.clone(), uid })
+    }
+}
+
+impl Drop for Renewing {
+    fn drop(&mut self) {
+        self.busy.0.lock().remove(&self.uid);
+    }
+}
+
 /// Renews, for as long as the guard runs.
 pub(super) fn start(monitor: &Arc<Monitor>) -> Result<(), GuardError> {
     let monitor = Arc::clone(monitor);
-    let busy = Arc::new(Mutex::new(BTreeSet::new()));
+    let busy = Busy::default();
     super::thread("renewals", move || {
         loop {
             thread::sleep(PAUSE);
@@ -51,20 +75,43 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> Result<(), GuardError> {
 
 /// Renews for the processes of one user, on a thread of its own unless there is one: what makes measurers wait is in no other
 /// user's way.
-fn renew(monitor: &Arc<Monitor>, busy: &Arc<Mutex<BTreeSet<u32>>>, uid: u32, of_user: Vec<Arc<Watched>>) {
-    if !busy.lock().insert(uid) {
-        return;
-    }
-    let (monitor, of_all) = (Arc::clone(monitor), Arc::clone(busy));
+fn renew(monitor: &Arc<Monitor>, busy: &Busy, uid: u32, of_user: Vec<Arc<Watched>>) {
+    let Some(renewing) = busy.begin(uid) else { return };
+    let monitor = Arc::clone(monitor);
     let started = super::thread("renewal", move || {
+        let _renewing = renewing;
         // Of those that share a token, the first has it renewed for all.
         for watched in of_user {
             watched.renew_if_due(&monitor);
         }
-        of_all.lock().remove(&uid);
     });
     if let Err(error) = started {
         tracing::warn!(%error, "tokens are not renewed before they are needed");
-        busy.lock().remove(&uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_renewal_of_a_user_is_under_way_at_once() {
+        let busy = Busy::default();
+        let renewing = busy.begin(1).unwrap();
+        assert!(busy.begin(1).is_none() && busy.begin(2).is_some());
+        drop(renewing);
+        assert!(busy.begin(1).is_some());
+    }
+
+    #[test]
+    fn a_renewal_that_panics_is_not_the_last() {
+        let busy = Busy::default();
+        let renewing = busy.begin(1).unwrap();
+        let panicked = thread::spawn(move || {
+            let _renewing = renewing;
+            panic!("as a renewal could");
+        });
+        panicked.join().unwrap_err();
+        assert!(busy.begin(1).is_some());
     }
 }
