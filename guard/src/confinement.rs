@@ -54,7 +54,8 @@ pub(crate) fn of_measurer() -> Result<(), GuardError> {
 }
 
 /// Becomes the user that the configuration names under `key`, if it does, without any of root's rights and without a way to
-/// get some; nobody else of that user can look into this process, and it ends with the guard.
+/// get some; nobody else of that user can look into this process, and it ends with the guard. Nor does it end any other
+/// process of that user: whoever takes it over by way of the real module, which is loaded afterwards, has it alone.
 pub(crate) fn become_user(account: Option<&Account>, key: &'static str) -> Result<(), GuardError> {
     let guard = parent()?;
     let user = account.map(|account| accounts::user(account, key)).transpose()?;
@@ -65,7 +66,8 @@ pub(crate) fn become_user(account: Option<&Account>, key: &'static str) -> Resul
             confine::become_user(user.uid, user.gid, &[])?;
         }
         keep_for_good(&[])?;
-        confine::end_with_parent(guard)
+        confine::end_with_parent(guard)?;
+        confine::keep_to_itself()
     };
     confined().map_err(GuardError::Confinement)
 }

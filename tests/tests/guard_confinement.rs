@@ -82,6 +82,7 @@ fn each_role_has_the_rights_that_its_work_takes_and_no_others() {
             must_have(pid, role, if role == "measurer" { READING } else { 0 });
             let uid = status(pid)["Uid"].clone();
             assert_eq!(uid == "0 0 0 0", role == "measurer", "{role}: {uid}");
+            assert!(role == "measurer" || status(pid)["Seccomp"] == "2", "{role}");
             assert_eq!(limit(pid, "Max core file size"), 0, "{role}");
             assert_eq!(limit(pid, "Max data size"), 1 << 30, "{role}");
             assert!(role == "measurer" || limit(pid, "Max open files") <= 1024 + 4 * 64, "{role}");
@@ -106,6 +107,21 @@ fn a_worker_that_stays_root_has_none_of_roots_rights() {
         assert_eq!(status(pid)["Uid"], "0 0 0 0", "{role}");
         must_have(pid, role, 0);
     }
+}
+
+#[test]
+fn a_worker_that_was_taken_over_ends_no_other() {
+    let mut guarded = Guarded::up();
+    guarded.spy(&[("SPY_ENDS", "C_SeedRandom")]);
+    let mut other = Client::of(&guarded);
+    let mut hostile = Client::of(&guarded);
+    // Of the two, and the one in reserve.
+    let before = all_roles(&guarded, &[("worker", 3)]);
+    let rv = hostile.probe.call("C_SeedRandom", json!({ "session": hostile.session, "seed": "01" })).rv;
+    assert_eq!(rv, CKR_VENDOR_DEFINED, "the last digits count the ways that were not refused");
+    other.has_random_numbers();
+    hostile.has_random_numbers();
+    assert_eq!(all_roles(&guarded, &[("worker", 3)]), before);
 }
 
 /// The memory of a process's own, in bytes.

@@ -3,10 +3,12 @@
 //! For the first lines of a program, while it has one thread: several of these belong to a thread and go to those that it
 //! starts later, and each of them refuses to be called too late.
 
+mod calls;
 mod capabilities;
 
 use std::io;
 
+pub use calls::keep_to_itself;
 pub use capabilities::{Capability, bound_capabilities, keep_capabilities};
 use rustix::process::{
     DumpableBehavior, Pid, Resource, Rlimit, Signal, getppid, getrlimit, set_dumpable_behavior,

@@ -2,7 +2,10 @@
 //! `SPY_REAL`. Functions that the module behind does not have are faked, so that tests can see calls of them arrive.
 //!
 //! With `SPY_CRASH=C_SeedRandom` a call of that function ends the process as a fault in its memory would, and with
-//! `SPY_STALL=C_DigestKey` it does not return; by `SPY_SLOW=C_Sign` it takes 300 ms; by `SPY_MEETS=C_GenerateRandom` as well, and fails if another meets it there. With `SPY_EATS=C_SeedRandom` it takes all memory that there is, and keeps it.
+//! `SPY_STALL=C_DigestKey` it does not return; by `SPY_SLOW=C_Sign` it takes 300 ms; by `SPY_MEETS=C_GenerateRandom` as well,
+//! and fails if another meets it there. With `SPY_EATS=C_SeedRandom` it takes all memory that there is, and keeps it. With
+//! `SPY_ENDS=C_SeedRandom` it tries to end the other workers of its guard, and answers with `CKR_VENDOR_DEFINED` and, added to that,
+//! how many of its ways were not refused.
 //!
 //! Stands where the real module stands, so that tests can prove which calls arrived there. Made from the table of
 //! functions; records numbers only: handles, slots, flags and attribute types, never a PIN, its length, or data, but for the
@@ -16,6 +19,7 @@ mod faults;
 mod lists;
 mod quirks;
 mod record;
+mod taken_over;
 
 use cryptoki_sys::*;
 
@@ -140,6 +144,9 @@ macro_rules! spy {
             }
             if faults::meet(stringify!($name)) {
                 return CKR_FUNCTION_FAILED;
+            }
+            if let Some(rv) = taken_over::answer(stringify!($name)) {
+                return rv;
             }
             answer!($since $name($($argument),*))
         }
