@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use attestation::component::Component;
 use attestation::digest::Digest;
 use attester::{Issued, Outcome};
-use gate::{AttestationFailure, Limit, Report};
+use gate::{AttestationFailure, Report};
 use measurement::MeasurementError;
 use measurement::peer::{Confirmed, Parts, Pinned};
 use serde::{Deserialize, Serialize};
@@ -61,8 +61,8 @@ pub(crate) enum FromWorker {
 pub(crate) enum Question {
     /// What has become of the process? Answered with [`Looked`].
     Look,
-    /// Reserve an operation under one of these. Answered with [`Taken`].
-    Take(Vec<Limit>),
+    /// Reserve an operation under one of the grants of these names. Answered with [`Taken`].
+    Take(Vec<String>),
     /// It has not come about. Answered with [`Taken`], of nothing.
     GiveBack(String),
 }
@@ -91,8 +91,8 @@ pub(crate) struct Attest {
     pub(crate) within_ms: Option<u64>,
     /// A token that counts beyond this `CLOCK_BOOTTIME`, in milliseconds, will do.
     pub(crate) beyond_ms: u64,
-    /// The process hands in a token of its own: only the measurement is asked for.
-    pub(crate) only_measure: bool,
+    /// A token that the process hands in: only the measurement is asked for.
+    pub(crate) handed_in: Option<String>,
 }
 
 /// What came of it.

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use cryptoki_sys::*;
 use e2e::client::run;
+use e2e::pkcs11_tool::DEMO_EC;
+use e2e::probe::hex;
 use e2e::processes::eventually;
 use e2e::root::as_root;
-use e2e::{Guarded, Probe};
+use e2e::{Approval, Guarded, Probe};
 use serde_json::json;
 
 /// Bits of capabilities(7).
@@ -124,6 +126,32 @@ fn a_worker_that_was_taken_over_ends_no_other() {
     assert_eq!(all_roles(&guarded, &[("worker", 3)]), before);
 }
 
+#[test]
+fn a_worker_that_was_taken_over_uses_up_no_grant_but_its_clients() {
+    let mut guarded = Guarded::up();
+    guarded.spy(&[("SPY_COUNTS", "C_SeedRandom")]);
+    for name in ["frugal", "hostile"] {
+        let mut refused = Client::started(&guarded, name);
+        assert_eq!(refused.login(), CKR_FUNCTION_REJECTED);
+        guarded.approve_last(&Approval { component: name, version: "1", grant: None, options: &[] });
+        let grant = ["grant", "add", "--component", name, "--key", DEMO_EC, "--operations", "sign"];
+        run(guarded.operator(&grant).args(["--total", "1"])).must_succeed();
+    }
+    let mut hostile = Client::started(&guarded, "hostile");
+    let seed = json!({ "session": hostile.session, "seed": "01" });
+    let mut counted = || hostile.probe.call("C_SeedRandom", seed.clone()).rv ^ CKR_VENDOR_DEFINED;
+    assert_eq!(counted(), 0, "it has no trust token");
+    assert_eq!(hostile.login(), CKR_OK);
+    let mut counted = || hostile.probe.call("C_SeedRandom", seed.clone()).rv ^ CKR_VENDOR_DEFINED;
+    assert_eq!(counted(), 2, "under its own, and no other");
+    assert_eq!(counted(), 0, "that is used up");
+    let said = std::fs::read_to_string(guarded.file("guard.out")).unwrap();
+    assert_eq!(said.matches("has named a grant that its client does not have").count(), 1, "{said}");
+    let mut frugal = Client::started(&guarded, "frugal");
+    assert_eq!(frugal.login(), CKR_OK);
+    assert_eq!([frugal.sign(), frugal.sign()], [CKR_OK, CKR_FUNCTION_REJECTED]);
+}
+
 /// The memory of a process's own, in bytes.
 fn own_memory(pid: u32) -> u64 {
     let status = status(pid);
@@ -169,11 +197,31 @@ struct Client {
 
 impl Client {
     fn of(guarded: &Guarded) -> Self {
-        let mut probe = guarded.probe("probe");
+        Self::started(guarded, "probe")
+    }
+
+    fn started(guarded: &Guarded, name: &str) -> Self {
+        let mut probe = guarded.probe(name);
         probe.initialize();
         let slot = probe.slot("sandbox").unwrap();
         let session = probe.open(slot);
         Self { probe, session }
+    }
+
+    fn login(&mut self) -> u64 {
+        let login = json!({ "session": self.session, "user": CKU_USER, "pin": hex(b"1234") });
+        self.probe.call("C_Login", login).rv
+    }
+
+    fn sign(&mut self) -> u64 {
+        let key = self.probe.key(self.session, CKO_PRIVATE_KEY, "demo-ec");
+        let init = json!({ "session": self.session, "mechanism": CKM_ECDSA, "key": key });
+        match self.probe.call("C_SignInit", init).rv {
+            CKR_OK => {
+                self.probe.call("C_Sign", json!({ "session": self.session, "input": hex(&[1; 32]) })).rv
+            }
+            rv => rv,
+        }
     }
 
     fn has_random_numbers(&mut self) {

@@ -17,6 +17,7 @@ e2e::in_modes! {
         a_token_created_as_a_data_object_serves_the_process_and_is_not_forwarded,
         a_token_that_is_not_genuine_or_not_for_this_process_is_refused,
         a_token_that_is_handed_in_counts_until_its_deadline,
+        a_token_that_is_handed_in_has_the_limits_that_it_states,
     ],
     inline: [a_token_in_the_configured_file_serves_and_a_bad_one_leads_to_the_policy_server],
 }
@@ -24,13 +25,13 @@ e2e::in_modes! {
 /// A stack whose probe was approved and allowed once.
 fn with_approved_probe(mode: Mode) -> Stack {
     let stack = Stack::up(mode);
-    approve(&stack, Probe::start(&stack, |_| {}));
+    approve(&stack, Probe::start(&stack, |_| {}), &[]);
     stack
 }
 
-/// Has a probe refused, approved and allowed.
-fn approve(stack: &Stack, mut probe: Probe) {
-    let session = stack.approve_probe(&mut probe, &Approval::of("probe", DEMO_EC, "sign"));
+/// Has a probe refused, approved with these options and allowed.
+fn approve(stack: &Stack, mut probe: Probe, options: &[&str]) {
+    let session = stack.approve_probe(&mut probe, &Approval::of("probe", DEMO_EC, "sign").with(options));
     let init = sign_init(&mut probe, session);
     probe.must("C_SignInit", init);
 }
@@ -182,6 +183,23 @@ fn a_token_that_is_handed_in_counts_until_its_deadline(mode: Mode) {
     assert_eq!(last_reason(&stack), "expired");
 }
 
+fn a_token_that_is_handed_in_has_the_limits_that_it_states(mode: Mode) {
+    let stack = Stack::up(mode);
+    approve(&stack, Probe::start(&stack, |_| {}), &["--total", "2"]);
+    let jwt = fs::read(issue(&stack, "token.jwt", "60")).unwrap();
+    stack.forget_tokens();
+    stack.stop_server();
+    let mut probe = Probe::start(&stack, |_| {});
+    let session = session(mode, &mut probe);
+    probe.must("C_CreateObject", object(session, &jwt));
+    if mode == Mode::Guarded {
+        probe.login(session);
+    }
+    let mut signed = || sign(&mut probe, session);
+    assert_eq!([signed(), signed(), signed()], [CKR_OK, CKR_OK, CKR_FUNCTION_REJECTED]);
+    assert_eq!(last_reason(&stack), "rate-exceeded");
+}
+
 fn a_token_in_the_configured_file_serves_and_a_bad_one_leads_to_the_policy_server(mode: Mode) {
     let stack = Stack::up(mode);
     let line = format!("[attestation]\ntrust_token_file = \"{}\"\n", stack.file("token.jwt").display());
@@ -197,7 +215,7 @@ fn a_token_in_the_configured_file_serves_and_a_bad_one_leads_to_the_policy_serve
         sign(&mut probe, session)
     };
     // As long as there is no file, the policy server is asked.
-    approve(&stack, start());
+    approve(&stack, start(), &[]);
     let path = issue(&stack, "token.jwt", "60");
 
     let before = stack.json(&["decisions"]).as_array().unwrap().len();

@@ -7,6 +7,7 @@ mod client;
 mod deadline;
 mod descriptors;
 mod fair;
+mod granted;
 mod greeting;
 mod listening;
 mod measurers;

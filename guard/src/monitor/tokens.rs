@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use attestation::component::Component;
 use attestation::digest::Digest;
 use attester::{Issued, Outcome, Verifier};
-use gate::{FailureKind, Report};
+use gate::{AttestationFailure, FailureKind, Report};
 use locks::Mutex;
 
 use super::attester::Attesting;
 use super::deadline::{By, waited};
 use super::fair::Fair;
+use super::granted::Rated;
 use crate::messages::{Attest, Attested, Given};
 
 /// Beyond so many of one user, those of that user that nobody uses are forgotten.
@@ -43,6 +44,7 @@ pub(super) struct Token {
 #[derive(Debug)]
 struct Held {
     issued: Issued,
+    rated: Rated,
     deadline_boottime_ms: u64,
     /// When it is time for the next.
     due_boottime_ms: u64,
@@ -53,6 +55,21 @@ struct Held {
 pub(super) struct Standing {
     token: Arc<Token>,
     withdrawn: u64,
+}
+
+/// What came of a request for a token.
+pub(super) struct Obtained {
+    pub(super) attested: Attested,
+    /// Of a token that was obtained.
+    pub(super) standing: Option<Standing>,
+    /// Of the token that the process has from now on.
+    pub(super) rated: Option<Rated>,
+}
+
+impl Obtained {
+    fn nothing(failure: AttestationFailure, report: Report) -> Self {
+        Self { attested: Attested::failed(failure, report), standing: None, rated: None }
+    }
 }
 
 impl Standing {
@@ -75,12 +92,16 @@ impl Token {
     }
 
     /// The one that is kept, if it lasts longer than `beyond_ms`.
-    fn given(this: &Arc<Self>, beyond_ms: u64) -> Option<(Attested, Option<Standing>)> {
+    fn given(this: &Arc<Self>, beyond_ms: u64) -> Option<Obtained> {
         let standing = Self::standing(this);
         let kept = this.kept.lock();
         let held = kept.as_ref().filter(|held| held.deadline_boottime_ms > beyond_ms)?;
         let given = Given::Token(held.issued.clone());
-        Some((Attested { result: Ok(given), undelivered: None }, Some(standing)))
+        Some(Obtained {
+            attested: Attested { result: Ok(given), undelivered: None },
+            standing: Some(standing),
+            rated: Some(held.rated.clone()),
+        })
     }
 
     /// It cannot be renewed for now: nor by the next process that it is due for.
@@ -103,20 +124,25 @@ impl Tokens {
         let Some(beyond_ms) = token.kept.lock().as_ref().map(|held| held.deadline_boottime_ms) else {
             return;
         };
-        let asked = Attest { report: Report::default(), within_ms: None, beyond_ms, only_measure: false };
-        if let (Attested { result: Err(failure), .. }, _) = self.obtain(component, asked, by) {
+        let asked = Attest { report: Report::default(), within_ms: None, beyond_ms, handed_in: None };
+        if let Attested { result: Err(failure), .. } = self.obtain(component, asked, by).attested {
             tracing::warn!(code = failure.code, detail = failure.detail, "a token could not be renewed");
             token.put_off();
         }
     }
 
     /// A token for a process that was measured as `component`.
-    pub(super) fn obtain(&self, component: Component, asked: Attest, by: By) -> (Attested, Option<Standing>) {
+    pub(super) fn obtain(&self, component: Component, asked: Attest, by: By) -> Obtained {
         let digest = component.measurement_digest();
-        if asked.only_measure {
-            let given = |hsm_id| Given::Measurement { measurement: digest, hsm_id };
-            let result = self.attester.key(by).map(given);
-            return (Attested { result, undelivered: Some(asked.report) }, None);
+        if let Some(jwt) = &asked.handed_in {
+            return match self.examine(jwt, digest, by) {
+                Ok((given, rated)) => {
+                    let undelivered = Some(asked.report);
+                    let attested = Attested { result: Ok(given), undelivered };
+                    Obtained { attested, standing: None, rated: Some(rated) }
+                }
+                Err(failure) => Obtained::nothing(failure, asked.report),
+            };
         }
         let token = self.of(digest, by.uid);
         // What there is to report goes with a request of its own. Whoever was refused something may be granted it next, and
@@ -127,7 +153,7 @@ impl Tokens {
             return given;
         }
         let Some(_turn) = token.attesting.turn(by.uid, by.deadline.in_lines()) else {
-            return (Attested::failed(waited(), asked.report), None);
+            return Obtained::nothing(waited(), asked.report);
         };
         // Another process may have had it obtained meanwhile.
         if let Some(given) = kept() {
@@ -136,26 +162,39 @@ impl Tokens {
         let standing = Token::standing(&token);
         let Outcome { result, undelivered } = self.attester.attest(component, asked.report, by);
         let result = result.and_then(|issued| {
-            let deadline_boottime_ms = self.verifier.verify(&issued)?.deadline_boottime_ms();
+            let verified = self.verifier.verify(&issued)?;
+            let deadline_boottime_ms = verified.deadline_boottime_ms();
             let left_ms =
                 linux_ffi::boottime_ms().map_or(0, |now_ms| deadline_boottime_ms.saturating_sub(now_ms));
             let due_boottime_ms = deadline_boottime_ms.saturating_sub(left_ms / 3);
-            Ok(Held { issued, deadline_boottime_ms, due_boottime_ms })
+            Ok(Held { issued, rated: Rated::of(&verified), deadline_boottime_ms, due_boottime_ms })
         });
         match result {
             Ok(new) => {
-                let given = Given::Token(new.issued.clone());
+                let attested = Attested { result: Ok(Given::Token(new.issued.clone())), undelivered };
+                let rated = Some(new.rated.clone());
                 *token.kept.lock() = Some(new).filter(|_| !is_reporting);
-                (Attested { result: Ok(given), undelivered }, Some(standing))
+                Obtained { attested, standing: Some(standing), rated }
             }
             Err(failure) => {
                 if failure.kind == FailureKind::Refused {
                     *token.kept.lock() = None;
                     token.withdrawn.fetch_add(1, Ordering::AcqRel);
                 }
-                (Attested { result: Err(failure), undelivered }, None)
+                Obtained {
+                    attested: Attested { result: Err(failure), undelivered },
+                    standing: None,
+                    rated: None,
+                }
             }
         }
+    }
+
+    /// For a token that a process hands in, which the worker examines for itself.
+    fn examine(&self, jwt: &str, measurement: Digest, by: By) -> Result<(Given, Rated), AttestationFailure> {
+        let hsm_id = self.attester.key(by)?;
+        let token = self.verifier.verify_handed_in(jwt, &hsm_id, measurement)?;
+        Ok((Given::Measurement { measurement, hsm_id }, Rated::of(&token)))
     }
 
     fn of(&self, digest: Digest, uid: u32) -> Arc<Token> {

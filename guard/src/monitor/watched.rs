@@ -4,17 +4,19 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use attestation::component::Component;
 use attestation::digest::Digest;
-use gate::{AttestationFailure, FailureKind, Limit};
+use gate::{AttestationFailure, FailureKind};
 use locks::Mutex;
 use measurement::peer::Confirmed;
 
 use super::Monitor;
 use super::admission::Admitted;
 use super::deadline::{By, Deadline};
-use super::tokens::Standing;
+use super::granted::Granted;
+use super::tokens::{Obtained, Standing};
 use crate::channel::Channel;
 use crate::error::GuardError;
 use crate::messages::{Attest, Attested, FromMeasurer, Looked, Question, Served, Taken, ToMeasurer};
@@ -31,6 +33,10 @@ pub(super) struct Watched {
     admitted: Arc<Admitted>,
     /// Operations that were reserved for it under grants with a rate.
     reserved: Mutex<BTreeMap<String, u64>>,
+    /// The grants under which it may have any reserved.
+    granted: Granted,
+    /// Its worker has named another.
+    is_suspect: AtomicBool,
     /// What it was when it was given a token, and which.
     known: Mutex<Option<Known>>,
 }
@@ -52,8 +58,8 @@ impl Known {
 impl Watched {
     /// A process that has not been measured yet.
     pub(super) fn new(served: Served, process: Confirmed, admitted: Arc<Admitted>) -> Self {
-        let (reserved, known) = (Mutex::default(), Mutex::new(None));
-        Self { served, process, admitted, reserved, known }
+        let (reserved, granted, known) = (Mutex::default(), Granted::default(), Mutex::new(None));
+        Self { served, process, admitted, reserved, granted, is_suspect: AtomicBool::new(false), known }
     }
 
     /// As its worker knows it.
@@ -77,7 +83,7 @@ impl Watched {
             while let Some(question) = channel.receive_alone()? {
                 match question {
                     Question::Look => channel.send(&self.look(monitor))?,
-                    Question::Take(limits) => channel.send(&Taken(self.reserve(monitor, &limits)?))?,
+                    Question::Take(grants) => channel.send(&Taken(self.reserve(monitor, &grants)?))?,
                     Question::GiveBack(grant) => {
                         self.give_back(monitor, &grant);
                         channel.send(&Taken(None))?;
@@ -100,11 +106,23 @@ impl Watched {
         ended(answered());
     }
 
-    fn reserve(&self, monitor: &Monitor, limits: &[Limit]) -> Result<Option<String>, GuardError> {
-        if limits.len() > MAX_LIMITS || limits.iter().any(|limit| limit.grant.len() > MAX_GRANT) {
+    /// Under grants of its own: counts are of all that have a grant, whose total a worker that was taken over could else use up.
+    fn reserve(&self, monitor: &Monitor, grants: &[String]) -> Result<Option<String>, GuardError> {
+        if grants.len() > MAX_LIMITS || grants.iter().any(|grant| grant.len() > MAX_GRANT) {
             return Err(GuardError::OutOfPlace);
         }
-        let grant = monitor.limits.take(limits, linux_ffi::boottime_ms()?);
+        let now_ms = linux_ffi::boottime_ms()?;
+        let limits = match self.granted.limits(grants, now_ms) {
+            Ok(limits) => limits,
+            Err(foreign) => {
+                if !self.is_suspect.swap(true, Ordering::Relaxed) {
+                    let pid = self.served.pid;
+                    tracing::warn!(pid, grant = ?foreign, "a worker has named a grant that its client does not have");
+                }
+                return Ok(None);
+            }
+        };
+        let grant = monitor.limits.take(&limits, now_ms);
         if let Some(grant) = &grant {
             *self.reserved.lock().entry(grant.clone()).or_default() += 1;
         }
@@ -164,13 +182,17 @@ impl Watched {
             Ok(measured) => measured,
             Err(detail) => return Attested::failed(unmeasured(detail), asked.report),
         };
-        let only_measure = asked.only_measure;
-        let (attested, standing) = monitor.tokens.obtain(*component, asked, by);
+        let is_handed_in = asked.handed_in.is_some();
+        let Obtained { attested, standing, rated } = monitor.tokens.obtain(*component, asked, by);
+        // Before the worker has it.
+        if let Some(rated) = rated {
+            self.granted.add(rated);
+        }
         let mut known = self.known.lock();
         match &*known {
             // Without a new token, one that there was goes on to count: as long as the process is what it was then. Measuring
             // for a token that the process hands in, which may be none, is no reason to take what it has become for that.
-            Some(_) if only_measure => {}
+            Some(_) if is_handed_in => {}
             _ if attested.result.is_ok() => *known = Some(Known { state, files, standing }),
             _ => {}
         }

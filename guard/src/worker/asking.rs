@@ -31,7 +31,7 @@ impl Attester for Asking {
     fn attest(&self, request: AttestationRequest) -> AttestationOutcome {
         let AttestationRequest { report, within_ms, beyond_ms } = request;
         let kept = (!report.is_empty()).then(|| report.clone());
-        match self.ask(&Attest { report, within_ms, beyond_ms, only_measure: false }) {
+        match self.ask(&Attest { report, within_ms, beyond_ms, handed_in: None }) {
             Ok(Attested { result, undelivered }) => {
                 let result = result.and_then(|given| match given {
                     Given::Token(issued) => self.verifier.verify(&issued),
@@ -46,7 +46,8 @@ impl Attester for Asking {
     fn examine(&self, jwt: &str) -> Result<VerifiedToken, AttestationFailure> {
         // Anybody can hand in anything, and each measurement is work.
         self.verifier.is_signed(jwt)?;
-        let asked = Attest { report: Report::default(), within_ms: None, beyond_ms: 0, only_measure: true };
+        let handed_in = Some(jwt.to_owned());
+        let asked = Attest { report: Report::default(), within_ms: None, beyond_ms: 0, handed_in };
         match self.ask(&asked)?.result? {
             Given::Measurement { measurement, hsm_id } => {
                 self.verifier.verify_handed_in(jwt, &hsm_id, measurement)

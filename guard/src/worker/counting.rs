@@ -14,7 +14,8 @@ pub(super) struct Counting(pub(super) Arc<Mutex<Channel>>);
 impl Counter for Counting {
     fn take(&self, limits: &[Limit]) -> Option<String> {
         // Who cannot be asked has no room.
-        let Taken(grant) = self.0.lock().ask(&Question::Take(limits.to_vec())).ok()?;
+        let names = limits.iter().map(|limit| limit.grant.clone()).collect();
+        let Taken(grant) = self.0.lock().ask(&Question::Take(names)).ok()?;
         grant.filter(|grant| limits.iter().any(|limit| limit.grant == *grant))
     }
 

@@ -4,8 +4,9 @@
 //! With `SPY_CRASH=C_SeedRandom` a call of that function ends the process as a fault in its memory would, and with
 //! `SPY_STALL=C_DigestKey` it does not return; by `SPY_SLOW=C_Sign` it takes 300 ms; by `SPY_MEETS=C_GenerateRandom` as well,
 //! and fails if another meets it there. With `SPY_EATS=C_SeedRandom` it takes all memory that there is, and keeps it. With
-//! `SPY_ENDS=C_SeedRandom` it tries to end the other workers of its guard, and answers with `CKR_VENDOR_DEFINED` and, added to that,
-//! how many of its ways were not refused.
+//! `SPY_ENDS` it tries to end the other workers of its guard, and answers with `CKR_VENDOR_DEFINED` and, added to that, how many
+//! of its ways were not refused. With `SPY_COUNTS` it has the guard count an operation under the grants `G-1` and `G-2`, and adds
+//! 1 and 2 for those under which it was counted.
 //!
 //! Stands where the real module stands, so that tests can prove which calls arrived there. Made from the table of
 //! functions; records numbers only: handles, slots, flags and attribute types, never a PIN, its length, or data, but for the

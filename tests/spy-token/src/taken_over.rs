@@ -2,8 +2,8 @@
 
 use std::env;
 use std::fs;
-use std::io::Write as _;
-use std::os::fd::AsRawFd as _;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process;
 
@@ -12,8 +12,44 @@ use libc::{c_int, c_long};
 
 /// Does what the environment says of calls of `function`, and gives the answer to the call.
 pub fn answer(function: &str) -> Option<CK_RV> {
-    let is_named = env::var("SPY_ENDS").is_ok_and(|named| named == function);
-    is_named.then(|| CKR_VENDOR_DEFINED + others().into_iter().map(end).sum::<CK_RV>() + end_all())
+    let is_named = |variable: &str| env::var(variable).is_ok_and(|named| named == function);
+    if is_named("SPY_ENDS") {
+        return Some(CKR_VENDOR_DEFINED + others().into_iter().map(end).sum::<CK_RV>() + end_all());
+    }
+    if is_named("SPY_COUNTS") {
+        return Some(CKR_VENDOR_DEFINED + counted("G-1") + 2 * counted("G-2"));
+    }
+    None
+}
+
+/// Has the guard count an operation under this grant, as the worker does before one; how many it has.
+fn counted(grant: &str) -> CK_RV {
+    let question = format!(r#"{{"Take":["{grant}"]}}"#);
+    let Some(mut monitor) = questions() else { return 0 };
+    let mut length = [0; 4];
+    let asked = monitor
+        .write_all(&(question.len() as u32).to_le_bytes())
+        .and_then(|()| monitor.write_all(question.as_bytes()))
+        .and_then(|()| monitor.read_exact(&mut length));
+    let mut answer = vec![0; u32::from_le_bytes(length) as usize];
+    let answered = asked.and_then(|()| monitor.read_exact(&mut answer));
+    CK_RV::from(answered.is_ok() && answer == format!("\"{grant}\"").as_bytes())
+}
+
+/// The channel for questions: of the sockets that a worker was given after the one that it is told by, the first.
+fn questions() -> Option<UnixStream> {
+    let link = |fd: RawFd| fs::read_link(format!("/proc/self/fd/{fd}")).ok();
+    let told_by = link(0);
+    let is_it = |fd: &RawFd| {
+        let link = link(*fd);
+        link != told_by && link.is_some_and(|link| link.to_string_lossy().starts_with("socket:"))
+    };
+    let all = fs::read_dir("/proc/self/fd").ok()?.flatten();
+    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
+    let first = numbers.filter(|fd| *fd > 2).filter(is_it).min()?;
+    // SAFETY: it is open for as long as the worker is.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(first) };
+    borrowed.try_clone_to_owned().ok().map(UnixStream::from)
 }
 
 /// The other processes of this one's user and parent. All of that user are as good a target; those of other tests are spared.
