@@ -2,18 +2,20 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use guard_wire::{Code, Control, HEADER, Header, MAX_BODY, Writer};
+use guard_wire::{Code, Control, HEADER, Header, Writer};
 use linux_ffi::socket::{self, Descriptors};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::channel::send_all;
 use crate::error::GuardError;
+use crate::large::{Large, Part};
 
 /// Most frames are smaller; a buffer that has become larger is given back after its frame.
 const USUAL: usize = 64 << 10;
+/// How long what has begun to come may take: the largest frame comes in a few milliseconds.
+const BEGUN: Duration = Duration::from_secs(10);
 
 /// Sends a control frame, with descriptors beside it.
 pub(crate) fn send(
@@ -40,42 +42,16 @@ pub(crate) fn receive(stream: &OwnedFd, pid: u32, until: Instant) -> Result<Opti
     if incoming.is_ahead() { Err(GuardError::OutOfPlace) } else { Ok(control) }
 }
 
-/// Memory that the connections of one process may have for frames that are larger than usual, in bytes.
-const LARGE: usize = 128 << 20;
-
-/// What of it is in use.
-#[derive(Debug, Default)]
-pub(crate) struct Large(AtomicUsize);
-
-/// A part of it, until dropped.
-#[derive(Debug)]
-struct Taken {
-    of: Arc<Large>,
-    bytes: usize,
-}
-
-impl Taken {
-    fn of(large: &Arc<Large>, bytes: usize) -> Option<Self> {
-        let before = large.0.fetch_add(bytes, Ordering::AcqRel);
-        let taken = Self { of: Arc::clone(large), bytes };
-        (before.saturating_add(bytes) <= LARGE).then_some(taken)
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.of.0.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
-}
-
 /// What has come in on a connection.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pid: u32,
-    /// When it must have come.
+    /// When it must have come, begun or not.
     until: Option<Instant>,
+    /// When it must have come because it has begun.
+    begun_until: Option<Instant>,
     large: Arc<Large>,
-    taken: Option<Taken>,
+    part: Option<Part>,
     buffer: Vec<u8>,
     filled: usize,
     /// Of the frame that was given out last.
@@ -86,7 +62,8 @@ impl Incoming {
     /// Nothing yet. Only the process `pid` may send.
     pub(crate) fn new(pid: u32, large: &Arc<Large>) -> Self {
         let large = Arc::clone(large);
-        Self { pid, until: None, large, taken: None, buffer: Vec::new(), filled: 0, given: 0 }
+        let (until, begun_until, part) = (None, None, None);
+        Self { pid, until, begun_until, large, part, buffer: Vec::new(), filled: 0, given: 0 }
     }
 
     /// The next frame, which must be of an `expected` kind; `None` where the other side has closed its end between two.
@@ -105,6 +82,11 @@ impl Incoming {
             return Err(GuardError::OutOfPlace);
         }
         let whole = HEADER + header.length();
+        if whole > USUAL {
+            self.part = Some(self.large.part(whole)?);
+            // It was not the client that was slow.
+            self.begun_until = None;
+        }
         if !self.fill(stream, whole)? {
             return Err(GuardError::CutShort);
         }
@@ -117,39 +99,30 @@ impl Incoming {
         self.filled > self.given
     }
 
-    fn forget(&mut self) {
+    /// The frame that was given out is done with: its memory is somebody else's.
+    pub(crate) fn forget(&mut self) {
+        self.begun_until = None;
         self.buffer.copy_within(self.given..self.filled, 0);
         self.filled -= self.given;
         self.given = 0;
         if self.filled <= USUAL && self.buffer.len() > USUAL {
             self.buffer.truncate(USUAL);
             self.buffer.shrink_to_fit();
-            self.taken = None;
         }
+        self.part = None;
     }
 
     /// Reads until so many bytes are there; false where the stream ends before.
     fn fill(&mut self, stream: &OwnedFd, wanted: usize) -> Result<bool, GuardError> {
         while self.filled < wanted {
             if self.filled == self.buffer.len() {
-                // Not to the length that the frame states: memory is for what has come.
-                let length = (2 * self.filled).clamp(USUAL, HEADER + MAX_BODY);
-                if length > USUAL {
-                    // The part that it had is counted until it has the larger one.
-                    let taken = Taken::of(&self.large, length);
-                    self.taken = Some(taken.ok_or(GuardError::TooMuchAtOnce)?);
-                }
-                self.buffer.resize(length, 0);
+                // Not at once to the length that the frame states: memory is for what has come.
+                self.buffer.resize((2 * self.filled).min(wanted).max(USUAL), 0);
+            }
+            if let Some(until) = self.must_have_come() {
+                wait(stream, until)?;
             }
             let room = self.buffer.get_mut(self.filled..).unwrap_or_default();
-            if let Some(until) = self.until {
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(GuardError::Slow);
-                }
-                set_socket_timeout(stream, Timeout::Recv, Some(left))
-                    .map_err(|errno| GuardError::channel(errno.into()))?;
-            }
             let received = socket::receive(stream.as_fd(), room, Descriptors::Refused)?;
             if received.bytes == 0 {
                 return Ok(false);
@@ -161,5 +134,29 @@ impl Incoming {
             self.filled += received.bytes;
         }
         Ok(true)
+    }
+
+    /// A connection on which nothing has begun may be silent for as long as its client likes.
+    fn must_have_come(&mut self) -> Option<Instant> {
+        if self.until.is_none() && self.filled > 0 {
+            return Some(*self.begun_until.get_or_insert_with(|| Instant::now() + BEGUN));
+        }
+        self.until
+    }
+}
+
+/// Waits for what comes next.
+fn wait(stream: &OwnedFd, until: Instant) -> Result<(), GuardError> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(GuardError::Slow);
+        }
+        let left = Timespec::try_from(left).map_err(|_| GuardError::Slow)?;
+        match poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&left)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(errno) => return Err(GuardError::channel(errno.into())),
+        }
     }
 }

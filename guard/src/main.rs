@@ -10,6 +10,7 @@ mod channel;
 mod confinement;
 mod error;
 mod frames;
+mod large;
 mod measuring;
 mod messages;
 mod module;

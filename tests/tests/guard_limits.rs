@@ -10,6 +10,7 @@ use e2e::Guarded;
 use e2e::client::run;
 use e2e::compiled::compile;
 use e2e::processes::eventually;
+use serde_json::json;
 
 /// A process that has connected as often as it could, and keeps its connections until it is dropped.
 struct Flood(Child);
@@ -64,14 +65,14 @@ fn a_user_with_as_many_processes_as_it_may_have_is_told_so() {
     let _first = initialized(&guarded, 65_534);
     let second = initialized(&guarded, 65_534);
     let mut third = guarded.probe("probe");
-    assert_eq!(third.call("C_Initialize", serde_json::json!({})).rv, CKR_HOST_MEMORY);
+    assert_eq!(third.call("C_Initialize", json!({})).rv, CKR_HOST_MEMORY);
     let log = guarded.application_log();
     let line = log.last().unwrap().to_string();
     assert!(line.contains("as many processes as it may"), "{line}");
     // Another user is none of its business, and who leaves makes room.
     let _other = initialized(&guarded, 65_533);
     drop(second);
-    eventually("room", || third.call("C_Initialize", serde_json::json!({})).rv == CKR_OK);
+    eventually("room", || third.call("C_Initialize", json!({})).rv == CKR_OK);
 }
 
 #[test]
@@ -86,7 +87,7 @@ fn a_user_whose_processes_come_too_fast_is_slowed_down_then_refused_and_nobody_e
         command.arg(guarded.shim());
         e2e::Probe::spawn(command)
     };
-    let initialize = |probe: &mut e2e::Probe| probe.call("C_Initialize", serde_json::json!({})).rv;
+    let initialize = |probe: &mut e2e::Probe| probe.call("C_Initialize", json!({})).rv;
     let mut crowd: Vec<_> = (0..CROWD).map(|_| probe_of(65_534)).collect();
     let codes: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = crowd.iter_mut().map(|probe| scope.spawn(move || initialize(probe))).collect();
@@ -116,7 +117,7 @@ fn initialized(guarded: &Guarded, uid: u32) -> e2e::Probe {
     command.arg(guarded.shim());
     let mut probe = e2e::Probe::spawn(command);
     // Whoever has just left counts until its worker has ended.
-    eventually("room", || probe.call("C_Initialize", serde_json::json!({})).rv == CKR_OK);
+    eventually("room", || probe.call("C_Initialize", json!({})).rv == CKR_OK);
     probe
 }
 
@@ -129,6 +130,31 @@ fn one_process_has_as_many_sessions_as_it_may() {
     guarded.reconfigure(|text| text.replace("group =", "max_sessions = 7\ngroup ="));
     let played = run(&mut guarded.scene(&application, &["sessions", "2000"])).must_succeed().text();
     assert_eq!(played.trim(), format!("7 sessions, then {CKR_SESSION_COUNT:#x}"));
+}
+
+/// Digests take no grant: two of these do not fit into what a process without a trust token may send at once.
+#[test]
+fn large_frames_of_a_process_without_a_trust_token_are_answered_one_after_the_other() {
+    const THREADS: usize = 3;
+    let mut guarded = Guarded::up();
+    for transport in ["shared-memory", "socket"] {
+        if transport == "socket" {
+            guarded.reconfigure(|text| text.replace("[guard]\n", "[guard]\ntransport = \"socket\"\n"));
+        }
+        let mut probe = initialized(&guarded, 65_534);
+        let slot = probe.slot("sandbox").unwrap();
+        let data = "00".repeat(9 << 20);
+        for _ in 0..THREADS {
+            let session = probe.open(slot);
+            probe.must("C_DigestInit", json!({ "session": session, "mechanism": CKM_SHA256 }));
+            let request = json!({ "call": "C_Digest", "session": session, "input": data, "output_len": 32 });
+            probe.must("thread", json!({ "request": request }));
+        }
+        for thread in 0..THREADS {
+            let digest = probe.must("join", json!({ "thread": thread }));
+            assert_eq!(digest.bytes("output").len(), 32, "{transport}");
+        }
+    }
 }
 
 #[test]

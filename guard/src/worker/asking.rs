@@ -1,5 +1,7 @@
 //! The attester of a worker: the monitor measures the client and has the evidence signed; here the token is verified.
 
+use std::sync::Arc;
+
 use attestation::token::VerifiedToken;
 use attester::Verifier;
 use gate::{AttestationFailure, AttestationOutcome, AttestationRequest, Attester, FailureKind, Report};
@@ -7,18 +9,21 @@ use locks::Mutex;
 
 use crate::channel::Channel;
 use crate::error::GuardError;
+use crate::large::Large;
 use crate::messages::{Attest, Attested, Given};
 
 /// Asks the monitor for tokens.
 pub(super) struct Asking {
     channel: Mutex<Channel>,
     verifier: Verifier,
+    /// Who has a token may send more.
+    large: Arc<Large>,
 }
 
 impl Asking {
     /// Over this channel.
-    pub(super) const fn new(channel: Channel, verifier: Verifier) -> Self {
-        Self { channel: Mutex::new(channel), verifier }
+    pub(super) const fn new(channel: Channel, verifier: Verifier, large: Arc<Large>) -> Self {
+        Self { channel: Mutex::new(channel), verifier, large }
     }
 
     fn ask(&self, asked: &Attest) -> Result<Attested, AttestationFailure> {
@@ -37,6 +42,11 @@ impl Attester for Asking {
                     Given::Token(issued) => self.verifier.verify(&issued),
                     Given::Measurement { .. } => Err(out_of_place()),
                 });
+                match &result {
+                    Ok(token) => self.large.trust_until(token.deadline_boottime_ms()),
+                    Err(failure) if failure.kind == FailureKind::Refused => self.large.trust_until(0),
+                    Err(_) => {}
+                }
                 AttestationOutcome { result, undelivered }
             }
             Err(failure) => AttestationOutcome { result: Err(failure), undelivered: kept },
@@ -50,7 +60,9 @@ impl Attester for Asking {
         let asked = Attest { report: Report::default(), within_ms: None, beyond_ms: 0, handed_in };
         match self.ask(&asked)?.result? {
             Given::Measurement { measurement, hsm_id } => {
-                self.verifier.verify_handed_in(jwt, &hsm_id, measurement)
+                let token = self.verifier.verify_handed_in(jwt, &hsm_id, measurement)?;
+                self.large.trust_until(token.deadline_boottime_ms());
+                Ok(token)
             }
             Given::Token(_) => Err(out_of_place()),
         }

@@ -99,6 +99,7 @@ impl Desk<'_> {
                 },
             };
             let answer = self.answer(header, body)?;
+            incoming.forget();
             if slot.put(answer) {
                 waiter.pass(&slot, &Asleep);
             } else {
@@ -116,7 +117,10 @@ impl Desk<'_> {
         match header.code() {
             Code::Call(function) => {
                 if uses_keys(function.class()) {
-                    worker.watch.look_again(|| worker.module.attest_anew())?;
+                    worker.watch.look_again(|| {
+                        worker.large.trust_until(0);
+                        worker.module.attest_anew();
+                    })?;
                 }
                 cryptoki_ffi::serve(function, body, &worker.module, arena, answer)?;
             }

@@ -24,7 +24,7 @@ use measurement::peer::Confirmed;
 
 use crate::channel::{Channel, Message};
 use crate::error::GuardError;
-use crate::frames::Large;
+use crate::large::Large;
 use crate::messages::{FromWorker, Served, ToWorker};
 use crate::turns::{Places, WorkersTurns};
 use crate::{confinement, module};
@@ -75,7 +75,8 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         process => process?,
     };
     let settings = &guard.configuration;
-    let asking = Asking::new(Channel::of(tokens), Verifier::new(settings)?);
+    let large = Arc::<Large>::default();
+    let asking = Asking::new(Channel::of(tokens), Verifier::new(settings)?, Arc::clone(&large));
     let place = Arc::new(AttestationPlace::new(&settings.attestation, module)?);
     let questions = Arc::new(Mutex::new(Channel::of(questions)));
     let limits = Limits::elsewhere(Arc::new(Counting(Arc::clone(&questions))));
@@ -84,7 +85,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         served,
         process,
         watch: Watch::new(questions),
-        large: Arc::default(),
+        large,
         waiting: Arc::default(),
         module: GatedModule::new(place, settings.gate.clone(), Box::new(asking), Box::new(log))
             .with_limits(limits)

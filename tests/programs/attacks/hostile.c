@@ -136,6 +136,46 @@ static char on_control(const char *path, const char *kind, int round)
     return what;
 }
 
+/* As much of the body of a frame as the other side takes, but for the last byte; gives up where nothing has gone for a while. */
+static size_t send_but_the_last(int fd, size_t length)
+{
+    static char body[1 << 16];
+    size_t sent = 0;
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    while (sent < length - 1) {
+        struct pollfd room = { fd, POLLOUT, 0 };
+        size_t part = length - 1 - sent < sizeof body ? length - 1 - sent : sizeof body;
+        if (poll(&room, 1, 500) != 1)
+            break;
+        ssize_t went = send(fd, body, part, MSG_NOSIGNAL);
+        if (went <= 0)
+            break;
+        sent += (size_t)went;
+    }
+    return sent;
+}
+
+/* The largest frames at once, none of them whole, on a dozen connections: how much of them is taken. */
+static size_t send_a_crowd(int control, int first)
+{
+    enum { CROWD = 12, LARGEST = 16 << 20 };
+    char body[4096];
+    int connections[CROWD] = { first };
+    size_t sent = 0;
+    for (int i = 1; i < CROWD; i++) {
+        frame(control, MORE, NULL, 0);
+        if (next_frame(control, body, sizeof body, connections + i) != ANOTHER)
+            return 0;
+    }
+    for (int i = 0; i < CROWD; i++) {
+        send_header(connections[i], 1, SIGN, LARGEST);
+        sent += send_but_the_last(connections[i], LARGEST);
+    }
+    for (int i = 1; i < CROWD; i++)
+        close(connections[i]);
+    return sent;
+}
+
 /* On a connection for calls. */
 static char on_calls(const char *path, const char *kind, int round)
 {
@@ -154,7 +194,18 @@ static char on_calls(const char *path, const char *kind, int round)
         send_header(fd, 1, SIGN, 64), shutdown(fd, SHUT_WR);
     else if (strcmp(kind, "calls-stalled") == 0)
         send_header(fd, 1, SIGN, 16 << 20), patience = 300;
-    else if (strcmp(kind, "calls-oversized") == 0)
+    else if (strcmp(kind, "calls-begun") == 0) {
+        if (round % 2)
+            send_bytes(fd, (char[8]){ 1 }, 8);
+        else
+            send_header(fd, 1, SIGN, 16 << 20), send_but_the_last(fd, 1 << 20);
+        patience = 20000;
+    } else if (strcmp(kind, "calls-crowd") == 0) {
+        size_t sent = send_a_crowd(control, fd);
+        printf("sent %zu\n", sent);
+        close(fd), close(control);
+        return 'a';
+    } else if (strcmp(kind, "calls-oversized") == 0)
         send_header(fd, 1, SIGN, (uint32_t[]){ (16 << 20) + 1, 1u << 31, ~0u }[round % 3]);
     else if (strcmp(kind, "calls-code") == 0)
         frame(fd, (int[]){ 0, 1, 3, ANSWER, PLACED, MORE, 0x7fff, 200 }[round % 8], NULL, 0);

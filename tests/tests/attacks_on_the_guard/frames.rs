@@ -89,6 +89,24 @@ fn frames_of_clients_close_their_connection_and_nothing_else() {
     );
 }
 
+/// One frame of sixteen megabytes, and what the kernel keeps between the two for each connection.
+#[test]
+fn who_has_no_trust_token_has_no_more_than_one_large_frame_taken() {
+    let approved = Approved::up();
+    beside_a_client(&approved, || {
+        let said = attack(&approved, "hostile", "calls-crowd", 1);
+        let sent = said.lines().next().and_then(|line| line.strip_prefix("sent ")?.parse::<usize>().ok());
+        let sent = sent.unwrap_or_else(|| panic!("{said}"));
+        assert!((16 << 20..32 << 20).contains(&sent), "{sent}");
+    });
+}
+
+/// Each within ten seconds, on a connection that may be idle for as long as it likes.
+#[test]
+fn who_does_not_go_on_with_a_frame_is_closed() {
+    must_become(&Approved::up(), &[("calls-begun", 2, CLOSED)]);
+}
+
 /// Who connects and says nothing, or half of it, is closed after five seconds; meanwhile the others are served.
 #[test]
 fn whoever_is_slow_holds_nobody_up() {
