@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use cryptoki_sys::*;
 use e2e::client::run;
+use e2e::compiled::compile;
 use e2e::pkcs11_tool::DEMO_EC;
 use e2e::probe::hex;
 use e2e::processes::eventually;
 use e2e::root::as_root;
+use e2e::stack::build;
 use e2e::{Approval, Guarded, Probe};
 use serde_json::json;
 
@@ -109,6 +111,19 @@ fn a_worker_that_stays_root_has_none_of_roots_rights() {
         assert_eq!(status(pid)["Uid"], "0 0 0 0", "{role}");
         must_have(pid, role, 0);
     }
+}
+
+#[test]
+fn a_guard_whose_workers_cannot_be_confined_does_not_start() {
+    let mut guarded = Guarded::up();
+    guarded.stop("guard");
+    let filtered = compile("filtered.c", &guarded.file("filtered"), &[]);
+    let mut command = as_root(filtered);
+    command.arg("last").arg(build().join("trustshim-guard")).arg("run");
+    command.arg("--config").arg(guarded.directory().join("guard.toml"));
+    let said = run(&mut command).must_fail().all_text();
+    assert!(said.contains("this process cannot be confined: seccomp"), "{said}");
+    guarded.start("guard");
 }
 
 #[test]
