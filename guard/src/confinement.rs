@@ -45,7 +45,7 @@ pub(crate) fn of_monitor(guard: &Guard) -> Result<(), GuardError> {
 pub(crate) fn of_measurer() -> Result<(), GuardError> {
     let guard = parent()?;
     let confined = || {
-        confine::limit(Limit::Data, MEASURERS_MEMORY)?;
+        limit_memory(MEASURERS_MEMORY)?;
         confine::bound_capabilities(&READING)?;
         keep_for_good(&READING)?;
         confine::end_with_parent(guard)
@@ -84,9 +84,14 @@ fn keep_for_good(kept: &[Capability]) -> Result<(), LinuxError> {
 /// not, since to the kernel that is a number of the user's, of all workers together: the unit has a bound for it.
 pub(crate) fn limit_memory_and_descriptors(guard: &Guard) -> Result<(), GuardError> {
     let descriptors = DESCRIPTORS + DESCRIPTORS_OF_CONNECTION * u64::from(guard.limits.connections);
-    confine::limit(Limit::Data, guard.limits.memory)
+    limit_memory(guard.limits.memory)
         .and_then(|()| confine::limit(Limit::Descriptors, descriptors))
         .map_err(GuardError::Confinement)
+}
+
+fn limit_memory(bytes: u64) -> Result<(), LinuxError> {
+    // AddressSanitizer's own is terabytes, which count and are never touched: `scripts/asan` builds with this.
+    if cfg!(sanitized) { Ok(()) } else { confine::limit(Limit::Data, bytes) }
 }
 
 /// Where memory runs out, this process is to end before the monitor and other clients' processes that use less.
