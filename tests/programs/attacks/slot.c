@@ -5,7 +5,7 @@
 
 #include <pthread.h>
 
-enum { MEMORY = 65536, LENGTH_AT = 64, CONTENT_AT = 72, ROOM = MEMORY - CONTENT_AT, WAIT_FOR_SLOT_EVENT = 67, FUNCTIONS = 104 };
+enum { MEMORY = 65536, LENGTH_AT = 64, PROCESSOR_AT = 72, CONTENT_AT = 80, ROOM = MEMORY - CONTENT_AT, WAIT_FOR_SLOT_EVENT = 67, FUNCTIONS = 104 };
 #define BY_SOCKET (~0ul)
 
 struct client { int control, calls; char *memory; };
@@ -165,8 +165,9 @@ static void *flips(void *unused)
         pthread_mutex_lock(&flipped.lock);
         for (int i = 0; flipped.memory && i < 20; i++, flipped.flips++) {
             uint64_t number = random_of(&own);
-            /* Mostly of the frame's beginning, of its length now and then, of the turn seldom. */
-            size_t at = number % 4096 == 0 ? 0 : number % 16 == 0 ? LENGTH_AT + number / 4096 % 3 : CONTENT_AT + number / 4096 % 100;
+            /* Mostly of the frame's beginning, of its length and of the processor now and then, of the turn seldom. */
+            size_t at = number % 4096 == 0 ? 0 : number % 16 == 0 ? LENGTH_AT + number / 4096 % 3
+                : number % 16 == 1 ? PROCESSOR_AT + number / 4096 % 8 : CONTENT_AT + number / 4096 % 100;
             __atomic_fetch_xor((unsigned char *)flipped.memory + at, 1 << (number >> 40) % 8, __ATOMIC_RELAXED);
             for (volatile uint64_t pause = (number >> 32) % 8192; pause; pause--)
                 ;
