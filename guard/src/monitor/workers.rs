@@ -18,6 +18,10 @@ use crate::turns::Places;
 /// How long the real module may take to initialise: some talk to an HSM over the network.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// For so long a client that starts has the processors to itself, before a worker is made ready for the next: that takes as much
+/// of them as all that the client waits for. Who comes sooner gets one of its own.
+const STARTING: Duration = Duration::from_millis(10);
+
 /// Starts workers, and keeps one in reserve.
 #[derive(Debug)]
 pub(super) struct Workers {
@@ -67,7 +71,7 @@ impl Workers {
         self.shared.administrations.as_fd()
     }
 
-    /// One that is ready. Another is made ready for the next client.
+    /// One that is ready. Another is made ready for the next client, once this one has had time to start.
     pub(super) fn take(&self) -> Result<Ready, GuardError> {
         // Not waited for: while it is locked, another is being made ready, which takes as long as making one here.
         let spare = self.shared.spare.try_lock().and_then(|mut spare| spare.take());
@@ -75,7 +79,10 @@ impl Workers {
             |spare: &mut Ready| spare.administrations == self.shared.administered() && spare.role.is_alive();
         let spare = spare.and_then(|mut spare| is_good(&mut spare).then_some(spare));
         let shared = Arc::clone(&self.shared);
-        super::thread("spare", move || shared.replenish())?;
+        super::thread("spare", move || {
+            std::thread::sleep(STARTING);
+            shared.replenish();
+        })?;
         match spare {
             Some(spare) => Ok(spare),
             None => self.shared.ready(),

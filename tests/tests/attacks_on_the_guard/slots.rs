@@ -78,7 +78,10 @@ fn bits_that_are_flipped_during_a_call_harm_their_connection_and_nothing_else() 
             let said = attack(&approved, "slot", "flipping", PART.min(seconds - began) as u32);
             println!("{}", said.trim());
             assert_eq!(fates(&said), [0, 1, 0], "{said}");
-            assert!(!said.contains(": 0 answered") && !said.contains(", 0 closed"), "not as it is meant: {said}");
+            assert!(
+                !said.contains(": 0 answered") && !said.contains(", 0 closed"),
+                "not as it is meant: {said}"
+            );
         });
         let said = approved.guarded.said();
         assert!(!said.contains("AddressSanitizer"), "{said}");
