@@ -35,9 +35,11 @@ Applications reach it through libtrustshim.so with `mode = \"guarded\"` in their
 What it says goes to standard error; RUST_LOG=debug says more. Refusals go where [log] in the
 configuration says.
 
+SIGTERM ends it, and with it all that it has started.
+
 Exit status:
-  0  ended by SIGTERM, or told to
-  1  could not start; standard error says why";
+  0  `check` found nothing wrong
+  1  could not start, or the configuration is in error; standard error says why";
 
 /// Lets attested processes alone use the keys of an HSM, and measures them from outside.
 #[derive(Parser)]
@@ -76,7 +78,13 @@ fn main() -> ExitCode {
     let _ = rustix::thread::set_name(c"trustshim-guard");
     let command_line = CommandLine::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        // Of a line that nobody reads any more it would tell standard error, and panic, whoever wrote the line.
+        .log_internal_errors(false)
+        .init();
     match run(command_line.role) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

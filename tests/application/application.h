@@ -86,5 +86,6 @@ void scene_crowd(int threads, int each);
 void scene_gathering(int processes, int threads);
 void scene_sessions(int most);
 void scene_ready(void);
+void scene_outlives_the_guard(void);
 
 #endif

@@ -41,6 +41,8 @@ int main(int count, char **arguments) {
         scene_sessions(number);
     else if (strcmp(scene, "ready") == 0)
         scene_ready();
+    else if (strcmp(scene, "outlives-the-guard") == 0)
+        scene_outlives_the_guard();
     else
         require(0, "there is no scene %s", scene);
     return 0;

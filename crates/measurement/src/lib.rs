@@ -19,6 +19,7 @@ mod error;
 mod files;
 mod hashing;
 mod host;
+mod inside;
 mod libraries;
 mod loader_cache;
 mod mapped;

@@ -5,13 +5,13 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use attestation::digest::escape;
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, open, openat, openat2, statat,
-};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, open, openat, statat};
+use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
 
 use crate::error::MeasurementError;
 use crate::files::{FileIdentity, OpenedFile, READING};
+use crate::inside::{self, Links};
 use crate::mapped::{Found, MappedFile};
 use crate::maps::{MappedName, Mapping, executable_mappings};
 use crate::proc_file::{ProcessDirectory, unreadable};
@@ -79,30 +79,25 @@ impl Subject {
     /// Opens what the process finds at the absolute `path`.
     pub(crate) fn open(&self, path: &Path) -> Result<OpenedFile, MeasurementError> {
         let Some(root) = &self.root else { return OpenedFile::open(path) };
-        let shown = escape(path.as_os_str().as_encoded_bytes());
+        let shown = absolute(path)?;
+        let failed = |errno: Errno| unreadable(&shown, errno.into());
+        let found = inside::find(root, path, Links::Followed).map_err(failed)?;
         // Before it is opened, so that a device is not.
-        if FileType::from_raw_mode(self.stat(path)?.st_mode) != FileType::RegularFile {
+        if FileType::from_raw_mode(fstat(&found).map_err(failed)?.st_mode) != FileType::RegularFile {
             return Err(MeasurementError::NotRegular { path: shown });
         }
-        match openat2(root, path, READING, Mode::empty(), INSIDE) {
-            Ok(file) => OpenedFile::of(file, shown),
-            Err(errno) => Err(unreadable(&shown, errno.into())),
-        }
+        OpenedFile::of(inside::read(&found).map_err(failed)?, shown)
     }
 
     /// What the process finds at the absolute `path`, without opening it.
     pub(crate) fn stat(&self, path: &Path) -> Result<Stat, MeasurementError> {
-        let shown = || escape(path.as_os_str().as_encoded_bytes());
-        if !path.is_absolute() {
-            return Err(MeasurementError::Untrusted { path: shown(), reason: "its path is not absolute" });
-        }
+        let shown = absolute(path)?;
         let stat = match &self.root {
             None => statat(CWD, path, AtFlags::empty()),
-            Some(root) => {
-                openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), INSIDE).and_then(fstat)
-            }
+            // Symbolic links lead to where they lead for the process itself, and never to another process.
+            Some(root) => inside::find(root, path, Links::Followed).and_then(fstat),
         };
-        stat.map_err(|errno| unreadable(&shown(), errno.into()))
+        stat.map_err(|errno| unreadable(&shown, errno.into()))
     }
 
     /// As whom the process acts: this one by its effective ids, another one by ids that must all agree.
@@ -147,8 +142,14 @@ impl Subject {
     }
 }
 
-/// Symbolic links lead to where they lead for the process itself, and never to another process.
-const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+/// As it is shown in errors, a path that begins at a root.
+fn absolute(path: &Path) -> Result<String, MeasurementError> {
+    let shown = escape(path.as_os_str().as_encoded_bytes());
+    if !path.is_absolute() {
+        return Err(MeasurementError::Untrusted { path: shown, reason: "its path is not absolute" });
+    }
+    Ok(shown)
+}
 
 #[cfg(test)]
 mod tests {

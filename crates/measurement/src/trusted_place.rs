@@ -7,13 +7,12 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use attestation::digest::escape;
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, StatFs, fstat, fstatfs, openat2, statat,
-};
+use rustix::fs::{AtFlags, CWD, FileType, Stat, StatFs, fstat, fstatfs, statat};
 use rustix::io::Errno;
 
 use crate::error::MeasurementError;
 use crate::files::FileIdentity;
+use crate::inside::{self, Links};
 use crate::maps::DELETED;
 use crate::principal::is_in_initial_user_namespace;
 use crate::proc_file::ProcessDirectory;
@@ -161,11 +160,7 @@ impl TrustedPlaces {
     fn stat(&self, path: &Path) -> Result<Stat, Errno> {
         match &self.user {
             None => statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW),
-            Some(user) => {
-                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
-                fstat(openat2(&user.root, path, flags, Mode::empty(), resolve)?)
-            }
+            Some(user) => fstat(inside::find(&user.root, path, Links::Refused)?),
         }
     }
 }

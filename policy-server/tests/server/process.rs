@@ -200,3 +200,17 @@ fn the_server_answers_over_tls_and_ends_at_sigterm() {
     assert!(ureq::get(format!("{plain}/healthz")).call().is_err());
     assert!(running.terminate().success());
 }
+
+#[test]
+fn a_log_that_nobody_reads_any_more_does_not_keep_the_server_from_ending() {
+    let directory = installed();
+    let path = directory.path().join("server");
+    let mut serve = command();
+    serve.arg("serve").arg(&path).arg("--print-address").env("RUST_LOG", "info");
+    let mut child = serve.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut address = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    drop(child.stderr.take());
+    let running = Running { child: Mutex::new(child), address, directory: path };
+    assert!(running.terminate().success());
+}
