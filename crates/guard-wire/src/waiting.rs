@@ -21,7 +21,9 @@ const INTERRUPTED: Duration = Duration::from_micros(30);
 /// looked again.
 const SHARED_NS: u64 = 2_000_000;
 /// For so long where somebody else was given a processor.
-const REST_NS: u64 = 10_000_000;
+const REST_NS: u64 = 2_000_000;
+/// Soon again: twice the slice after which the kernel gives a processor to whoever waits for it.
+const SOON_NS: u64 = 10_000_000;
 /// For so long if it is so each time.
 const LONGEST_REST_NS: u64 = 200_000_000;
 
@@ -206,7 +208,9 @@ impl Waiting {
             return;
         }
         let rest_ns = match self.rest_ns.load(Ordering::Relaxed) {
-            rest_ns if until_ns > 0 && now_ns - until_ns < rest_ns => (2 * rest_ns).min(LONGEST_REST_NS),
+            rest_ns if until_ns > 0 && now_ns - until_ns < rest_ns.max(SOON_NS) => {
+                (2 * rest_ns).min(LONGEST_REST_NS)
+            }
             _ => REST_NS,
         };
         let further = now_ns.saturating_add(rest_ns);
@@ -308,7 +312,7 @@ mod tests {
         let again = start + REST_NS;
         waiting.was_away(again);
         assert!(waiting.is_crowded_at(again + REST_NS) && !waiting.is_crowded_at(again + 2 * REST_NS));
-        let later = again + 10 * REST_NS;
+        let later = again + 2 * REST_NS + SOON_NS;
         waiting.was_away(later);
         assert!(!waiting.is_crowded_at(later + REST_NS), "that was long ago");
         let mut now = later;
