@@ -142,7 +142,7 @@ impl GatedModule {
     }
 
     /// Initialises the real module, with `reserved` for it where that is configured. Applications share a session among threads
-    /// even where they say that they have one thread: the module must not be in two calls at once then.
+    /// even where they say that they have one thread: the module must not be in two calls on it at once then.
     pub fn initialize(&self, call: calls::C_Initialize, reserved: Option<&CStr>) -> CK_RV {
         self.is_one_by_one.store(!call.is_for_threads(), Ordering::Relaxed);
         self.module.initialize(call, reserved)

@@ -37,6 +37,15 @@ const ASLEEP: u32 = 2;
 /// In place of a length: the frame comes over the socket.
 const BY_SOCKET: u64 = u64::MAX;
 
+/// Where a side is when it passes the turn on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// The number of its processor, where it knows that.
+    pub processor: Option<u32>,
+    /// Others need the processors, as far as it knows.
+    pub is_in_a_crowd: bool,
+}
+
 /// Sleeping until the turn changes, and waking who does.
 pub trait Sleep {
     /// Sleeps as long as `turn` has the value `expected`, or shorter.
@@ -59,15 +68,15 @@ pub enum Passed {
 pub struct Slot<'a> {
     turn: &'a AtomicU32,
     length: &'a AtomicU64,
-    processor: &'a AtomicU64,
+    whereabouts: &'a AtomicU64,
     content: &'a [AtomicU64],
 }
 
 impl<'a> Slot<'a> {
     /// Over memory that is zeroed at first; `None` where there is too little of it.
     pub fn over(turn: &'a AtomicU32, memory: &'a [AtomicU64]) -> Option<Self> {
-        let ([length, processor], content) = memory.split_first_chunk()?;
-        (content.len() * 8 >= HEADER).then_some(Self { turn, length, processor, content })
+        let ([length, whereabouts], content) = memory.split_first_chunk()?;
+        (content.len() * 8 >= HEADER).then_some(Self { turn, length, whereabouts, content })
     }
 
     /// Bytes of the largest frame that it has room for.
@@ -119,14 +128,18 @@ impl<'a> Slot<'a> {
         Ok(Passed::Here)
     }
 
-    /// Says on which processor this side runs. It must be this side's turn.
-    pub fn say_processor(&self, processor: Option<u64>) {
-        self.processor.store(processor.map_or(0, |number| number.wrapping_add(1)), Ordering::Relaxed);
+    /// Says where this side is. It must be this side's turn.
+    pub fn say(&self, whereabouts: Whereabouts) {
+        let Whereabouts { processor, is_in_a_crowd } = whereabouts;
+        let number = processor.map_or(0, |processor| u64::from(processor) + 1);
+        self.whereabouts.store(number << 1 | u64::from(is_in_a_crowd), Ordering::Relaxed);
     }
 
-    /// The processor that the other side says it ran on when it passed the turn on.
-    pub fn said_processor(&self) -> Option<u64> {
-        self.processor.load(Ordering::Relaxed).checked_sub(1)
+    /// What the other side has said of itself, whether true or not.
+    pub fn said(&self) -> Whereabouts {
+        let said = self.whereabouts.load(Ordering::Relaxed);
+        let processor = (said >> 1).checked_sub(1).and_then(|processor| u32::try_from(processor).ok());
+        Whereabouts { processor, is_in_a_crowd: said & 1 != 0 }
     }
 
     /// Passes the turn on. What was put in before is seen by the other side.
@@ -224,6 +237,22 @@ mod tests {
         slot.put_by_socket();
         slot.pass(Side::Client, &Awake);
         assert_eq!(slot.take(&mut Vec::new()), Ok(Passed::BySocket));
+    }
+
+    #[test]
+    fn a_side_is_where_it_says_or_nowhere() {
+        let (turn, words) = memory(10);
+        let slot = Slot::over(&turn, &words).unwrap();
+        assert_eq!(slot.said(), Whereabouts::default());
+        for processor in [None, Some(0), Some(1), Some(u32::MAX)] {
+            for is_in_a_crowd in [false, true] {
+                let whereabouts = Whereabouts { processor, is_in_a_crowd };
+                slot.say(whereabouts);
+                assert_eq!(slot.said(), whereabouts);
+            }
+        }
+        words[1].store(u64::MAX, Ordering::Relaxed);
+        assert_eq!(slot.said(), Whereabouts { processor: None, is_in_a_crowd: true });
     }
 
     #[test]

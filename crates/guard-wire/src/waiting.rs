@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::slot::{Side, Sleep, Slot};
+use crate::slot::{Side, Sleep, Slot, Whereabouts};
 
 /// Longer than most signatures take; waking a sleeper takes half of it.
 const AWAKE: Duration = Duration::from_micros(100);
@@ -34,6 +34,8 @@ pub struct Waiting {
     processors: usize,
     /// Threads that wait without being asleep, or whose call is under way.
     at_work: AtomicUsize,
+    /// Until then there are more threads at work than processors, as far as is known.
+    shared_until_ns: AtomicU64,
     /// Until then the processors are needed by others, as far as is known.
     crowded_until_ns: AtomicU64,
     /// How long that was.
@@ -46,7 +48,7 @@ pub struct OfThread {
     /// How often others were given its processor: a machine that stands still for a moment is none that is crowded.
     pub preemptions: fn() -> u64,
     /// On which processor it runs.
-    pub processor: fn() -> Option<u64>,
+    pub processor: fn() -> Option<u32>,
 }
 
 /// One side of one slot, which waits for its turn and passes it on.
@@ -63,7 +65,7 @@ pub struct Waiter {
     /// How often others had been given its processor when that was last looked at.
     preempted: u64,
     /// Where the other side says it was when it passed the turn on.
-    other: Option<u64>,
+    other: Whereabouts,
 }
 
 impl Default for Waiting {
@@ -72,6 +74,7 @@ impl Default for Waiting {
             began: Instant::now(),
             processors: thread::available_parallelism().map_or(1, usize::from),
             at_work: AtomicUsize::new(0),
+            shared_until_ns: AtomicU64::new(0),
             crowded_until_ns: AtomicU64::new(0),
             rest_ns: AtomicU64::new(REST_NS),
         }
@@ -95,13 +98,13 @@ impl Waiter {
             was_woken_in_vain: false,
             is_in_a_crowd: false,
             preempted: 0,
-            other: None,
+            other: Whereabouts { processor: None, is_in_a_crowd: false },
         }
     }
 
     /// Passes the turn to the other side. What was put in before is seen by that.
     pub fn pass(&self, slot: &Slot<'_>, sleep: &impl Sleep) {
-        slot.say_processor(self.processor());
+        slot.say(Whereabouts { processor: (self.of_thread.processor)(), is_in_a_crowd: self.is_in_a_crowd });
         slot.pass(self.side.other(), sleep);
     }
 
@@ -114,7 +117,9 @@ impl Waiter {
         let is_its_turn =
             slot.is_turn_of(self.side) || (!was_woken_in_vain && self.look(slot)) || self.sleep(slot, sleep);
         if is_its_turn {
-            self.other = slot.said_processor();
+            self.other = slot.said();
+            // It may have slept for longer than that.
+            self.is_in_a_crowd = self.is_in_a_crowd && self.waiting.is_crowded(Instant::now());
         }
         // The guard's side is busy with the call now, the application's with what it likes.
         self.count(is_its_turn && self.side == Side::Server);
@@ -123,13 +128,9 @@ impl Waiter {
     }
 
     /// On which processor this side best runs: on the other's where others need the rest, since whoever waits makes room for
-    /// the other then.
-    pub fn best_processor(&self) -> Option<u64> {
-        self.other.filter(|_| self.is_in_a_crowd)
-    }
-
-    fn processor(&self) -> Option<u64> {
-        (self.of_thread.processor)()
+    /// the other then. Both must think so: who is alone on a processor stays awake, in the way of whoever comes there.
+    pub fn best_processor(&self) -> Option<u32> {
+        self.other.processor.filter(|_| self.is_in_a_crowd && self.other.is_in_a_crowd)
     }
 
     /// The other side has the call meanwhile, and is at work for the application's; the guard's has nothing to do.
@@ -163,7 +164,8 @@ impl Waiter {
         let mut last = began;
         loop {
             self.is_in_a_crowd = self.waiting.is_crowded(last);
-            let is_futile = self.other.is_some() && self.other == self.processor();
+            let is_futile =
+                self.other.processor.is_some() && self.other.processor == (self.of_thread.processor)();
             if self.is_in_a_crowd || is_futile || last.duration_since(began) > AWAKE {
                 return slot.is_turn_of(self.side);
             }
@@ -187,12 +189,12 @@ impl Waiting {
     /// To each thread that is at work belongs one at the other side.
     fn is_crowded(&self, now: Instant) -> bool {
         let now_ns = self.ns(now);
-        if self.is_crowded_at(now_ns) {
+        if self.is_crowded_at(now_ns) || now_ns < self.shared_until_ns.load(Ordering::Relaxed) {
             return true;
         }
         let is_crowded = 2 * self.at_work.load(Ordering::Relaxed) > self.processors;
         if is_crowded {
-            self.crowded_until_ns.fetch_max(now_ns.saturating_add(SHARED_NS), Ordering::Relaxed);
+            self.shared_until_ns.fetch_max(now_ns.saturating_add(SHARED_NS), Ordering::Relaxed);
         }
         is_crowded
     }
@@ -260,9 +262,9 @@ mod tests {
     };
 
     /// The client's waiter that has a call answered by a guard on that processor, and is about the next one.
-    fn answered_on(processor: u64, waiting: &Arc<Waiting>, slot: &Slot<'_>, sleep: &GivesBack) -> Waiter {
+    fn answered_on(processor: u32, waiting: &Arc<Waiting>, slot: &Slot<'_>, sleep: &GivesBack) -> Waiter {
         let mut waiter = Waiter::new(Arc::clone(waiting), Side::Client, ON_THE_FIRST);
-        slot.say_processor(Some(processor));
+        slot.say(Whereabouts { processor: Some(processor), is_in_a_crowd: false });
         assert!(waiter.wait(slot, sleep), "nothing is in the place yet");
         waiter.pass(slot, sleep);
         waiter
@@ -286,18 +288,33 @@ mod tests {
     }
 
     #[test]
-    fn more_calls_than_processors_bring_both_sides_to_one() {
+    fn more_calls_than_processors_bring_both_sides_to_one_if_both_know() {
+        for others_know in [false, true] {
+            let (turn, words) = (AtomicU32::new(0), core::array::from_fn::<_, 10, _>(|_| AtomicU64::new(0)));
+            let slot = Slot::over(&turn, &words).unwrap();
+            let waiting = Arc::new(Waiting { processors: 1, ..Waiting::default() });
+            let sleep = GivesBack(AtomicUsize::new(0));
+            let mut waiter = answered_on(7, &waiting, &slot, &sleep);
+            slot.say(Whereabouts { processor: Some(7), is_in_a_crowd: others_know });
+            assert!(waiter.wait(&slot, &sleep));
+            assert_eq!(waiter.best_processor(), others_know.then_some(7));
+            assert_eq!(sleep.0.into_inner(), 1);
+        }
+    }
+
+    #[test]
+    fn a_crowd_is_not_remembered_for_longer_than_it_lasts() {
         let (turn, words) = (AtomicU32::new(0), core::array::from_fn::<_, 10, _>(|_| AtomicU64::new(0)));
         let slot = Slot::over(&turn, &words).unwrap();
-        let waiting = Arc::new(Waiting { processors: 1, ..Waiting::default() });
+        let waiting = Arc::new(Waiting { processors: 2, ..Waiting::default() });
         let sleep = GivesBack(AtomicUsize::new(0));
         let mut waiter = answered_on(7, &waiting, &slot, &sleep);
-        assert!(waiter.wait(&slot, &sleep));
-        assert_eq!(
-            (sleep.0.into_inner(), waiter.best_processor()),
-            (1, Some(0)),
-            "where the answer was put in"
-        );
+        waiting.at_work.fetch_add(1, Ordering::Relaxed);
+        assert!(waiter.wait(&slot, &sleep) && waiter.is_in_a_crowd);
+        waiting.at_work.fetch_sub(1, Ordering::Relaxed);
+        thread::sleep(Duration::from_nanos(2 * SHARED_NS));
+        assert!(waiter.wait(&slot, &sleep), "it still has the turn");
+        assert!(!waiter.is_in_a_crowd);
     }
 
     #[test]

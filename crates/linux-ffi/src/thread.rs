@@ -15,9 +15,9 @@ pub fn preemptions() -> u64 {
 }
 
 /// The number of the processor that the calling thread runs on, if it has not left it this very moment (getcpu(2)).
-pub fn processor() -> Option<u64> {
+pub fn processor() -> Option<u32> {
     // SAFETY: the call takes nothing and touches no memory of ours.
-    u64::try_from(unsafe { libc::sched_getcpu() }).ok()
+    u32::try_from(unsafe { libc::sched_getcpu() }).ok()
 }
 
 #[cfg(test)]

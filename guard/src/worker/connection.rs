@@ -8,7 +8,7 @@ use std::time::Duration;
 use cryptoki_ffi::{Arena, Remote as _, calls};
 use guard_wire::{Code, HEADER, Header, Kind, OfThread, Passed, SLOT, Side, Sleep, Slot, Waiter, Writer};
 use linux_ffi::{SharedMemory, futex, preemptions, processor};
-use pkcs11_table::Class;
+use pkcs11_table::{Class, Function};
 use rustix::net::Shutdown;
 
 use super::Worker;
@@ -21,6 +21,8 @@ use crate::frames::Incoming;
 const USUAL: usize = 64 << 10;
 /// The process ends with its client: nothing has to be looked after meanwhile.
 const ASLEEP: Duration = Duration::from_secs(3600);
+/// A thread that keeps to one processor is not to wait for that when it has slept for so long.
+const ASLEEP_ON_ONE: Duration = Duration::from_millis(20);
 
 /// What was handed out to the client.
 pub(super) struct Connection {
@@ -89,8 +91,9 @@ impl Desk<'_> {
             Waiter::new(Arc::clone(&self.worker.waiting), Side::Server, OfThread { preemptions, processor });
         let mut processors = Processors::of_this_thread();
         loop {
-            while !waiter.wait(&slot, &Asleep) {}
-            processors.keep_to(waiter.best_processor());
+            while !waiter.wait(&slot, &Asleep::for_a_while(processors.are_restricted())) {
+                processors.keep_to(None);
+            }
             let (header, body) = match slot.take(&mut frame)? {
                 Passed::Here => split(&frame)?,
                 Passed::BySocket => match incoming.next(stream, is_call)? {
@@ -98,13 +101,14 @@ impl Desk<'_> {
                     None => return Ok(()),
                 },
             };
+            processors.keep_to(waiter.best_processor().filter(|_| is_short(header.code())));
             let answer = self.answer(header, body)?;
             incoming.forget();
             if slot.put(answer) {
-                waiter.pass(&slot, &Asleep);
+                waiter.pass(&slot, &Asleep::AT_MOST);
             } else {
                 slot.put_by_socket();
-                waiter.pass(&slot, &Asleep);
+                waiter.pass(&slot, &Asleep::AT_MOST);
                 send_all(stream.as_fd(), answer, &[])?;
             }
         }
@@ -145,12 +149,20 @@ fn split(frame: &[u8]) -> Result<(Header, &[u8]), GuardError> {
     }
 }
 
-/// Sleeps until the client wakes it.
-struct Asleep;
+/// Sleeps until the client wakes it, for so long.
+struct Asleep(Duration);
+
+impl Asleep {
+    const AT_MOST: Self = Self(ASLEEP);
+
+    const fn for_a_while(is_on_one: bool) -> Self {
+        if is_on_one { Self(ASLEEP_ON_ONE) } else { Self::AT_MOST }
+    }
+}
 
 impl Sleep for Asleep {
     fn sleep(&self, turn: &AtomicU32, expected: u32) {
-        futex::sleep_while(turn, expected, ASLEEP);
+        futex::sleep_while(turn, expected, self.0);
     }
 
     fn wake(&self, turn: &AtomicU32) {
@@ -162,6 +174,22 @@ const fn is_call(code: Code) -> bool {
     matches!(code, Code::Call(_) | Code::NewestInfo)
 }
 
+/// Whether it is soon done, changes nothing that others wait for, and is none in which a module would start threads: those
+/// would begin on the processor that it keeps to.
+const fn is_short(code: Code) -> bool {
+    use Function as F;
+    match code {
+        Code::Call(
+            F::C_FindObjects | F::C_FindObjectsFinal | F::C_GetAttributeValue | F::C_GetSessionInfo,
+        ) => true,
+        Code::Call(function) => matches!(
+            function.class(),
+            Class::Begin(_) | Class::Continue(_) | Class::Dual(..) | Class::Keyless
+        ),
+        _ => false,
+    }
+}
+
 /// Whether it takes a trust token, if only under some conditions.
 const fn uses_keys(class: Class) -> bool {
     !matches!(class, Class::Library | Class::Open)
@@ -169,8 +197,6 @@ const fn uses_keys(class: Class) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use pkcs11_table::Function;
-
     use super::*;
 
     #[test]
@@ -179,6 +205,10 @@ mod tests {
             let is_open = matches!(function.class(), Class::Library | Class::Open);
             assert_eq!(uses_keys(function.class()), !is_open, "{function}");
         }
+        assert!(
+            !is_short(Code::Call(Function::C_Login)) && !is_short(Code::Call(Function::C_GenerateKeyPair))
+        );
+        assert!(is_short(Code::Call(Function::C_Sign)) && is_short(Code::Call(Function::C_GenerateRandom)));
         assert!(uses_keys(Function::C_Sign.class()) && uses_keys(Function::C_Login.class()));
     }
 }

@@ -16,8 +16,13 @@ impl Processors {
         Self { all: sched_getaffinity(None).ok(), only: None }
     }
 
-    /// Runs on that processor, or anywhere. It may come from the client: to say something else than is so costs nobody else.
-    pub(super) fn keep_to(&mut self, wanted: Option<u64>) {
+    /// Whether it does not run anywhere.
+    pub(super) const fn are_restricted(&self) -> bool {
+        self.only.is_some()
+    }
+
+    /// Runs on that processor, or anywhere. It may come from the client, whose calls have it so.
+    pub(super) fn keep_to(&mut self, wanted: Option<u32>) {
         let Some(all) = self.all else { return };
         let only = wanted
             .and_then(|number| usize::try_from(number).ok())
@@ -51,12 +56,12 @@ mod tests {
         let before = those_of_this_thread();
         let last = *before.last().unwrap();
         let mut processors = Processors::of_this_thread();
-        processors.keep_to(Some(last as u64));
+        processors.keep_to(Some(last as u32));
         assert_eq!(those_of_this_thread(), [last]);
         processors.keep_to(None);
         assert_eq!(those_of_this_thread(), before);
-        processors.keep_to(Some(last as u64));
-        for there_is_none in [CpuSet::MAX_CPU as u64 - 1, CpuSet::MAX_CPU as u64, u64::MAX] {
+        processors.keep_to(Some(last as u32));
+        for there_is_none in [CpuSet::MAX_CPU as u32 - 1, CpuSet::MAX_CPU as u32, u32::MAX] {
             processors.keep_to(Some(there_is_none));
             assert_eq!(those_of_this_thread(), before, "{there_is_none}");
         }
