@@ -119,11 +119,15 @@ impl Incoming {
                 // Not at once to the length that the frame states: memory is for what has come.
                 self.buffer.resize((2 * self.filled).min(wanted).max(USUAL), 0);
             }
-            if let Some(until) = self.must_have_come() {
-                wait(stream, until)?;
-            }
+            let until = self.must_have_come();
             let room = self.buffer.get_mut(self.filled..).unwrap_or_default();
-            let received = socket::receive(stream.as_fd(), room, Descriptors::Refused)?;
+            let received = match until {
+                Some(until) => {
+                    wait(stream, until)?;
+                    socket::receive_at_once(stream.as_fd(), room, Descriptors::Refused)?
+                }
+                None => socket::receive(stream.as_fd(), room, Descriptors::Refused)?,
+            };
             if received.bytes == 0 {
                 return Ok(false);
             }

@@ -128,6 +128,28 @@ pub fn receive(
     buffer: &mut [u8],
     descriptors: Descriptors,
 ) -> Result<Received, LinuxError> {
+    receive_by(socket, buffer, descriptors, 0)
+}
+
+/// As [`receive`], of what is there already. A socket that poll(2) says is readable may have nothing that is taken for data
+/// (`MSG_OOB`), for which nobody is to wait.
+///
+/// # Errors
+/// As of [`receive`]; [`LinuxError::Call`] also where nothing is there.
+pub fn receive_at_once(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    descriptors: Descriptors,
+) -> Result<Received, LinuxError> {
+    receive_by(socket, buffer, descriptors, libc::MSG_DONTWAIT)
+}
+
+fn receive_by(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    descriptors: Descriptors,
+    how: libc::c_int,
+) -> Result<Received, LinuxError> {
     const CALL: &str = "recvmsg";
     let mut control = [0_u64; CONTROL];
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -141,7 +163,7 @@ pub fn receive(
         Descriptors::Refused => unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as u32) as usize },
         Descriptors::Allowed => size_of::<[u64; CONTROL]>(),
     };
-    let flags = libc::MSG_CMSG_CLOEXEC;
+    let flags = libc::MSG_CMSG_CLOEXEC | how;
     let bytes = loop {
         // SAFETY: the header points to one part, which is `buffer`, and to `control`, with their lengths; all live
         // until the call returns.

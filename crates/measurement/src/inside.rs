@@ -1,7 +1,7 @@
 //! Where a path leads inside another process's root: what openat2(2) does with `RESOLVE_IN_ROOT`, step by step. The guard
 //! cannot make that call: `RestrictSUIDSGID=` in its unit takes it away, whose flags a filter cannot look at.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -14,6 +14,8 @@ use crate::files::READING;
 const STEP: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// As many as the kernel follows.
 const MAX_LINKS: usize = 40;
+/// Bytes of a path; longer ones the kernel does not take either.
+const MAX_PATH: usize = 4096;
 /// `PROC_SUPER_MAGIC`.
 const PROCFS: u64 = 0x9fa0;
 
@@ -27,6 +29,9 @@ pub(crate) enum Links {
 
 /// Finds `path` below `root`, which nothing on the way leads out of, and holds on to it without opening it.
 pub(crate) fn find(root: &OwnedFd, path: &Path, links: Links) -> Result<OwnedFd, Errno> {
+    if path.as_os_str().len() >= MAX_PATH {
+        return Err(Errno::NAMETOOLONG);
+    }
     // From below the root down to here.
     let mut above: Vec<Found> = Vec::new();
     // The next one last.
@@ -43,7 +48,7 @@ pub(crate) fn find(root: &OwnedFd, path: &Path, links: Links) -> Result<OwnedFd,
             continue;
         }
         let here = above.last().map_or(root.as_fd(), |found| found.held.as_fd());
-        let held = openat(here, name.as_slice(), STEP, Mode::empty())?;
+        let held = step(here, &name, names.is_empty())?;
         let file_type = FileType::from_raw_mode(fstat(&held)?.st_mode);
         if file_type != FileType::Symlink {
             above.push(Found { held, file_type });
@@ -68,6 +73,18 @@ pub(crate) fn find(root: &OwnedFd, path: &Path, links: Links) -> Result<OwnedFd,
 /// Opens for reading what was found: this very file, whatever has its name by now.
 pub(crate) fn read(found: &OwnedFd) -> Result<OwnedFd, Errno> {
     open(format!("/proc/self/fd/{}", found.as_raw_fd()), READING, Mode::empty())
+}
+
+/// On the way something may be mounted by being passed through (autofs(5)), which a look at the last name does not bring about.
+fn step(here: BorrowedFd<'_>, name: &[u8], is_last: bool) -> Result<OwnedFd, Errno> {
+    if !is_last {
+        match openat(here, name, STEP | OFlags::DIRECTORY, Mode::empty()) {
+            // A symbolic link.
+            Err(Errno::NOTDIR | Errno::LOOP) => {}
+            other => return other,
+        }
+    }
+    openat(here, name, STEP, Mode::empty())
 }
 
 struct Found {
@@ -175,6 +192,14 @@ mod tests {
             }
         }
         assert!(counts.iter().all(|count| *count > 15), "{counts:?}");
+    }
+
+    #[test]
+    fn a_path_that_is_longer_than_the_kernel_takes_leads_nowhere() {
+        let (_scene, root) = scene();
+        let path = |bytes| format!("/{}", "./".repeat(bytes / 2));
+        assert!(find(&root, Path::new(&path(MAX_PATH - 2)), Links::Followed).is_ok());
+        assert_eq!(find(&root, Path::new(&path(MAX_PATH)), Links::Followed).unwrap_err(), Errno::NAMETOOLONG);
     }
 
     #[test]

@@ -100,6 +100,13 @@ static void send_with_descriptor(int fd, int code)
         abort();
 }
 
+/* The socket is readable then, and has nothing to be read. */
+static void send_out_of_band(int fd)
+{
+    if (send(fd, "x", 1, MSG_OOB | MSG_NOSIGNAL) != 1)
+        abort();
+}
+
 /* On a connection that knows no client yet. */
 static char on_control(const char *path, const char *kind, int round)
 {
@@ -113,6 +120,8 @@ static char on_control(const char *path, const char *kind, int round)
         send_header(fd, 1, PLACED, 8);
     else if (strcmp(kind, "silent") == 0)
         ;
+    else if (strcmp(kind, "out-of-band") == 0)
+        send_out_of_band(fd);
     else if (strcmp(kind, "oversized") == 0)
         send_header(fd, 1, PLACED, (uint32_t[]){ 4097, 1 << 20, 16 << 20, ~0u }[round % 4]);
     else if (strcmp(kind, "version") == 0)
@@ -194,6 +203,8 @@ static char on_calls(const char *path, const char *kind, int round)
         send_header(fd, 1, SIGN, 64), shutdown(fd, SHUT_WR);
     else if (strcmp(kind, "calls-stalled") == 0)
         send_header(fd, 1, SIGN, 16 << 20), patience = 300;
+    else if (strcmp(kind, "calls-out-of-band") == 0)
+        send_header(fd, 1, SIGN, 64), send_out_of_band(fd), patience = 20000;
     else if (strcmp(kind, "calls-begun") == 0) {
         if (round % 2)
             send_bytes(fd, (char[8]){ 1 }, 8);

@@ -104,7 +104,7 @@ fn who_has_no_trust_token_has_no_more_than_one_large_frame_taken() {
 /// Each within ten seconds, on a connection that may be idle for as long as it likes.
 #[test]
 fn who_does_not_go_on_with_a_frame_is_closed() {
-    must_become(&Approved::up(), &[("calls-begun", 2, CLOSED)]);
+    must_become(&Approved::up(), &[("calls-begun", 2, CLOSED), ("calls-out-of-band", 1, CLOSED)]);
 }
 
 /// Who connects and says nothing, or half of it, is closed after five seconds; meanwhile the others are served.
@@ -112,7 +112,7 @@ fn who_does_not_go_on_with_a_frame_is_closed() {
 fn whoever_is_slow_holds_nobody_up() {
     let approved = Approved::up();
     let began = std::time::Instant::now();
-    must_become(&approved, &[("silent", 1, CLOSED), ("stalled", 1, CLOSED)]);
+    must_become(&approved, &[("silent", 1, CLOSED), ("stalled", 1, CLOSED), ("out-of-band", 1, CLOSED)]);
     assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
 
     // As many as a user may have.
