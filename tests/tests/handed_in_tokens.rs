@@ -163,18 +163,24 @@ fn a_token_that_is_not_genuine_or_not_for_this_process_is_refused(mode: Mode) {
     assert_eq!(last_reason(&stack), "other-measurement");
 }
 
+/// A probe with its session, logged in, that has handed in this token, and gets no other.
+fn with_nothing_but(mode: Mode, stack: &Stack, jwt: &[u8]) -> (Probe, u64) {
+    stack.forget_tokens();
+    stack.stop_server();
+    let mut probe = Probe::start(stack, |_| {});
+    let session = session(mode, &mut probe);
+    probe.must("C_CreateObject", object(session, jwt));
+    if mode == Mode::Guarded {
+        probe.login(session);
+    }
+    (probe, session)
+}
+
 fn a_token_that_is_handed_in_counts_until_its_deadline(mode: Mode) {
     let stack = with_approved_probe(mode);
     // Long enough for a guard to be started again meanwhile.
     let jwt = fs::read(issue(&stack, "token.jwt", "10")).unwrap();
-    stack.forget_tokens();
-    stack.stop_server();
-    let mut probe = Probe::start(&stack, |_| {});
-    let session = session(mode, &mut probe);
-    probe.must("C_CreateObject", object(session, &jwt));
-    if mode == Mode::Guarded {
-        probe.login(session);
-    }
+    let (mut probe, session) = with_nothing_but(mode, &stack, &jwt);
     assert_eq!(sign(&mut probe, session), CKR_OK);
     // The age of the evidence that the token rests on is known to the second.
     std::thread::sleep(Duration::from_millis(11_200));
@@ -187,14 +193,7 @@ fn a_token_that_is_handed_in_has_the_limits_that_it_states(mode: Mode) {
     let stack = Stack::up(mode);
     approve(&stack, Probe::start(&stack, |_| {}), &["--total", "2"]);
     let jwt = fs::read(issue(&stack, "token.jwt", "60")).unwrap();
-    stack.forget_tokens();
-    stack.stop_server();
-    let mut probe = Probe::start(&stack, |_| {});
-    let session = session(mode, &mut probe);
-    probe.must("C_CreateObject", object(session, &jwt));
-    if mode == Mode::Guarded {
-        probe.login(session);
-    }
+    let (mut probe, session) = with_nothing_but(mode, &stack, &jwt);
     let mut signed = || sign(&mut probe, session);
     assert_eq!([signed(), signed(), signed()], [CKR_OK, CKR_OK, CKR_FUNCTION_REJECTED]);
     assert_eq!(last_reason(&stack), "rate-exceeded");

@@ -56,7 +56,7 @@ pub enum Row {
     AesGcm,
     /// What the shim adds to a call that is not gated.
     GateUngated,
-    /// What the shim adds to a call that uses no key, which it judges and holds the session for.
+    /// What the shim adds to a call that uses no key, which it judges.
     GateRandom,
     /// What the gate adds to a signature.
     GateSign,
