@@ -1,59 +1,16 @@
 //! The way in to what is initialised, without a lock: nothing is taken away while a call is inside.
 
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
-/// So many threads have a counter of their own, which nobody else writes to: the first ones. A thread that leaves does not give
-/// its counter back.
-const OWN: usize = 64;
-/// Those that come later are spread over so many more.
-const SHARED: usize = 16;
+use crate::counters::{CALL, Counters, IN_THE_MODULE, Tally};
+
 /// Between two looks whether the last call has ended.
 const PAUSE: Duration = Duration::from_millis(1);
-
-/// Counts the calls that are under way in its lower half, and in its upper half those of them that may be in the module: one
-/// addition for both. On a cache line of its own.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Counter(AtomicU64);
-
-const IN_THE_MODULE: u64 = 1 << 32;
-const CALL: u64 = 1 | IN_THE_MODULE;
-
-/// What a thread counts its calls with. It stays with that thread.
-#[derive(Clone, Copy, Debug)]
-struct Tally<'a> {
-    count: &'a AtomicU64,
-    /// Nobody else writes to it.
-    is_own: bool,
-    _of_this_thread: PhantomData<*const ()>,
-}
-
-impl Tally<'_> {
-    /// Adds before anything that follows is read.
-    fn add(self, what: u64) {
-        if self.is_own {
-            self.count.store(self.count.load(Ordering::Relaxed).wrapping_add(what), Ordering::SeqCst);
-        } else {
-            self.count.fetch_add(what, Ordering::SeqCst);
-        }
-    }
-
-    /// Takes away once all that went before is done. Where nobody else writes, nothing has to be waited for: to add waits for
-    /// everything that the module has written meanwhile to get out of the processor, which is the dearest part of a cheap call.
-    fn take_away(self, what: u64) {
-        if self.is_own {
-            self.count.store(self.count.load(Ordering::Relaxed).wrapping_sub(what), Ordering::Release);
-        } else {
-            self.count.fetch_sub(what, Ordering::Release);
-        }
-    }
-}
 
 /// Leads to a value while it is open.
 ///
@@ -63,7 +20,7 @@ impl Tally<'_> {
 pub struct Entrance<T> {
     /// Null where it is closed; else from `Arc::into_raw`, and one strong count is the entrance's.
     inside: AtomicPtr<T>,
-    counters: [Counter; OWN + SHARED],
+    counters: Counters,
     /// It owns what is inside.
     _owns: PhantomData<Arc<T>>,
 }
@@ -82,11 +39,7 @@ pub struct Away<'a>(Tally<'a>);
 impl<T: Send + Sync> Entrance<T> {
     /// Closed.
     pub fn new() -> Self {
-        Self {
-            inside: AtomicPtr::new(ptr::null_mut()),
-            counters: core::array::from_fn(|_| Counter::default()),
-            _owns: PhantomData,
-        }
+        Self { inside: AtomicPtr::new(ptr::null_mut()), counters: Counters::new(), _owns: PhantomData }
     }
 
     /// Whether calls are let in.
@@ -109,7 +62,7 @@ impl<T: Send + Sync> Entrance<T> {
 
     /// Lets a call in, unless it is closed.
     pub fn enter(&self) -> Option<Entered<'_, T>> {
-        let tally = self.tally()?;
+        let tally = self.counters.of_this_thread()?;
         // In this order, as `close` has it the other way round: one of the two sees the other.
         tally.add(CALL);
         let entered = Entered { tally, inside: self.inside.load(Ordering::SeqCst) };
@@ -126,7 +79,7 @@ impl<T: Send + Sync> Entrance<T> {
         // SAFETY: from `Arc::into_raw` in `open`; the swap has taken over the entrance's count, once.
         let value = unsafe { Arc::from_raw(inside) };
         let began = Instant::now();
-        while self.counters.iter().any(|counter| counter.0.load(Ordering::SeqCst) % IN_THE_MODULE != 0) {
+        while self.counters.counts().any(|count| count % IN_THE_MODULE != 0) {
             if began.elapsed() >= patience {
                 // Calls are inside, so it has to stay: if somebody else has opened it meanwhile, for ever.
                 if let Err(value) = self.open(value) {
@@ -141,22 +94,14 @@ impl<T: Send + Sync> Entrance<T> {
 
     /// The call that this thread is in leaves the module alone for a while.
     pub fn step_away(&self) -> Option<Away<'_>> {
-        let tally = self.tally()?;
+        let tally = self.counters.of_this_thread()?;
         tally.take_away(IN_THE_MODULE);
         Some(Away(tally))
     }
 
-    fn tally(&self) -> Option<Tally<'_>> {
-        let number = thread_number();
-        let is_own = number < OWN as u64;
-        let place = if is_own { number } else { OWN as u64 + number % SHARED as u64 };
-        let Counter(count) = self.counters.get(usize::try_from(place).ok()?)?;
-        Some(Tally { count, is_own, _of_this_thread: PhantomData })
-    }
-
     /// Whether some call may be in the module: a process that is forked now has a copy of the module in the middle of it.
     pub fn is_module_busy(&self) -> bool {
-        self.counters.iter().any(|counter| counter.0.load(Ordering::SeqCst) >= IN_THE_MODULE)
+        self.counters.counts().any(|count| count >= IN_THE_MODULE)
     }
 }
 
@@ -211,31 +156,13 @@ impl Drop for Away<'_> {
     }
 }
 
-/// The number of this thread, by the order of their first calls: no other has the same, but those that have no memory of their own
-/// any more.
-pub fn thread_number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    thread_local! {
-        static NUMBER: Cell<Option<u64>> = const { Cell::new(None) };
-    }
-    // Where a thread is so far gone that it has no memory of its own any more, it counts with those that share.
-    NUMBER
-        .try_with(|number| {
-            number.get().unwrap_or_else(|| {
-                let next = NEXT.fetch_add(1, Ordering::Relaxed);
-                number.set(Some(next));
-                next
-            })
-        })
-        .unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::AtomicBool;
 
     use super::*;
+    use crate::counters::{OWN, SHARED};
 
     #[test]
     fn nothing_is_closed_under_a_call() {
@@ -298,7 +225,7 @@ mod tests {
         assert_eq!(Arc::strong_count(&value), 1);
     }
 
-    /// As many as share counters are inside at once; each is waited for.
+    /// More than there are counters are inside at once; each is waited for.
     #[test]
     fn more_threads_than_have_a_counter_of_their_own_are_counted() {
         const THREADS: usize = OWN + 3 * SHARED;

@@ -9,6 +9,7 @@ mod attributes;
 mod caller;
 pub mod calls;
 mod cancel;
+mod counters;
 mod entrance;
 mod entry;
 mod error;
@@ -28,7 +29,7 @@ pub use attester::{AttestationKey, AttesterSession, KeyFacts, SignatureKind, Tok
 pub use attributes::{is_made_of_the_value, is_public_attribute};
 pub use caller::{MechanismView, ParameterNames, Stated, TemplateView};
 pub use cancel::{Cancelled, named_by};
-pub use entrance::{Away, Entered, Entrance, thread_number};
+pub use entrance::{Away, Entered, Entrance};
 pub use entry::entry;
 pub use error::ModuleError;
 pub use interfaces::{Interface, STANDARD, offered, offered_by_version};

@@ -28,4 +28,4 @@ pub use of_process::OfProcess;
 pub use process::{dumpable, is_secure_execution};
 pub use shared_counter::SharedCounter;
 pub use shared_memory::{SharedMemory, sealed_memory};
-pub use thread::{preemptions, processor};
+pub use thread::{preemptions, processor, this_thread};

@@ -2,6 +2,15 @@
 
 use core::mem::MaybeUninit;
 
+/// Tells the calling thread from all others of its process that live (pthread_self(3)); one that begins later may be called the
+/// same as one that has ended. Never 0. It is in a register: thread-local storage of a library that is loaded late costs a call of
+/// the loader.
+#[inline]
+pub fn this_thread() -> u64 {
+    // SAFETY: the call takes nothing, and gives the address of what the C library keeps of the thread.
+    unsafe { libc::pthread_self() }
+}
+
 /// How often another thread was given the calling thread's processor while that wanted to go on (getrusage(2), `ru_nivcsw`).
 /// To offer it with `sched_yield` counts, too, where somebody took it. 0 where the kernel does not say.
 pub fn preemptions() -> u64 {
@@ -26,6 +35,24 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+
+    #[test]
+    fn threads_that_live_are_called_differently() {
+        let all = std::sync::Barrier::new(8);
+        let named = || {
+            let this = this_thread();
+            all.wait();
+            assert_eq!(this_thread(), this);
+            this
+        };
+        let mut names: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(named)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        names.sort_unstable();
+        names.dedup();
+        assert!(names.len() == 8 && !names.contains(&0), "{names:?}");
+    }
 
     /// More threads than there are processors, none of which sleeps.
     #[test]

@@ -9,12 +9,12 @@ use std::time::Duration;
 use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::Remote;
 use cryptoki_ffi::calls;
-use cryptoki_ffi::thread_number;
 use guard_wire::{
     Code, Control, HEADER, Header, OfThread, Passed, Reader, SLOT, Side, Sleep, Slot, Waiter, Waiting,
     WireError, Writer,
 };
 use linux_ffi::socket::{self, Descriptors};
+use linux_ffi::this_thread;
 use linux_ffi::{LinuxError, SharedMemory, futex, preemptions, processor};
 use pkcs11_table::FlatMechanisms;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -77,7 +77,7 @@ impl Connection {
             stream: handed.stream,
             memory,
             waiter: Waiter::new(waiting, Side::Client, OfThread { preemptions, processor }),
-            thread: thread_number(),
+            thread: this_thread(),
             sequence: 0,
             out,
             answer,
@@ -87,7 +87,7 @@ impl Connection {
     /// Whether this thread was the last to use it: then the guard's thread at the other end has what it needs at hand, and
     /// perhaps still looks out for the next call.
     pub(super) fn is_of_this_thread(&self) -> bool {
-        self.thread == thread_number()
+        self.thread == this_thread()
     }
 
     /// Has the guard answer a call. The parameters of the mechanisms `flat` are bytes to it.
@@ -113,7 +113,7 @@ impl Connection {
 
     fn exchange(&mut self, code: Code) -> Result<&[u8], Broken> {
         self.sequence = self.sequence.wrapping_add(1);
-        self.thread = thread_number();
+        self.thread = this_thread();
         let frame = self.out.frame(code, self.sequence)?;
         let Some(memory) = &self.memory else {
             send(&self.stream, frame)?;

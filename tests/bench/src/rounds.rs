@@ -29,10 +29,6 @@ impl Effort {
     pub const FULL: Self = Self { rounds: 15, batch_ms: 80, cold_runs: 15, renewals: 12, idle_ms: 10_000 };
 }
 
-/// How often the processes are new ones. Where their memory happens to lie makes a call on SoftHSM some 20 ns faster or slower
-/// for as long as the process lives, which is as much as there is to be measured.
-const PROCESSES: usize = 5;
-
 /// Threads, each with a session of its own.
 pub const THREADS: [usize; 3] = [1, 2, 4];
 
@@ -75,17 +71,15 @@ impl Measurement {
         Self { row, threads, series }
     }
 
-    /// Measures some rounds more.
-    fn add(&mut self, workers: &mut [Worker; 3], rounds: usize, duration_ms: u64) -> Result<(), BenchError> {
+    /// Measures one round more.
+    fn add(&mut self, workers: &mut [Worker; 3], duration_ms: u64) -> Result<(), BenchError> {
         let Self { row, threads, series } = self;
         let run = Run { operation: row.operation(), threads: *threads, chunk: row.chunk(), duration_ms };
-        for _ in 0..rounds {
-            for (worker, series) in workers.iter_mut().zip(&mut *series) {
-                if let Outcome::Measured(measured) = series {
-                    match worker.batch(run)? {
-                        Outcome::Measured(batch) => measured.batches.push(batch),
-                        Outcome::Refused(rv) => *series = Outcome::Refused(rv),
-                    }
+        for (worker, series) in workers.iter_mut().zip(series) {
+            if let Outcome::Measured(measured) = series {
+                match worker.batch(run)? {
+                    Outcome::Measured(batch) => measured.batches.push(batch),
+                    Outcome::Refused(rv) => *series = Outcome::Refused(rv),
                 }
             }
         }
@@ -123,7 +117,8 @@ impl Measurement {
     }
 }
 
-/// Measures all `rows` that are on this token, with new processes every few rounds.
+/// Measures all `rows` that are on this token, with new processes each round: where their memory happens to lie makes a call on
+/// SoftHSM some 20 ns faster or slower for as long as the process lives, which is as much as there is to be measured.
 pub fn measure(
     installation: &Installation,
     token: Token,
@@ -136,16 +131,15 @@ pub fn measure(
     if rows.is_empty() {
         return Ok(measurements);
     }
-    let rounds = effort.rounds.div_ceil(PROCESSES);
-    for process in 1..=PROCESSES {
-        eprintln!("bench: processes {process} of {PROCESSES}");
+    for round in 1..=effort.rounds {
+        eprintln!("bench: round {round} of {}", effort.rounds);
         let mut workers = [
             Worker::start(installation, Access::Direct, token)?,
             Worker::start(installation, Access::Shim, token)?,
             Worker::start(installation, Access::Proxy, token)?,
         ];
         let [_, shim, _] = &mut workers;
-        if process == 1 {
+        if round == 1 {
             let component = match token {
                 Token::SoftHsm => "bench",
                 Token::Null => "bench-null-token",
@@ -154,8 +148,8 @@ pub fn measure(
         }
         for measurement in &mut measurements {
             eprintln!("bench: {}, threads: {}", measurement.row, measurement.threads);
-            measurement.add(&mut workers, rounds, effort.batch_ms)?;
-            if process == PROCESSES && measurement.threads == 1 {
+            measurement.add(&mut workers, effort.batch_ms)?;
+            if round == effort.rounds && measurement.threads == 1 {
                 measurement.take_tails(&mut workers)?;
             }
         }

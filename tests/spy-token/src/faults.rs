@@ -3,10 +3,12 @@
 use std::env;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// As long as an HSM may take that is far away.
 const SLOW: Duration = Duration::from_millis(300);
+/// For so long a call waits for another one; it is to be no matter of luck that they meet.
+const MEETING: Duration = Duration::from_secs(3);
 /// Longer than any test waits.
 const FOR_EVER: Duration = Duration::from_secs(600);
 
@@ -30,16 +32,23 @@ pub fn eat(function: &str) -> bool {
     is_full
 }
 
-/// Takes its time, and says whether another call of `function` was in this module meanwhile.
+/// Waits for another call of `function` to come into this module, and says whether one was there or came.
 pub fn meet(function: &str) -> bool {
     static INSIDE: AtomicU32 = AtomicU32::new(0);
+    static CAME: AtomicU32 = AtomicU32::new(0);
     if !env::var("SPY_MEETS").is_ok_and(|named| named == function) {
         return false;
     }
-    let at_first = INSIDE.fetch_add(1, Ordering::SeqCst);
-    thread::sleep(SLOW);
-    let at_last = INSIDE.fetch_sub(1, Ordering::SeqCst);
-    at_first > 0 || at_last > 1
+    let mine = CAME.fetch_add(1, Ordering::SeqCst);
+    let others = INSIDE.fetch_add(1, Ordering::SeqCst);
+    let began = Instant::now();
+    let has_met = || others > 0 || CAME.load(Ordering::SeqCst) != mine + 1;
+    while !has_met() && began.elapsed() < MEETING {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let has_met = has_met();
+    INSIDE.fetch_sub(1, Ordering::SeqCst);
+    has_met
 }
 
 /// Does to this process what the environment says of calls of `function`.

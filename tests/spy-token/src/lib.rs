@@ -2,8 +2,8 @@
 //! `SPY_REAL`. Functions that the module behind does not have are faked, so that tests can see calls of them arrive.
 //!
 //! With `SPY_CRASH=C_SeedRandom` a call of that function ends the process as a fault in its memory would, and with
-//! `SPY_STALL=C_DigestKey` it does not return; by `SPY_SLOW=C_Sign` it takes 300 ms; by `SPY_MEETS=C_GenerateRandom` as well,
-//! and fails if another meets it there. With `SPY_EATS=C_SeedRandom` it takes all memory that there is, and keeps it. With
+//! `SPY_STALL=C_DigestKey` it does not return; by `SPY_SLOW=C_Sign` it takes 300 ms; by `SPY_MEETS=C_GenerateRandom` it
+//! waits for another one, for 3 s at most, and fails if that meets it there. With `SPY_EATS=C_SeedRandom` it takes all memory that there is, and keeps it. With
 //! `SPY_ENDS` it tries to end the other workers of its guard, and answers with `CKR_VENDOR_DEFINED` and, added to that, how many
 //! of its ways were not refused. With `SPY_COUNTS` it has the guard count an operation under the grants `G-1` and `G-2`, and adds
 //! 1 and 2 for those under which it was counted.
