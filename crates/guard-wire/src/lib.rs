@@ -16,4 +16,4 @@ pub use control::{Control, MAX_INTERFACES, MAX_REASON, NONCE};
 pub use error::WireError;
 pub use header::{Code, HEADER, Header, Kind, MAX_BODY, MAX_CONTROL, VERSION};
 pub use slot::{Passed, SLOT, Side, Sleep, Slot, Whereabouts};
-pub use waiting::{OfThread, Waiter, Waiting};
+pub use waiting::{OfThread, Processor, Waiter, Waiting};

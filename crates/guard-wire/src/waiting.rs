@@ -15,17 +15,18 @@ use crate::slot::{Side, Sleep, Slot, Whereabouts};
 const AWAKE: Duration = Duration::from_micros(100);
 /// Looks between two at the clock.
 const LOOKS: u32 = 32;
-/// Whoever was away for so long has either been interrupted, or somebody was given the processor.
-const INTERRUPTED: Duration = Duration::from_micros(30);
+/// Whoever was away for so long has been at work or was interrupted, or somebody who needs it for long was given the processor.
+const LONG: Duration = Duration::from_millis(1);
 /// For so long everybody sleeps at once where this process alone has more threads at work than there are processors: then it is
 /// looked again.
 const SHARED_NS: u64 = 2_000_000;
-/// For so long where somebody else was given a processor.
-const REST_NS: u64 = 2_000_000;
-/// Soon again: twice the slice after which the kernel gives a processor to whoever waits for it.
-const SOON_NS: u64 = 10_000_000;
-/// For so long if it is so each time.
+/// So many times as long as somebody else had a processor, a slice for each that waits for it: others are to get their share, and
+/// to try again costs as much.
+const RESTS: u64 = 4;
+/// For no longer, also if it is so each time.
 const LONGEST_REST_NS: u64 = 200_000_000;
+/// So many turns in a row on one processor are no chance.
+const TOGETHER: u32 = 16;
 
 /// What the threads of a process have learnt about waiting.
 #[derive(Debug)]
@@ -51,6 +52,17 @@ pub struct OfThread {
     pub processor: fn() -> Option<u32>,
 }
 
+/// Where a side best runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processor {
+    /// Where the kernel has it run.
+    Any,
+    /// On that one.
+    Only(u32),
+    /// On any but that one.
+    AnyBut(u32),
+}
+
 /// One side of one slot, which waits for its turn and passes it on.
 #[derive(Debug)]
 pub struct Waiter {
@@ -60,12 +72,16 @@ pub struct Waiter {
     is_counted: bool,
     /// It was woken, and nothing was there: it is not kept awake by that.
     was_woken_in_vain: bool,
-    /// It did not stay awake the last time, since others needed the processor.
-    is_in_a_crowd: bool,
-    /// How often others had been given its processor when that was last looked at.
+    /// It knew, the last time, that others need the processor.
+    knows_a_crowd: bool,
+    /// How often others had been given its processor when that was last looked at, or it last slept.
     preempted: u64,
+    /// When it was last seen awake; `None` where it has slept since.
+    seen: Option<Instant>,
     /// Where the other side says it was when it passed the turn on.
     other: Whereabouts,
+    /// How often in a row it was on this side's processor, which neither knows to be needed.
+    together: u32,
 }
 
 impl Default for Waiting {
@@ -76,7 +92,7 @@ impl Default for Waiting {
             at_work: AtomicUsize::new(0),
             shared_until_ns: AtomicU64::new(0),
             crowded_until_ns: AtomicU64::new(0),
-            rest_ns: AtomicU64::new(REST_NS),
+            rest_ns: AtomicU64::new(0),
         }
     }
 }
@@ -96,15 +112,17 @@ impl Waiter {
             of_thread,
             is_counted: false,
             was_woken_in_vain: false,
-            is_in_a_crowd: false,
+            knows_a_crowd: false,
             preempted: 0,
+            seen: None,
             other: Whereabouts { processor: None, is_in_a_crowd: false },
+            together: 0,
         }
     }
 
     /// Passes the turn to the other side. What was put in before is seen by that.
     pub fn pass(&self, slot: &Slot<'_>, sleep: &impl Sleep) {
-        slot.say(Whereabouts { processor: (self.of_thread.processor)(), is_in_a_crowd: self.is_in_a_crowd });
+        slot.say(Whereabouts { processor: (self.of_thread.processor)(), is_in_a_crowd: self.knows_a_crowd });
         slot.pass(self.side.other(), sleep);
     }
 
@@ -119,7 +137,10 @@ impl Waiter {
         if is_its_turn {
             self.other = slot.said();
             // It may have slept for longer than that.
-            self.is_in_a_crowd = self.is_in_a_crowd && self.waiting.is_crowded(Instant::now());
+            self.knows_a_crowd = self.knows_a_crowd && self.waiting.is_crowded(Instant::now());
+            let is_needless =
+                self.side == Side::Server && !self.is_in_a_crowd() && self.is_beside_the_other();
+            self.together = if is_needless { self.together.saturating_add(1) } else { 0 };
         }
         // The guard's side is busy with the call now, the application's with what it likes.
         self.count(is_its_turn && self.side == Side::Server);
@@ -127,10 +148,24 @@ impl Waiter {
         is_its_turn
     }
 
-    /// On which processor this side best runs: on the other's where others need the rest, since whoever waits makes room for
-    /// the other then. Both must think so: who is alone on a processor stays awake, in the way of whoever comes there.
-    pub fn best_processor(&self) -> Option<u32> {
-        self.other.processor.filter(|_| self.is_in_a_crowd && self.other.is_in_a_crowd)
+    /// Where this side best runs: on the other's processor where others need the rest, since whoever waits makes room for the
+    /// other then; where nobody does, on another one: the kernel does not always move whoever is woken.
+    pub const fn best_processor(&self) -> Processor {
+        match self.other.processor {
+            Some(processor) if self.is_in_a_crowd() => Processor::Only(processor),
+            Some(processor) if self.together >= TOGETHER => Processor::AnyBut(processor),
+            _ => Processor::Any,
+        }
+    }
+
+    /// What one side knows of others that need the processors counts for both: who is alone on a processor stays awake, in the way
+    /// of whoever comes there.
+    const fn is_in_a_crowd(&self) -> bool {
+        self.knows_a_crowd || self.other.is_in_a_crowd
+    }
+
+    fn is_beside_the_other(&self) -> bool {
+        self.other.processor.is_some() && self.other.processor == (self.of_thread.processor)()
     }
 
     /// The other side has the call meanwhile, and is at work for the application's; the guard's has nothing to do.
@@ -139,6 +174,7 @@ impl Waiter {
             self.count(false);
         }
         let is_its_turn = slot.sleep_until(self.side, sleep);
+        (self.preempted, self.seen) = ((self.of_thread.preemptions)(), None);
         self.count(is_its_turn);
         is_its_turn
     }
@@ -161,22 +197,28 @@ impl Waiter {
     /// Looks until it is this side's turn, for a while, and not where somebody else needs the processor.
     fn look(&mut self, slot: &Slot<'_>) -> bool {
         let began = Instant::now();
+        self.note_absence(began);
         let mut last = began;
         loop {
-            self.is_in_a_crowd = self.waiting.is_crowded(last);
-            let is_futile =
-                self.other.processor.is_some() && self.other.processor == (self.of_thread.processor)();
-            if self.is_in_a_crowd || is_futile || last.duration_since(began) > AWAKE {
+            self.knows_a_crowd = self.waiting.is_crowded(last);
+            let is_futile = self.is_in_a_crowd() || self.is_beside_the_other();
+            if is_futile || last.duration_since(began) > AWAKE {
                 return slot.is_turn_of(self.side);
             }
-            if (0..LOOKS).any(|_| is_turn(slot, self.side)) {
+            let is_its_turn = (0..LOOKS).any(|_| is_turn(slot, self.side));
+            last = Instant::now();
+            self.note_absence(last);
+            if is_its_turn {
                 return true;
             }
-            let now = Instant::now();
-            if now.duration_since(last) > INTERRUPTED && self.was_preempted() {
-                self.waiting.was_away(self.waiting.ns(now));
-            }
-            last = now;
+        }
+    }
+
+    /// Learns whether others were given the processor while this thread was away.
+    fn note_absence(&mut self, now: Instant) {
+        let Some(before) = self.seen.replace(now) else { return };
+        if now.duration_since(before) > LONG && self.was_preempted() {
+            self.waiting.was_away(self.waiting.ns(before), self.waiting.ns(now));
         }
     }
 }
@@ -203,18 +245,16 @@ impl Waiting {
         now_ns < self.crowded_until_ns.load(Ordering::Relaxed)
     }
 
-    /// Soon again is longer: each time, the processor was gone for a slice. What threads learn at once counts once.
-    fn was_away(&self, now_ns: u64) {
+    /// Soon again is longer. What threads learn at once counts once.
+    fn was_away(&self, since_ns: u64, now_ns: u64) {
         let until_ns = self.crowded_until_ns.load(Ordering::Relaxed);
         if now_ns < until_ns {
             return;
         }
-        let rest_ns = match self.rest_ns.load(Ordering::Relaxed) {
-            rest_ns if until_ns > 0 && now_ns - until_ns < rest_ns.max(SOON_NS) => {
-                (2 * rest_ns).min(LONGEST_REST_NS)
-            }
-            _ => REST_NS,
-        };
+        let before_ns = self.rest_ns.load(Ordering::Relaxed);
+        let again_ns = if now_ns - until_ns < before_ns { 2 * before_ns } else { 0 };
+        let rest_ns =
+            now_ns.saturating_sub(since_ns).saturating_mul(RESTS).max(again_ns).min(LONGEST_REST_NS);
         let further = now_ns.saturating_add(rest_ns);
         let learnt =
             self.crowded_until_ns.compare_exchange(until_ns, further, Ordering::Relaxed, Ordering::Relaxed);
@@ -282,23 +322,47 @@ mod tests {
             assert!(waiter.wait(&slot, &sleep));
             assert_eq!(sleep.0.into_inner(), 1);
             assert_eq!(ASKED.get() > 1, stays_awake, "on processor {processor}");
-            assert_eq!(waiter.best_processor(), None, "there are enough processors");
+            assert_eq!(waiter.best_processor(), Processor::Any, "there are enough processors");
             assert_eq!(waiting.at_work.load(Ordering::Relaxed), 0);
         }
     }
 
     #[test]
-    fn more_calls_than_processors_bring_both_sides_to_one_if_both_know() {
-        for others_know in [false, true] {
+    fn the_guard_moves_away_from_its_client_where_nobody_needs_the_rest() {
+        let (turn, words) = (AtomicU32::new(0), core::array::from_fn::<_, 10, _>(|_| AtomicU64::new(0)));
+        let slot = Slot::over(&turn, &words).unwrap();
+        let waiting = Arc::new(Waiting { processors: 4, ..Waiting::default() });
+        let mut waiter = Waiter::new(waiting, Side::Server, ON_THE_FIRST);
+        let mut best_if_beside_it = |processor| {
+            slot.say(Whereabouts { processor: Some(processor), is_in_a_crowd: false });
+            turn.store(Side::Server as u32, Ordering::Release);
+            assert!(waiter.wait(&slot, &GivesBack(AtomicUsize::new(0))));
+            waiter.best_processor()
+        };
+        for _ in 0..2 {
+            for _ in 1..TOGETHER {
+                assert_eq!(best_if_beside_it(0), Processor::Any, "that may be by chance");
+            }
+            assert_eq!(best_if_beside_it(0), Processor::AnyBut(0));
+            assert_eq!(best_if_beside_it(1), Processor::Any);
+        }
+    }
+
+    #[test]
+    fn more_calls_than_processors_bring_both_sides_to_one_whichever_knows() {
+        for (processors, others_know, best) in
+            [(1, false, Processor::Only(7)), (4, true, Processor::Only(7)), (4, false, Processor::Any)]
+        {
             let (turn, words) = (AtomicU32::new(0), core::array::from_fn::<_, 10, _>(|_| AtomicU64::new(0)));
             let slot = Slot::over(&turn, &words).unwrap();
-            let waiting = Arc::new(Waiting { processors: 1, ..Waiting::default() });
+            let waiting = Arc::new(Waiting { processors, ..Waiting::default() });
             let sleep = GivesBack(AtomicUsize::new(0));
             let mut waiter = answered_on(7, &waiting, &slot, &sleep);
             slot.say(Whereabouts { processor: Some(7), is_in_a_crowd: others_know });
             assert!(waiter.wait(&slot, &sleep));
-            assert_eq!(waiter.best_processor(), others_know.then_some(7));
-            assert_eq!(sleep.0.into_inner(), 1);
+            assert_eq!(waiter.best_processor(), best);
+            waiter.pass(&slot, &sleep);
+            assert_eq!(slot.said().is_in_a_crowd, processors == 1, "it says what it knows by itself");
         }
     }
 
@@ -310,32 +374,34 @@ mod tests {
         let sleep = GivesBack(AtomicUsize::new(0));
         let mut waiter = answered_on(7, &waiting, &slot, &sleep);
         waiting.at_work.fetch_add(1, Ordering::Relaxed);
-        assert!(waiter.wait(&slot, &sleep) && waiter.is_in_a_crowd);
+        assert!(waiter.wait(&slot, &sleep) && waiter.knows_a_crowd);
         waiting.at_work.fetch_sub(1, Ordering::Relaxed);
         thread::sleep(Duration::from_nanos(2 * SHARED_NS));
         assert!(waiter.wait(&slot, &sleep), "it still has the turn");
-        assert!(!waiter.is_in_a_crowd);
+        assert!(!waiter.knows_a_crowd);
     }
 
     #[test]
     fn whoever_was_away_rests_and_longer_if_soon_again() {
+        const AWAY: u64 = 3_000_000;
+        const REST: u64 = RESTS * AWAY;
         let waiting = Waiting::default();
         assert!(!waiting.is_crowded_at(0));
-        let start = 10;
-        waiting.was_away(start);
-        assert!(waiting.is_crowded_at(start) && !waiting.is_crowded_at(start + REST_NS));
-        waiting.was_away(start + REST_NS / 2);
-        assert!(!waiting.is_crowded_at(start + REST_NS), "another thread has learnt the same");
-        let again = start + REST_NS;
-        waiting.was_away(again);
-        assert!(waiting.is_crowded_at(again + REST_NS) && !waiting.is_crowded_at(again + 2 * REST_NS));
-        let later = again + 2 * REST_NS + SOON_NS;
-        waiting.was_away(later);
-        assert!(!waiting.is_crowded_at(later + REST_NS), "that was long ago");
+        let start = 10 * AWAY;
+        waiting.was_away(start - AWAY, start);
+        assert!(waiting.is_crowded_at(start) && !waiting.is_crowded_at(start + REST));
+        waiting.was_away(start - AWAY, start + REST / 2);
+        assert!(!waiting.is_crowded_at(start + REST), "another thread has learnt the same");
+        let again = start + REST + AWAY;
+        waiting.was_away(again - AWAY, again);
+        assert!(waiting.is_crowded_at(again + REST) && !waiting.is_crowded_at(again + 2 * REST));
+        let later = again + 5 * REST;
+        waiting.was_away(later - AWAY, later);
+        assert!(!waiting.is_crowded_at(later + REST), "that was long ago");
         let mut now = later;
         for _ in 0..20 {
             now += LONGEST_REST_NS;
-            waiting.was_away(now);
+            waiting.was_away(now - AWAY, now);
         }
         assert!(!waiting.is_crowded_at(now + LONGEST_REST_NS));
     }

@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use cryptoki_ffi::{Arena, Remote as _, calls};
-use guard_wire::{Code, HEADER, Header, Kind, OfThread, Passed, SLOT, Side, Sleep, Slot, Waiter, Writer};
+use guard_wire::{
+    Code, HEADER, Header, Kind, OfThread, Passed, Processor, SLOT, Side, Sleep, Slot, Waiter, Writer,
+};
 use linux_ffi::{SharedMemory, futex, preemptions, processor};
 use pkcs11_table::{Class, Function};
 use rustix::net::Shutdown;
@@ -92,7 +94,7 @@ impl Desk<'_> {
         let mut processors = Processors::of_this_thread();
         loop {
             while !waiter.wait(&slot, &Asleep::for_a_while(processors.are_restricted())) {
-                processors.keep_to(None);
+                processors.keep_to(Processor::Any);
             }
             let (header, body) = match slot.take(&mut frame)? {
                 Passed::Here => split(&frame)?,
@@ -101,7 +103,11 @@ impl Desk<'_> {
                     None => return Ok(()),
                 },
             };
-            processors.keep_to(waiter.best_processor().filter(|_| is_short(header.code())));
+            processors.keep_to(if is_short(header.code()) {
+                waiter.best_processor()
+            } else {
+                Processor::Any
+            });
             let answer = self.answer(header, body)?;
             incoming.forget();
             if slot.put(answer) {

@@ -1,43 +1,59 @@
 //! On which processor a connection's thread runs: where it likes, or where its client does.
 
+use guard_wire::Processor;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The processors of the calling thread.
 pub(super) struct Processors {
     /// Those that it had at first; `None` where the kernel does not say.
     all: Option<CpuSet>,
-    /// It runs on that one only.
-    only: Option<usize>,
+    /// Which of them it keeps to.
+    kept: Processor,
 }
 
 impl Processors {
     /// As they are.
     pub(super) fn of_this_thread() -> Self {
-        Self { all: sched_getaffinity(None).ok(), only: None }
+        Self { all: sched_getaffinity(None).ok(), kept: Processor::Any }
     }
 
     /// Whether it does not run anywhere.
-    pub(super) const fn are_restricted(&self) -> bool {
-        self.only.is_some()
+    pub(super) fn are_restricted(&self) -> bool {
+        self.kept != Processor::Any
     }
 
-    /// Runs on that processor, or anywhere. It may come from the client, whose calls have it so.
-    pub(super) fn keep_to(&mut self, wanted: Option<u32>) {
+    /// Runs where it is best. The numbers may come from the client, whose calls have it so.
+    pub(super) fn keep_to(&mut self, wanted: Processor) {
         let Some(all) = self.all else { return };
-        let only = wanted
-            .and_then(|number| usize::try_from(number).ok())
-            .filter(|number| *number < CpuSet::MAX_CPU && all.is_set(*number));
-        if only == self.only {
+        let (wanted, set) = match chosen(all, wanted) {
+            Some(set) => (wanted, set),
+            None => (Processor::Any, all),
+        };
+        if wanted == self.kept {
             return;
         }
-        let set = only.map_or(all, |number| {
-            let mut one = CpuSet::new();
-            one.set(number);
-            one
-        });
         // Where that may not be, it goes on where it is: only slower.
         if sched_setaffinity(None, &set).is_ok() {
-            self.only = only;
+            self.kept = wanted;
+        }
+    }
+}
+
+/// Those of `all` that are wanted, where there are any.
+fn chosen(all: CpuSet, wanted: Processor) -> Option<CpuSet> {
+    let index =
+        |number| usize::try_from(number).ok().filter(|index| *index < CpuSet::MAX_CPU && all.is_set(*index));
+    match wanted {
+        Processor::Any => Some(all),
+        Processor::Only(number) => {
+            let mut one = CpuSet::new();
+            one.set(index(number)?);
+            Some(one)
+        }
+        Processor::AnyBut(number) => {
+            let mut others = all;
+            others.unset(index(number)?);
+            (others.count() > 0).then_some(others)
         }
     }
 }
@@ -52,18 +68,24 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_keeps_to_a_processor_until_it_may_have_all_again() {
+    fn a_thread_keeps_to_a_processor_or_off_it_until_it_may_have_all_again() {
         let before = those_of_this_thread();
         let last = *before.last().unwrap();
+        let others = &before[..before.len() - 1];
         let mut processors = Processors::of_this_thread();
-        processors.keep_to(Some(last as u32));
+        processors.keep_to(Processor::Only(last as u32));
         assert_eq!(those_of_this_thread(), [last]);
-        processors.keep_to(None);
+        processors.keep_to(Processor::AnyBut(last as u32));
+        // Of one it cannot keep off.
+        assert_eq!(those_of_this_thread(), if others.is_empty() { &*before } else { others });
+        processors.keep_to(Processor::Any);
         assert_eq!(those_of_this_thread(), before);
-        processors.keep_to(Some(last as u32));
-        for there_is_none in [CpuSet::MAX_CPU as u32 - 1, CpuSet::MAX_CPU as u32, u32::MAX] {
-            processors.keep_to(Some(there_is_none));
-            assert_eq!(those_of_this_thread(), before, "{there_is_none}");
+        for kept in [Processor::Only, Processor::AnyBut] {
+            for there_is_none in [CpuSet::MAX_CPU as u32 - 1, CpuSet::MAX_CPU as u32, u32::MAX] {
+                processors.keep_to(Processor::Only(last as u32));
+                processors.keep_to(kept(there_is_none));
+                assert_eq!(those_of_this_thread(), before, "{there_is_none}");
+            }
         }
     }
 }
