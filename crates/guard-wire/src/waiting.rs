@@ -135,7 +135,10 @@ impl Waiter {
         let is_its_turn =
             slot.is_turn_of(self.side) || (!was_woken_in_vain && self.look(slot)) || self.sleep(slot, sleep);
         if is_its_turn {
-            self.other = slot.said();
+            let before = core::mem::replace(&mut self.other, slot.said()).processor;
+            if self.side == Side::Server && self.other.processor != before {
+                self.waiting.has_room();
+            }
             // It may have slept for longer than that.
             self.knows_a_crowd = self.knows_a_crowd && self.waiting.is_crowded(Instant::now());
             let is_needless =
@@ -173,7 +176,11 @@ impl Waiter {
         if self.side == Side::Server {
             self.count(false);
         }
+        let before = (self.of_thread.processor)();
         let is_its_turn = slot.sleep_until(self.side, sleep);
+        if (self.of_thread.processor)() != before {
+            self.waiting.has_room();
+        }
         (self.preempted, self.seen) = ((self.of_thread.preemptions)(), None);
         self.count(is_its_turn);
         is_its_turn
@@ -245,6 +252,14 @@ impl Waiting {
         now_ns < self.crowded_until_ns.load(Ordering::Relaxed)
     }
 
+    /// Somebody was woken on another processor than it had fallen asleep on: one that was idle. Else the guard's thread would follow
+    /// its client from processor to processor, and drive it away by that.
+    fn has_room(&self) {
+        if self.crowded_until_ns.load(Ordering::Relaxed) > 0 {
+            self.crowded_until_ns.fetch_min(self.ns(Instant::now()), Ordering::Relaxed);
+        }
+    }
+
     /// Soon again is longer. What threads learn at once counts once.
     fn was_away(&self, since_ns: u64, now_ns: u64) {
         let until_ns = self.crowded_until_ns.load(Ordering::Relaxed);
@@ -289,7 +304,7 @@ mod tests {
     }
 
     thread_local! {
-        /// How often it was asked where it runs: once for each look.
+        /// How often it was asked where it runs: once for each look, and twice for a sleep.
         static ASKED: Cell<u32> = const { Cell::new(0) };
     }
 
@@ -321,7 +336,7 @@ mod tests {
             ASKED.set(0);
             assert!(waiter.wait(&slot, &sleep));
             assert_eq!(sleep.0.into_inner(), 1);
-            assert_eq!(ASKED.get() > 1, stays_awake, "on processor {processor}");
+            assert_eq!(ASKED.get() > 3, stays_awake, "on processor {processor}");
             assert_eq!(waiter.best_processor(), Processor::Any, "there are enough processors");
             assert_eq!(waiting.at_work.load(Ordering::Relaxed), 0);
         }
@@ -379,6 +394,31 @@ mod tests {
         thread::sleep(Duration::from_nanos(2 * SHARED_NS));
         assert!(waiter.wait(&slot, &sleep), "it still has the turn");
         assert!(!waiter.knows_a_crowd);
+    }
+
+    #[test]
+    fn a_crowd_is_none_where_somebody_wakes_up_elsewhere() {
+        thread_local!(static AT: Cell<u32> = const { Cell::new(0) });
+        struct Moves(u32);
+        impl Sleep for Moves {
+            fn sleep(&self, turn: &AtomicU32, _: u32) {
+                AT.set(AT.get() + self.0);
+                turn.store(Side::Client as u32, Ordering::Release);
+            }
+            fn wake(&self, _: &AtomicU32) {}
+        }
+        let of_thread = OfThread { preemptions: || 0, processor: || Some(AT.get()) };
+        for moves in [0, 1] {
+            let (turn, words) = (AtomicU32::new(0), core::array::from_fn::<_, 10, _>(|_| AtomicU64::new(0)));
+            let slot = Slot::over(&turn, &words).unwrap();
+            let waiting = Arc::new(Waiting { processors: 4, ..Waiting::default() });
+            let mut waiter = Waiter::new(Arc::clone(&waiting), Side::Client, of_thread);
+            let now_ns = waiting.ns(Instant::now());
+            waiting.was_away(now_ns, now_ns + LONGEST_REST_NS);
+            waiter.pass(&slot, &Moves(moves));
+            assert!(waiter.wait(&slot, &Moves(moves)));
+            assert_eq!(waiting.is_crowded(Instant::now()), moves == 0);
+        }
     }
 
     #[test]
