@@ -12,7 +12,7 @@ use cryptoki_ffi::Remote;
 use cryptoki_ffi::{CK_RV, Interface, Layer, calls};
 use cryptoki_sys::{CKR_CRYPTOKI_NOT_INITIALIZED, CKR_DEVICE_REMOVED, CKR_HOST_MEMORY};
 use gated_module::Log;
-use guard_wire::Waiting;
+use guard_wire::Crowd;
 use locks::Mutex;
 
 use crate::exports;
@@ -37,7 +37,7 @@ pub(crate) struct Guarded {
     configuration: Client,
     admitted: Admitted,
     idle: Mutex<Vec<Connection>>,
-    waiting: Arc<Waiting>,
+    crowd: Arc<Crowd>,
     state: AtomicU8,
 }
 
@@ -45,12 +45,16 @@ impl Guarded {
     /// Connects to the guard, which pins this process. There is no other way to the token: where that fails, nothing works.
     pub(crate) fn start(configuration: Client) -> Result<Self, Unreachable> {
         let (admitted, first) = Admitted::to(&configuration.socket)?;
-        let waiting = Arc::default();
+        let crowd = Arc::default();
+        let first = Connection::over(first, Arc::clone(&crowd)).map_err(Unreachable::of)?;
+        if let Some(error) = first.unshared() {
+            Log::of(&configuration.log.target).memory_is_not_shared(error);
+        }
         Ok(Self {
             configuration,
             admitted,
-            idle: Mutex::new(vec![Connection::over(first, Arc::clone(&waiting)).map_err(Unreachable::of)?]),
-            waiting,
+            idle: Mutex::new(vec![first]),
+            crowd,
             state: AtomicU8::new(SERVED),
         })
     }
@@ -120,7 +124,7 @@ impl Guarded {
             }
             match self.admitted.more() {
                 Ok(More::Connection(handed)) => {
-                    return Connection::over(handed, Arc::clone(&self.waiting))
+                    return Connection::over(handed, Arc::clone(&self.crowd))
                         .map_err(|error| self.lost(&error));
                 }
                 // Other threads have those that there are.

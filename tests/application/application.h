@@ -5,6 +5,7 @@
 
 #include "cryptoki.h"
 
+#include <linux/filter.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +52,9 @@ void sign(const signer *with);
 /* Initialises, signs, finalises. */
 void whole_life(void);
 
+/* filters.c: has the kernel ask this about every call, for ever. */
+void filter_calls(struct sock_filter *code, unsigned short length);
+
 /* mutexes.c: mutexes as an application has them that forks: what a thread of the parent's held is free in a child. */
 extern CK_C_INITIALIZE_ARGS own_mutexes;
 /* Called by every locking and making of a mutex, where it is set. */
@@ -78,6 +82,7 @@ void scene_several_users(void);
 void scene_unload_and_load(void);
 void scene_mutexes(void);
 void scene_no_thread_is_made(void);
+void scene_without_seals(void);
 void scene_ending(int kind, int port);
 void scene_thread_local(void);
 void scene_share_a_session(int is_for_threads);

@@ -25,6 +25,8 @@ int main(int count, char **arguments) {
         scene_mutexes();
     else if (strcmp(scene, "no-thread-is-made") == 0)
         scene_no_thread_is_made();
+    else if (strcmp(scene, "without-seals") == 0)
+        scene_without_seals();
     else if (strcmp(scene, "ending") == 0)
         scene_ending(number, other);
     else if (strcmp(scene, "thread-local") == 0)

@@ -2,10 +2,8 @@
 #include "application.h"
 
 #include <errno.h>
-#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 static long count_threads(void) {
@@ -32,10 +30,8 @@ static void forbid_threads(void) {
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog program = {sizeof code / sizeof *code, code};
     pthread_t thread;
-    require(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs: %d", errno);
-    require(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0, "seccomp: %d", errno);
+    filter_calls(code, sizeof code / sizeof *code);
     require(pthread_create(&thread, NULL, nothing, NULL) == EPERM, "a thread in spite of the filter");
 }
 

@@ -76,6 +76,27 @@ fn events(log: &[Value], event: &str) -> usize {
     log.iter().filter(|line| line["event"] == event).count()
 }
 
+/// Its calls go over the socket, and it says so once.
+#[test]
+fn a_process_that_cannot_share_memory_is_served_all_the_same() {
+    let guarded = Guarded::up();
+    let application = guarded.approved_application();
+    for (scene, unshared) in [("sign", 0), ("without-seals", 1)] {
+        let mut command = guarded.scene(&application, &[scene]);
+        if scene == "without-seals" {
+            // The filter is part of what is measured.
+            assert!(run(&mut command).must_fail().all_text().contains("0x200"));
+            guarded.approve_last(
+                &Approval::of("application", "pkcs11:token=sandbox", "sign")
+                    .with(&["--many", "--any-arguments"]),
+            );
+        }
+        let before = events(&guarded.application_log(), "memory-not-shared");
+        assert_eq!(run(&mut command).must_succeed().text(), "signed\n");
+        assert_eq!(events(&guarded.application_log(), "memory-not-shared") - before, unshared, "{scene}");
+    }
+}
+
 #[test]
 fn a_guard_that_is_started_again_serves_the_same_application() {
     let mut guarded = Guarded::up();

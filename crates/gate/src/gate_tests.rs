@@ -2,11 +2,13 @@
 
 use attestation::decision::LocalDecision;
 use attestation::grant::Rate;
+use attestation::key_uri::TokenIdentity;
 use attestation::token::VerifiedToken;
 
 use super::*;
 use crate::authorize::Limit;
 use crate::holder::{AttestationOutcome, AttestationRequest};
+use crate::subject::Named;
 
 struct Nobody;
 
@@ -24,6 +26,22 @@ impl Recorder for Nobody {
     fn denied(&self, _: &LocalDecision, _: Option<&str>) {}
 
     fn object_left(&self, _: &str) {}
+}
+
+#[test]
+fn what_demands_nothing_is_free_where_keys_alone_are_gated() {
+    let token = Arc::new(Subject::of(Named::Token(TokenIdentity {
+        label: "token".into(),
+        serial: "1".into(),
+        model: "m".into(),
+        manufacturer: "v".into(),
+    })));
+    for (scope, is_free) in [(Scope::Keys, true), (Scope::Everything, false)] {
+        let settings = Settings { clock: || Some(0), random: || None, scope };
+        let gate = Gate::new(settings, Box::new(Nobody), Box::new(Nobody));
+        assert_eq!(gate.is_free(&Demands::none(Function::C_DigestInit)), is_free, "{scope:?}");
+        assert!(!gate.is_free(&crate::rules::administer(Function::C_SetPIN, &token)), "{scope:?}");
+    }
 }
 
 #[test]

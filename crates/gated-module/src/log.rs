@@ -74,6 +74,13 @@ impl Log {
         self.write("guard-gone", &message, &[]);
     }
 
+    /// This process and the guard share no memory.
+    pub fn memory_is_not_shared(&self, error: &dyn core::error::Error) {
+        let message =
+            format!("no memory is shared with the guard, calls go over the socket: {}", causes(error));
+        self.write("memory-not-shared", &message, &[]);
+    }
+
     /// The library was preloaded, and cannot tell which module is the real one.
     pub fn preloaded_in_vain(&self, error: &dyn core::error::Error) {
         let message = format!("trustshim is preloaded, but guards no module: {}", causes(error));

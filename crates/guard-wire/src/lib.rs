@@ -6,6 +6,7 @@
 mod atomics;
 mod body;
 mod control;
+mod crowd;
 mod error;
 mod header;
 mod slot;
@@ -13,7 +14,8 @@ mod waiting;
 
 pub use body::{Reader, Writer};
 pub use control::{Control, MAX_INTERFACES, MAX_REASON, NONCE};
+pub use crowd::Crowd;
 pub use error::WireError;
 pub use header::{Code, HEADER, Header, Kind, MAX_BODY, MAX_CONTROL, VERSION};
 pub use slot::{Passed, SLOT, Side, Sleep, Slot, Whereabouts};
-pub use waiting::{OfThread, Processor, Waiter, Waiting};
+pub use waiting::{OfThread, Processor, Waiter};

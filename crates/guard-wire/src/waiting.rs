@@ -4,11 +4,10 @@
 //! shares its processor.
 
 use core::hint::spin_loop;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::crowd::Crowd;
 use crate::slot::{Side, Sleep, Slot, Whereabouts};
 
 /// Longer than most signatures take; waking a sleeper takes half of it.
@@ -17,31 +16,8 @@ const AWAKE: Duration = Duration::from_micros(100);
 const LOOKS: u32 = 32;
 /// Whoever was away for so long has been at work or was interrupted, or somebody who needs it for long was given the processor.
 const LONG: Duration = Duration::from_millis(1);
-/// For so long everybody sleeps at once where this process alone has more threads at work than there are processors: then it is
-/// looked again.
-const SHARED_NS: u64 = 2_000_000;
-/// So many times as long as somebody else had a processor, a slice for each that waits for it: others are to get their share, and
-/// to try again costs as much.
-const RESTS: u64 = 4;
-/// For no longer, also if it is so each time.
-const LONGEST_REST_NS: u64 = 200_000_000;
 /// So many turns in a row on one processor are no chance.
 const TOGETHER: u32 = 16;
-
-/// What the threads of a process have learnt about waiting.
-#[derive(Debug)]
-pub struct Waiting {
-    began: Instant,
-    processors: usize,
-    /// Threads that wait without being asleep, or whose call is under way.
-    at_work: AtomicUsize,
-    /// Until then there are more threads at work than processors, as far as is known.
-    shared_until_ns: AtomicU64,
-    /// Until then the processors are needed by others, as far as is known.
-    crowded_until_ns: AtomicU64,
-    /// How long that was.
-    rest_ns: AtomicU64,
-}
 
 /// What the kernel tells a thread of itself.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +42,7 @@ pub enum Processor {
 /// One side of one slot, which waits for its turn and passes it on.
 #[derive(Debug)]
 pub struct Waiter {
-    waiting: Arc<Waiting>,
+    crowd: Arc<Crowd>,
     side: Side,
     of_thread: OfThread,
     is_counted: bool,
@@ -84,19 +60,6 @@ pub struct Waiter {
     together: u32,
 }
 
-impl Default for Waiting {
-    fn default() -> Self {
-        Self {
-            began: Instant::now(),
-            processors: thread::available_parallelism().map_or(1, usize::from),
-            at_work: AtomicUsize::new(0),
-            shared_until_ns: AtomicU64::new(0),
-            crowded_until_ns: AtomicU64::new(0),
-            rest_ns: AtomicU64::new(0),
-        }
-    }
-}
-
 impl Drop for Waiter {
     fn drop(&mut self) {
         self.count(false);
@@ -105,9 +68,9 @@ impl Drop for Waiter {
 
 impl Waiter {
     /// Of that side.
-    pub const fn new(waiting: Arc<Waiting>, side: Side, of_thread: OfThread) -> Self {
+    pub const fn new(crowd: Arc<Crowd>, side: Side, of_thread: OfThread) -> Self {
         Self {
-            waiting,
+            crowd,
             side,
             of_thread,
             is_counted: false,
@@ -137,10 +100,10 @@ impl Waiter {
         if is_its_turn {
             let before = core::mem::replace(&mut self.other, slot.said()).processor;
             if self.side == Side::Server && self.other.processor != before {
-                self.waiting.has_room();
+                self.crowd.has_room();
             }
             // It may have slept for longer than that.
-            self.knows_a_crowd = self.knows_a_crowd && self.waiting.is_crowded(Instant::now());
+            self.knows_a_crowd = self.knows_a_crowd && self.crowd.is_there(Instant::now());
             let is_needless =
                 self.side == Side::Server && !self.is_in_a_crowd() && self.is_beside_the_other();
             self.together = if is_needless { self.together.saturating_add(1) } else { 0 };
@@ -179,7 +142,7 @@ impl Waiter {
         let before = (self.of_thread.processor)();
         let is_its_turn = slot.sleep_until(self.side, sleep);
         if (self.of_thread.processor)() != before {
-            self.waiting.has_room();
+            self.crowd.has_room();
         }
         (self.preempted, self.seen) = ((self.of_thread.preemptions)(), None);
         self.count(is_its_turn);
@@ -193,10 +156,8 @@ impl Waiter {
     }
 
     fn count(&mut self, is_at_work: bool) {
-        match (self.is_counted, is_at_work) {
-            (false, true) => _ = self.waiting.at_work.fetch_add(1, Ordering::Relaxed),
-            (true, false) => _ = self.waiting.at_work.fetch_sub(1, Ordering::Relaxed),
-            _ => {}
+        if self.is_counted != is_at_work {
+            self.crowd.count(is_at_work);
         }
         self.is_counted = is_at_work;
     }
@@ -207,7 +168,7 @@ impl Waiter {
         self.note_absence(began);
         let mut last = began;
         loop {
-            self.knows_a_crowd = self.waiting.is_crowded(last);
+            self.knows_a_crowd = self.crowd.is_there(last);
             let is_futile = self.is_in_a_crowd() || self.is_beside_the_other();
             if is_futile || last.duration_since(began) > AWAKE {
                 return slot.is_turn_of(self.side);
@@ -225,56 +186,7 @@ impl Waiter {
     fn note_absence(&mut self, now: Instant) {
         let Some(before) = self.seen.replace(now) else { return };
         if now.duration_since(before) > LONG && self.was_preempted() {
-            self.waiting.was_away(self.waiting.ns(before), self.waiting.ns(now));
-        }
-    }
-}
-
-impl Waiting {
-    fn ns(&self, now: Instant) -> u64 {
-        u64::try_from(now.duration_since(self.began).as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    /// To each thread that is at work belongs one at the other side.
-    fn is_crowded(&self, now: Instant) -> bool {
-        let now_ns = self.ns(now);
-        if self.is_crowded_at(now_ns) || now_ns < self.shared_until_ns.load(Ordering::Relaxed) {
-            return true;
-        }
-        let is_crowded = 2 * self.at_work.load(Ordering::Relaxed) > self.processors;
-        if is_crowded {
-            self.shared_until_ns.fetch_max(now_ns.saturating_add(SHARED_NS), Ordering::Relaxed);
-        }
-        is_crowded
-    }
-
-    fn is_crowded_at(&self, now_ns: u64) -> bool {
-        now_ns < self.crowded_until_ns.load(Ordering::Relaxed)
-    }
-
-    /// Somebody was woken on another processor than it had fallen asleep on: one that was idle. Else the guard's thread would follow
-    /// its client from processor to processor, and drive it away by that.
-    fn has_room(&self) {
-        if self.crowded_until_ns.load(Ordering::Relaxed) > 0 {
-            self.crowded_until_ns.fetch_min(self.ns(Instant::now()), Ordering::Relaxed);
-        }
-    }
-
-    /// Soon again is longer. What threads learn at once counts once.
-    fn was_away(&self, since_ns: u64, now_ns: u64) {
-        let until_ns = self.crowded_until_ns.load(Ordering::Relaxed);
-        if now_ns < until_ns {
-            return;
-        }
-        let before_ns = self.rest_ns.load(Ordering::Relaxed);
-        let again_ns = if now_ns - until_ns < before_ns { 2 * before_ns } else { 0 };
-        let rest_ns =
-            now_ns.saturating_sub(since_ns).saturating_mul(RESTS).max(again_ns).min(LONGEST_REST_NS);
-        let further = now_ns.saturating_add(rest_ns);
-        let learnt =
-            self.crowded_until_ns.compare_exchange(until_ns, further, Ordering::Relaxed, Ordering::Relaxed);
-        if learnt.is_ok() {
-            self.rest_ns.store(rest_ns, Ordering::Relaxed);
+            self.crowd.was_away(before, now);
         }
     }
 }
@@ -287,6 +199,7 @@ fn is_turn(slot: &Slot<'_>, side: Side) -> bool {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
     use crate::atomics::AtomicU32;
 
@@ -317,8 +230,8 @@ mod tests {
     };
 
     /// The client's waiter that has a call answered by a guard on that processor, and is about the next one.
-    fn answered_on(processor: u32, waiting: &Arc<Waiting>, slot: &Slot<'_>, sleep: &GivesBack) -> Waiter {
-        let mut waiter = Waiter::new(Arc::clone(waiting), Side::Client, ON_THE_FIRST);
+    fn answered_on(processor: u32, crowd: &Arc<Crowd>, slot: &Slot<'_>, sleep: &GivesBack) -> Waiter {
+        let mut waiter = Waiter::new(Arc::clone(crowd), Side::Client, ON_THE_FIRST);
         slot.say(Whereabouts { processor: Some(processor), is_in_a_crowd: false });
         assert!(waiter.wait(slot, sleep), "nothing is in the place yet");
         waiter.pass(slot, sleep);
@@ -329,16 +242,16 @@ mod tests {
     fn whoever_shares_its_processor_with_the_other_side_sleeps_at_once() {
         let (turn, words) = (AtomicU32::new(0), core::array::from_fn::<_, 10, _>(|_| AtomicU64::new(0)));
         let slot = Slot::over(&turn, &words).unwrap();
-        let waiting = Arc::new(Waiting { processors: 4, ..Waiting::default() });
+        let crowd = Arc::new(Crowd::on(4));
         for (processor, stays_awake) in [(0, false), (1, true)] {
             let sleep = GivesBack(AtomicUsize::new(0));
-            let mut waiter = answered_on(processor, &waiting, &slot, &sleep);
+            let mut waiter = answered_on(processor, &crowd, &slot, &sleep);
             ASKED.set(0);
             assert!(waiter.wait(&slot, &sleep));
             assert_eq!(sleep.0.into_inner(), 1);
             assert_eq!(ASKED.get() > 3, stays_awake, "on processor {processor}");
             assert_eq!(waiter.best_processor(), Processor::Any, "there are enough processors");
-            assert_eq!(waiting.at_work.load(Ordering::Relaxed), 0);
+            assert_eq!(crowd.at_work(), 0);
         }
     }
 
@@ -346,8 +259,8 @@ mod tests {
     fn the_guard_moves_away_from_its_client_where_nobody_needs_the_rest() {
         let (turn, words) = (AtomicU32::new(0), core::array::from_fn::<_, 10, _>(|_| AtomicU64::new(0)));
         let slot = Slot::over(&turn, &words).unwrap();
-        let waiting = Arc::new(Waiting { processors: 4, ..Waiting::default() });
-        let mut waiter = Waiter::new(waiting, Side::Server, ON_THE_FIRST);
+        let crowd = Arc::new(Crowd::on(4));
+        let mut waiter = Waiter::new(crowd, Side::Server, ON_THE_FIRST);
         let mut best_if_beside_it = |processor| {
             slot.say(Whereabouts { processor: Some(processor), is_in_a_crowd: false });
             turn.store(Side::Server as u32, Ordering::Release);
@@ -370,9 +283,9 @@ mod tests {
         {
             let (turn, words) = (AtomicU32::new(0), core::array::from_fn::<_, 10, _>(|_| AtomicU64::new(0)));
             let slot = Slot::over(&turn, &words).unwrap();
-            let waiting = Arc::new(Waiting { processors, ..Waiting::default() });
+            let crowd = Arc::new(Crowd::on(processors));
             let sleep = GivesBack(AtomicUsize::new(0));
-            let mut waiter = answered_on(7, &waiting, &slot, &sleep);
+            let mut waiter = answered_on(7, &crowd, &slot, &sleep);
             slot.say(Whereabouts { processor: Some(7), is_in_a_crowd: others_know });
             assert!(waiter.wait(&slot, &sleep));
             assert_eq!(waiter.best_processor(), best);
@@ -385,13 +298,13 @@ mod tests {
     fn a_crowd_is_not_remembered_for_longer_than_it_lasts() {
         let (turn, words) = (AtomicU32::new(0), core::array::from_fn::<_, 10, _>(|_| AtomicU64::new(0)));
         let slot = Slot::over(&turn, &words).unwrap();
-        let waiting = Arc::new(Waiting { processors: 2, ..Waiting::default() });
+        let crowd = Arc::new(Crowd::on(2));
         let sleep = GivesBack(AtomicUsize::new(0));
-        let mut waiter = answered_on(7, &waiting, &slot, &sleep);
-        waiting.at_work.fetch_add(1, Ordering::Relaxed);
+        let mut waiter = answered_on(7, &crowd, &slot, &sleep);
+        crowd.count(true);
         assert!(waiter.wait(&slot, &sleep) && waiter.knows_a_crowd);
-        waiting.at_work.fetch_sub(1, Ordering::Relaxed);
-        thread::sleep(Duration::from_nanos(2 * SHARED_NS));
+        crowd.count(false);
+        std::thread::sleep(Crowd::SHARED + Crowd::SHARED);
         assert!(waiter.wait(&slot, &sleep), "it still has the turn");
         assert!(!waiter.knows_a_crowd);
     }
@@ -411,38 +324,13 @@ mod tests {
         for moves in [0, 1] {
             let (turn, words) = (AtomicU32::new(0), core::array::from_fn::<_, 10, _>(|_| AtomicU64::new(0)));
             let slot = Slot::over(&turn, &words).unwrap();
-            let waiting = Arc::new(Waiting { processors: 4, ..Waiting::default() });
-            let mut waiter = Waiter::new(Arc::clone(&waiting), Side::Client, of_thread);
-            let now_ns = waiting.ns(Instant::now());
-            waiting.was_away(now_ns, now_ns + LONGEST_REST_NS);
+            let crowd = Arc::new(Crowd::on(4));
+            let mut waiter = Waiter::new(Arc::clone(&crowd), Side::Client, of_thread);
+            let now = Instant::now();
+            crowd.was_away(now, now + Duration::from_secs(1));
             waiter.pass(&slot, &Moves(moves));
             assert!(waiter.wait(&slot, &Moves(moves)));
-            assert_eq!(waiting.is_crowded(Instant::now()), moves == 0);
+            assert_eq!(crowd.is_there(Instant::now()), moves == 0);
         }
-    }
-
-    #[test]
-    fn whoever_was_away_rests_and_longer_if_soon_again() {
-        const AWAY: u64 = 3_000_000;
-        const REST: u64 = RESTS * AWAY;
-        let waiting = Waiting::default();
-        assert!(!waiting.is_crowded_at(0));
-        let start = 10 * AWAY;
-        waiting.was_away(start - AWAY, start);
-        assert!(waiting.is_crowded_at(start) && !waiting.is_crowded_at(start + REST));
-        waiting.was_away(start - AWAY, start + REST / 2);
-        assert!(!waiting.is_crowded_at(start + REST), "another thread has learnt the same");
-        let again = start + REST + AWAY;
-        waiting.was_away(again - AWAY, again);
-        assert!(waiting.is_crowded_at(again + REST) && !waiting.is_crowded_at(again + 2 * REST));
-        let later = again + 5 * REST;
-        waiting.was_away(later - AWAY, later);
-        assert!(!waiting.is_crowded_at(later + REST), "that was long ago");
-        let mut now = later;
-        for _ in 0..20 {
-            now += LONGEST_REST_NS;
-            waiting.was_away(now - AWAY, now);
-        }
-        assert!(!waiting.is_crowded_at(now + LONGEST_REST_NS));
     }
 }

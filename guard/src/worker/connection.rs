@@ -48,7 +48,7 @@ pub(super) fn serve(worker: &Worker, connection: &Connection) {
     let arena = Arena::taking(worker.module.flat_mechanisms().clone());
     let mut desk = Desk { worker, arena, answer: Writer::new() };
     let served = match &connection.memory {
-        None => desk.over_socket(&connection.stream),
+        None => desk.over_socket(&connection.stream, Incoming::new(worker.served.pid, &worker.large)),
         Some(memory) => desk.over_memory(&connection.stream, memory),
     };
     if let Err(error) = served {
@@ -66,31 +66,40 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    fn over_socket(&mut self, stream: &OwnedFd) -> Result<(), GuardError> {
-        let mut incoming = Incoming::new(self.worker.served.pid, &self.worker.large);
+    fn over_socket(&mut self, stream: &OwnedFd, mut incoming: Incoming) -> Result<(), GuardError> {
         while let Some((header, body)) = incoming.next(stream, is_call)? {
-            // Of another program in the same process, nothing counts. An exec during the call gains nothing: the answer goes
-            // to whoever asked.
-            self.worker.process.holds()?;
-            send_all(stream.as_fd(), self.answer(header, body)?, &[])?;
+            self.answer_by_socket(stream, header, body)?;
         }
         Ok(())
     }
 
+    fn answer_by_socket(&mut self, stream: &OwnedFd, header: Header, body: &[u8]) -> Result<(), GuardError> {
+        // Of another program in the same process, nothing counts. An exec during the call gains nothing: the answer goes to
+        // whoever asked.
+        self.worker.process.holds()?;
+        send_all(stream.as_fd(), self.answer(header, body)?, &[])
+    }
+
     /// Whoever writes to the memory is the client, once that has said, as the sender of the socket's frames, that it has the memory
     /// mapped: nothing in the memory tells who writes to it, and whoever else holds the connection that it came along with has been
-    /// given it as well. A program that the client executes or a child has it not.
+    /// given it as well. A program that the client executes or a child has it not. A client that cannot map it, or not as memory that
+    /// nobody takes away, goes on over the socket.
     fn over_memory(&mut self, stream: &OwnedFd, memory: &SharedMemory) -> Result<(), GuardError> {
         let slot = Slot::over(memory.first(), memory.words()).ok_or(GuardError::OutOfPlace)?;
         let mut incoming = Incoming::new(self.worker.served.pid, &self.worker.large);
-        let is_placed = |code| code == Code::Control(Kind::Placed);
-        if incoming.next(stream, is_placed)?.is_none() {
-            return Ok(());
+        let begins = |code| code == Code::Control(Kind::Placed) || is_call(code);
+        match incoming.next(stream, begins)? {
+            None => return Ok(()),
+            Some((header, body)) if is_call(header.code()) => {
+                self.answer_by_socket(stream, header, body)?;
+                return self.over_socket(stream, incoming);
+            }
+            Some(_) => {}
         }
         self.worker.process.holds()?;
         let mut frame = Vec::new();
         let mut waiter =
-            Waiter::new(Arc::clone(&self.worker.waiting), Side::Server, OfThread { preemptions, processor });
+            Waiter::new(Arc::clone(&self.worker.crowd), Side::Server, OfThread { preemptions, processor });
         let mut processors = Processors::of_this_thread();
         loop {
             while !waiter.wait(&slot, &Asleep::for_a_while(processors.are_restricted())) {

@@ -16,7 +16,7 @@ use configuration::Login;
 use cryptoki_ffi::Turns;
 use gate::Limits;
 use gated_module::{AttestationPlace, GatedModule, Log, Logins, Pins};
-use guard_wire::Waiting;
+use guard_wire::Crowd;
 use linux_ffi::SharedCounter;
 use locks::Mutex;
 use measurement::MeasurementError;
@@ -44,7 +44,7 @@ struct Worker {
     watch: Watch,
     /// Memory for large frames, of all connections together.
     large: Arc<Large>,
-    waiting: Arc<Waiting>,
+    crowd: Arc<Crowd>,
     module: GatedModule,
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn run(config: &Path) -> Result<(), GuardError> {
         process,
         watch: Watch::new(questions),
         large,
-        waiting: Arc::default(),
+        crowd: Arc::default(),
         module: GatedModule::new(place, settings.gate.clone(), Box::new(asking), Box::new(log))
             .with_limits(limits)
             .with_shared_changes(Box::new(SharedCounter::of(changes)?))

@@ -10,7 +10,7 @@ use cryptoki_ffi::CK_RV;
 use cryptoki_ffi::Remote;
 use cryptoki_ffi::calls;
 use guard_wire::{
-    Code, Control, HEADER, Header, OfThread, Passed, Reader, SLOT, Side, Sleep, Slot, Waiter, Waiting,
+    Code, Control, Crowd, HEADER, Header, OfThread, Passed, Reader, SLOT, Side, Sleep, Slot, Waiter,
     WireError, Writer,
 };
 use linux_ffi::socket::{self, Descriptors};
@@ -54,6 +54,8 @@ pub(super) struct Handed {
 pub(super) struct Connection {
     stream: OwnedFd,
     memory: Option<SharedMemory>,
+    /// Why there is none, where the guard has offered some.
+    unshared: Option<LinuxError>,
     waiter: Waiter,
     /// The thread that it has answered last.
     thread: u64,
@@ -64,9 +66,13 @@ pub(super) struct Connection {
 
 impl Connection {
     /// The memory is mapped, and nothing else leads to it any more. The guard is told so over the socket, which tells it that it
-    /// was this process.
-    pub(super) fn over(handed: Handed, waiting: Arc<Waiting>) -> Result<Self, Broken> {
-        let memory = handed.memory.map(|memory| SharedMemory::map(memory, SLOT)).transpose()?;
+    /// was this process. Where it cannot be mapped, or is not sealed as far as can be seen, calls go over the socket.
+    pub(super) fn over(handed: Handed, crowd: Arc<Crowd>) -> Result<Self, Broken> {
+        let (memory, unshared) = match handed.memory.map(|memory| SharedMemory::map(memory, SLOT)).transpose()
+        {
+            Ok(memory) => (memory, None),
+            Err(error) => (None, Some(error)),
+        };
         let (mut out, answer) = (Writer::new(), Vec::new());
         if let Some(memory) = &memory {
             let placed = Control::Placed { address: core::ptr::from_ref(memory.first()).addr() as u64 };
@@ -76,12 +82,18 @@ impl Connection {
         Ok(Self {
             stream: handed.stream,
             memory,
-            waiter: Waiter::new(waiting, Side::Client, OfThread { preemptions, processor }),
+            unshared,
+            waiter: Waiter::new(crowd, Side::Client, OfThread { preemptions, processor }),
             thread: this_thread(),
             sequence: 0,
             out,
             answer,
         })
+    }
+
+    /// Why calls go over the socket, although the guard would have it otherwise.
+    pub(super) const fn unshared(&self) -> Option<&LinuxError> {
+        self.unshared.as_ref()
     }
 
     /// Whether this thread was the last to use it: then the guard's thread at the other end has what it needs at hand, and
