@@ -1,4 +1,5 @@
 /* Applications that the kernel answers otherwise than most, by a filter that they have installed. */
+#define _GNU_SOURCE
 #include "application.h"
 
 #include <errno.h>
