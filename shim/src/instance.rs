@@ -1,5 +1,6 @@
 //! The one instance of the shim in a process, from `C_Initialize` to `C_Finalize`, and in a forked child anew.
 
+use core::hint::cold_path;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -188,7 +189,10 @@ const fn waits(function: Function) -> bool {
 fn entered(answer: impl FnOnce(&Provider) -> CK_RV) -> CK_RV {
     match enter() {
         Some(provider) => answer(&provider),
-        None => CKR_CRYPTOKI_NOT_INITIALIZED,
+        None => {
+            cold_path();
+            CKR_CRYPTOKI_NOT_INITIALIZED
+        }
     }
 }
 
@@ -209,7 +213,10 @@ macro_rules! dispatch {
                 }
                 entered(|provider| match self.has_possible_lengths() {
                     true => Layer::call(provider, self),
-                    false => CKR_ARGUMENTS_BAD,
+                    false => {
+                        cold_path();
+                        CKR_ARGUMENTS_BAD
+                    }
                 })
             }
         }

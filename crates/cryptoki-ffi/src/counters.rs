@@ -1,5 +1,6 @@
 //! How many calls are under way: each thread counts its own where only it writes, so that none waits for another.
 
+use core::hint::cold_path;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,6 +53,7 @@ impl Tally<'_> {
         if self.is_own {
             self.count.store(self.count.load(Ordering::Relaxed).wrapping_add(what), Ordering::SeqCst);
         } else {
+            cold_path();
             self.count.fetch_add(what, Ordering::SeqCst);
         }
     }
@@ -62,6 +64,7 @@ impl Tally<'_> {
         if self.is_own {
             self.count.store(self.count.load(Ordering::Relaxed).wrapping_sub(what), Ordering::Release);
         } else {
+            cold_path();
             self.count.fetch_sub(what, Ordering::Release);
         }
     }
@@ -86,6 +89,7 @@ impl Counters {
         if counter.owner.load(Ordering::Relaxed) == thread {
             return Some(counter.tally(true));
         }
+        cold_path();
         match self.claim(place, thread) {
             Some(counter) => Some(counter.tally(true)),
             None => self.shared.get(place % SHARED).map(|counter| counter.tally(false)),

@@ -1,5 +1,6 @@
 //! The vendor's module: loaded once, never unloaded, reached only with a permit.
 
+use core::hint::cold_path;
 use std::ffi::{CStr, CString, c_void};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -76,6 +77,7 @@ impl RealModule {
     #[inline]
     pub(crate) fn turn(&self, function: Function) -> Option<Turn> {
         let turns = self.turns.filter(|_| function != Function::C_WaitForSlotEvent)?;
+        cold_path();
         Some(Turn::wait(turns, function))
     }
 

@@ -18,6 +18,7 @@ mod state;
 mod trust_token;
 mod wrapping;
 
+use core::hint::cold_path;
 use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -200,11 +201,18 @@ impl GatedModule {
         self.sessions.hold(handle).ok_or(CKR_SESSION_HANDLE_INVALID)
     }
 
+    /// Whether the real module may be in several calls on one session at once.
+    #[inline(always)]
+    fn takes_calls_at_once(&self) -> bool {
+        !self.is_one_by_one.load(Ordering::Relaxed)
+    }
+
     /// The application's session of that handle, for a call that does nothing to it and tells nothing of another: where the module
     /// may be in several calls at once, it waits for no other call, and is not in the way of one.
     #[inline(always)]
     fn look_up(&self, handle: u64) -> Result<(&Place, Option<MutexGuard<'_, Session>>), CK_RV> {
-        if self.is_one_by_one.load(Ordering::Relaxed) {
+        if !self.takes_calls_at_once() {
+            cold_path();
             return self.hold(handle).map(|(place, held)| (place, Some(held)));
         }
         self.sessions.get(handle).map(|place| (place, None)).ok_or(CKR_SESSION_HANDLE_INVALID)

@@ -10,10 +10,14 @@ use crate::statistics::median;
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Batches of each series.
+    /// Batches of each series in the application's own process, each in a new one.
     pub rounds: usize,
-    /// Length of a batch in milliseconds.
+    /// Length of such a batch in milliseconds.
     pub batch_ms: u64,
+    /// Batches of each series through a guard.
+    pub guarded_rounds: usize,
+    /// Length of such a batch in milliseconds.
+    pub guarded_batch_ms: u64,
     /// Cold starts of each kind.
     pub cold_runs: usize,
     /// Renewals of the trust token.
@@ -24,9 +28,25 @@ pub struct Effort {
 
 impl Effort {
     /// Under a minute and a half.
-    pub const QUICK: Self = Self { rounds: 5, batch_ms: 15, cold_runs: 5, renewals: 4, idle_ms: 2000 };
+    pub const QUICK: Self = Self {
+        rounds: 5,
+        batch_ms: 15,
+        guarded_rounds: 5,
+        guarded_batch_ms: 15,
+        cold_runs: 5,
+        renewals: 4,
+        idle_ms: 2000,
+    };
     /// Some minutes.
-    pub const FULL: Self = Self { rounds: 15, batch_ms: 80, cold_runs: 15, renewals: 12, idle_ms: 10_000 };
+    pub const FULL: Self = Self {
+        rounds: 60,
+        batch_ms: 20,
+        guarded_rounds: 15,
+        guarded_batch_ms: 80,
+        cold_runs: 15,
+        renewals: 12,
+        idle_ms: 10_000,
+    };
 }
 
 /// Threads, each with a session of its own.

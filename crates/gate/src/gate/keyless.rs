@@ -12,15 +12,21 @@ use crate::sessions::Place;
 use crate::subject::Subject;
 
 impl Gate {
+    /// The permit of a call that uses no key and demands nothing; `None` where it takes a trust token, or is no such call.
+    #[inline]
+    pub fn free(&self, function: Function) -> Option<Open> {
+        (function.class() == Class::Keyless && self.settings.scope == Scope::Keys).then(Open::judged)
+    }
+
     /// Judges a call that uses no key and demands nothing: it takes a trust token only where everything is gated.
     ///
     /// # Errors
     /// The refusal, on record.
     #[inline]
     pub fn harmless(&self, place: &Place, function: Function) -> Result<Open, Denial> {
-        match (function.class(), self.settings.scope) {
-            (Class::Keyless, Scope::Keys) => Ok(Open::judged()),
-            _ => self.keyless(place, &rules::harmless(function)),
+        match self.free(function) {
+            Some(permit) => Ok(permit),
+            None => self.keyless(place, &rules::harmless(function)),
         }
     }
 

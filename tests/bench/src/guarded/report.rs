@@ -83,8 +83,8 @@ pub fn text(figures: &Figures, effort: Effort) -> String {
             text,
             "\nGuarded, one thread of one process: median time of one operation, over {} rounds of {} ms; ratios within a \
              round\n\n{}",
-            effort.rounds,
-            effort.batch_ms,
+            effort.guarded_rounds,
+            effort.guarded_batch_ms,
             table(
                 [
                     "",

@@ -135,10 +135,14 @@ fn measure_row(
     effort: Effort,
 ) -> Result<Measurement, BenchError> {
     // Every operation is timed by itself: the slowest ones are of interest.
-    let run =
-        Run { operation: row.operation(), threads: load.threads, chunk: 1, duration_ms: effort.batch_ms };
+    let run = Run {
+        operation: row.operation(),
+        threads: load.threads,
+        chunk: 1,
+        duration_ms: effort.guarded_batch_ms,
+    };
     let mut series = Way::ALL.map(|_| Outcome::Measured(Series::default()));
-    for _ in 0..effort.rounds {
+    for _ in 0..effort.guarded_rounds {
         for (workers, series) in workers.iter_mut().zip(&mut series) {
             let Outcome::Measured(measured) = series else { continue };
             let workers = workers.get_mut(..load.processes).unwrap_or_default();
