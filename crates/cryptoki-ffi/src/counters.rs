@@ -101,7 +101,11 @@ impl Counters {
     fn claim(&self, place: usize, thread: u64) -> Option<&Counter> {
         let mut near = (0..WAYS).filter_map(|way| self.own.get((place + way) % OWN));
         near.find(|Counter { owner, .. }| match owner.load(Ordering::Relaxed) {
-            0 => owner.compare_exchange(0, thread, Ordering::Relaxed, Ordering::Relaxed).is_ok(),
+            // A handler of a signal to this very thread may have been quicker.
+            0 => match owner.compare_exchange(0, thread, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => true,
+                Err(other) => other == thread,
+            },
             other => other == thread,
         })
     }

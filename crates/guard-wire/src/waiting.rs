@@ -99,8 +99,12 @@ impl Waiter {
             slot.is_turn_of(self.side) || (!was_woken_in_vain && self.look(slot)) || self.sleep(slot, sleep);
         if is_its_turn {
             let before = core::mem::replace(&mut self.other, slot.said()).processor;
-            if self.side == Side::Server && self.other.processor != before {
+            if self.side == Side::Server && before.is_some() && self.other.processor != before {
                 self.crowd.has_room();
+            }
+            if self.side == Side::Client {
+                // What the application does until the next call, and in which thread that comes, says nothing.
+                self.seen = None;
             }
             // It may have slept for longer than that.
             self.knows_a_crowd = self.knows_a_crowd && self.crowd.is_there(Instant::now());
@@ -116,15 +120,19 @@ impl Waiter {
 
     /// Where this side best runs: on the other's processor where others need the rest, since whoever waits makes room for the
     /// other then; where nobody does, on another one: the kernel does not always move whoever is woken.
-    pub const fn best_processor(&self) -> Processor {
+    /// That others need it, it must know by itself: the other side could have it wait behind whatever it likes.
+    pub const fn best_processor(&mut self) -> Processor {
         match self.other.processor {
-            Some(processor) if self.is_in_a_crowd() => Processor::Only(processor),
-            Some(processor) if self.together >= TOGETHER => Processor::AnyBut(processor),
+            Some(processor) if self.knows_a_crowd => Processor::Only(processor),
+            Some(processor) if self.together >= TOGETHER => {
+                self.together = 0;
+                Processor::AnyBut(processor)
+            }
             _ => Processor::Any,
         }
     }
 
-    /// What one side knows of others that need the processors counts for both: who is alone on a processor stays awake, in the way
+    /// What one side knows of others that need the processors keeps both from staying awake: who is alone on a processor stays awake, in the way
     /// of whoever comes there.
     const fn is_in_a_crowd(&self) -> bool {
         self.knows_a_crowd || self.other.is_in_a_crowd
@@ -277,9 +285,9 @@ mod tests {
     }
 
     #[test]
-    fn more_calls_than_processors_bring_both_sides_to_one_whichever_knows() {
+    fn more_calls_than_processors_bring_a_side_that_knows_to_the_other() {
         for (processors, others_know, best) in
-            [(1, false, Processor::Only(7)), (4, true, Processor::Only(7)), (4, false, Processor::Any)]
+            [(1, false, Processor::Only(7)), (4, true, Processor::Any), (4, false, Processor::Any)]
         {
             let (turn, words) = (AtomicU32::new(0), core::array::from_fn::<_, 10, _>(|_| AtomicU64::new(0)));
             let slot = Slot::over(&turn, &words).unwrap();
@@ -307,6 +315,24 @@ mod tests {
         std::thread::sleep(Crowd::SHARED + Crowd::SHARED);
         assert!(waiter.wait(&slot, &sleep), "it still has the turn");
         assert!(!waiter.knows_a_crowd);
+    }
+
+    #[test]
+    fn of_what_lies_between_two_calls_only_the_guards_work_counts() {
+        thread_local!(static PREEMPTIONS: Cell<u64> = const { Cell::new(1) });
+        let preemptions = || PREEMPTIONS.replace(PREEMPTIONS.get() + 1);
+        for (side, counts) in [(Side::Client, false), (Side::Server, true)] {
+            let (turn, words) = (AtomicU32::new(0), core::array::from_fn::<_, 10, _>(|_| AtomicU64::new(0)));
+            let slot = Slot::over(&turn, &words).unwrap();
+            let crowd = Arc::new(Crowd::on(4));
+            let mut waiter =
+                Waiter::new(Arc::clone(&crowd), side, OfThread { preemptions, processor: || Some(0) });
+            turn.store(side as u32, Ordering::Release);
+            assert!(waiter.look(&slot) && waiter.wait(&slot, &GivesBack(AtomicUsize::new(0))));
+            std::thread::sleep(2 * LONG);
+            assert!(waiter.look(&slot));
+            assert_eq!(crowd.is_there(Instant::now()), counts, "{side:?}");
+        }
     }
 
     #[test]

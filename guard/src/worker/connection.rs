@@ -108,7 +108,10 @@ impl Desk<'_> {
             let (header, body) = match slot.take(&mut frame)? {
                 Passed::Here => split(&frame)?,
                 Passed::BySocket => match incoming.next(stream, is_call)? {
-                    Some(next) => next,
+                    Some(next) => {
+                        self.worker.process.holds()?;
+                        next
+                    }
                     None => return Ok(()),
                 },
             };

@@ -5,6 +5,7 @@ use core::hint::cold_path;
 
 use cryptoki_ffi::calls::{self, Call};
 use cryptoki_ffi::{CK_RV, Layer};
+use gate::Open;
 
 use super::GatedModule;
 
@@ -45,25 +46,32 @@ forward_on_session!(
     C_GetSessionValidationFlags
 );
 
-macro_rules! forward_keyless {
-    ($($call:ident),*) => {$(
-        impl Layer<calls::$call> for GatedModule {
-            #[inline(always)]
-            fn call(&self, call: calls::$call) -> CK_RV {
-                // Of a session it needs nothing but that the real module has it: looked up, it takes a third longer.
-                if let Some(permit) = self.gate.free(<calls::$call as Call>::FUNCTION)
-                    && self.takes_calls_at_once()
-                {
-                    return self.module.invoke(permit, call);
-                }
-                cold_path();
-                match self.look_up(call.session()) {
-                    Ok((place, _held)) => self.forward_keyless(call, place),
-                    Err(rv) => rv,
-                }
-            }
-        }
-    )*};
+impl Layer<calls::C_SeedRandom> for GatedModule {
+    fn call(&self, call: calls::C_SeedRandom) -> CK_RV {
+        self.forward_looked_up(call, call.session())
+    }
 }
 
-forward_keyless!(C_GenerateRandom, C_SeedRandom);
+impl Layer<calls::C_GenerateRandom> for GatedModule {
+    #[inline(always)]
+    fn call(&self, call: calls::C_GenerateRandom) -> CK_RV {
+        // Of a session it needs nothing but that the real module has it: looked up, it takes a third longer.
+        match self.gate.free(calls::C_GenerateRandom::FUNCTION) {
+            Some(permit) if self.takes_calls_at_once() => self.module.invoke(permit, call),
+            _ => {
+                cold_path();
+                self.forward_looked_up(call, call.session())
+            }
+        }
+    }
+}
+
+impl GatedModule {
+    /// Forwards a call that uses no key, on a session of the application's.
+    fn forward_looked_up<C: Call<Permit = Open>>(&self, call: C, session: u64) -> CK_RV {
+        match self.look_up(session) {
+            Ok((place, _held)) => self.forward_keyless(call, place),
+            Err(rv) => rv,
+        }
+    }
+}
