@@ -326,11 +326,18 @@ static char once(const char *path, const char *kind, int round)
             send(client.calls, &(struct header){ 1, SIGN, 64, 7 }, sizeof(struct header), MSG_NOSIGNAL), shutdown(client.calls, SHUT_WR);
         what = passed(&client);
     } else if (strcmp(kind, "unplaced") == 0) {
-        /* Nobody has said that the memory is this process's. What is in it is not looked at, and a call is not what has to come. */
+        /* Nobody has said that the memory is this process's. What is in it is not looked at; who calls by the socket is served there,
+         * and cannot come back to the memory. */
         put_info(&client), pass(&client);
         what = heard(&client, 300);
         frame(client.calls, GET_INFO, &(uint64_t){ 1 }, 8);
-        what = what == 't' ? heard(&client, 8000) : 't';
+        struct pollfd answered = { client.calls, POLLIN, 0 };
+        if (what != 't' || poll(&answered, 1, 8000) != 1 || answered.revents != POLLIN || heard(&client, 300) != 't')
+            what = 'a';
+        else {
+            frame(client.calls, PLACED, &(uint64_t){ (uintptr_t)client.memory }, 8);
+            what = heard(&client, 8000);
+        }
     } else
         exit(2);
     leave(&client);
