@@ -41,6 +41,10 @@ fn what_demands_nothing_is_free_where_keys_alone_are_gated() {
         let gate = Gate::new(settings, Box::new(Nobody), Box::new(Nobody));
         assert_eq!(gate.is_free(&Demands::none(Function::C_DigestInit)), is_free, "{scope:?}");
         assert!(!gate.is_free(&crate::rules::administer(Function::C_SetPIN, &token)), "{scope:?}");
+        for function in Function::ALL {
+            let is_keyless = function.class() == Class::Keyless;
+            assert_eq!(gate.free(*function).is_some(), is_free && is_keyless, "{function}, {scope:?}");
+        }
     }
 }
 

@@ -178,6 +178,7 @@ mod tests {
             (1..2_000).all(|handle| sessions.get(handle).is_some_and(|place| place.slot() == handle % 2))
         );
         assert!(sessions.get(2_000).is_none());
+        assert_eq!(sessions.count(), 1_999);
         let mut odd = sessions.on_slot(1);
         odd.sort_unstable();
         assert!(odd.into_iter().eq((1..2_000).step_by(2)));
@@ -188,6 +189,7 @@ mod tests {
             place.close(&mut session);
         }
         assert!(sessions.get(8).is_none() && sessions.get(9).is_some());
+        assert_eq!(sessions.count(), 999);
     }
 
     #[test]
