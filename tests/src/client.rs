@@ -1,6 +1,7 @@
 //! Runs a program to its end, within a bounded time.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +22,12 @@ pub struct Finished {
     pub stdout: Vec<u8>,
     /// Standard error.
     pub stderr: Vec<u8>,
+}
+
+/// Copies a program. Another process does so: as long as a copy is open for writing nobody can execute it, and a child that another
+/// thread of this process forks meanwhile has it open, too.
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    run(Command::new("cp").arg(from.as_ref()).arg(to.as_ref())).must_succeed();
 }
 
 /// Runs `command` without standard input.

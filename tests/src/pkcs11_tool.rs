@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::client::{Finished, run};
+use crate::client::{Finished, copy_program, run};
 use crate::stack::Stack;
 
 /// The key that most scenarios sign with. To `pkcs11-tool` it is `--id 02`: when it signs it does not look at labels.
@@ -21,7 +21,7 @@ impl<'a> Tool<'a> {
     /// Copies `pkcs11-tool` to a file of that name.
     pub fn copied(stack: &'a Stack, name: &str) -> Self {
         let program = stack.file(name);
-        fs::copy("/usr/bin/pkcs11-tool", &program).expect("pkcs11-tool");
+        copy_program("/usr/bin/pkcs11-tool", &program);
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("our own file");
         Self { stack, program }
     }

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use e2e::Finished;
-use e2e::client::run;
+use e2e::client::{copy_program, run};
 use e2e::root::as_root;
 use e2e::stack::build;
 use serde_json::Value;
@@ -76,7 +76,7 @@ impl Host {
         fs::write(path("guard.toml"), text).unwrap();
         let _socket = UnixListener::bind(path("guard.sock")).unwrap();
         let program = path("trustshim-guard");
-        fs::copy("/bin/sleep", &program).unwrap();
+        copy_program("/bin/sleep", &program);
         for (file, owner, group, mode) in [
             ("", 0, 0, 0o755),
             ("token", WORKER, WORKER, 0o700),
@@ -265,7 +265,7 @@ fn what_cannot_be_tried_is_no_proof() {
 fn without_root_nothing_is_claimed() {
     let host = Host::new();
     let copy = host.path("trustshim");
-    fs::copy(build().join("trustshim"), &copy).unwrap();
+    copy_program(build().join("trustshim"), &copy);
     let mut doctor = as_root("setpriv");
     doctor.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy);
     doctor.args(["doctor", "--as-user", "daemon", "--config"]).arg(host.path("guard.toml"));

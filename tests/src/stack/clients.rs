@@ -2,12 +2,11 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Stack, build};
-use crate::client::run;
+use crate::client::{copy_program, run};
 
 impl Stack {
     /// A program or library of this build, where every user reaches it and none can change it.
@@ -17,7 +16,7 @@ impl Stack {
         }
         let copy = self.directory().join("lib").join(name);
         if !copy.exists() {
-            fs::copy(build().join(name), &copy).expect("a program of this build");
+            copy_program(build().join(name), &copy);
         }
         copy
     }
