@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 const RESTS: u64 = 4;
 /// For no longer, also if it is so each time.
 const LONGEST_REST_NS: u64 = 200_000_000;
-/// What the threads of a process have learnt about waiting.
+
+/// What they have learnt.
 #[derive(Debug)]
 pub struct Crowd {
     began: Instant,
@@ -73,7 +74,8 @@ impl Crowd {
         }
         let is_crowded = 2 * self.at_work() > self.processors;
         if is_crowded {
-            self.shared_until_ns.fetch_max(self.ns(now + Self::SHARED), Ordering::Relaxed);
+            let shared_ns = u64::try_from(Self::SHARED.as_nanos()).unwrap_or(u64::MAX);
+            self.shared_until_ns.fetch_max(now_ns.saturating_add(shared_ns), Ordering::Relaxed);
         }
         is_crowded
     }
