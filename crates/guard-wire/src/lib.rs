@@ -9,6 +9,8 @@ mod control;
 mod crowd;
 mod error;
 mod header;
+mod naps;
+mod placement;
 mod slot;
 mod waiting;
 
@@ -17,5 +19,6 @@ pub use control::{Control, MAX_INTERFACES, MAX_REASON, NONCE};
 pub use crowd::Crowd;
 pub use error::WireError;
 pub use header::{Code, HEADER, Header, Kind, MAX_BODY, MAX_CONTROL, VERSION};
+pub use placement::Processor;
 pub use slot::{Passed, SLOT, Side, Sleep, Slot, Whereabouts};
-pub use waiting::{OfThread, Processor, Waiter};
+pub use waiting::{OfThread, Waiter};

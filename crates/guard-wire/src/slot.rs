@@ -4,6 +4,8 @@
 //! bounds that do not depend on the memory, and judged as a copy. All that the other side can do is to make this one wait, or
 //! read what it would have read of a socket.
 
+use core::time::Duration;
+
 use crate::atomics::{AtomicU32, AtomicU64, Ordering};
 use crate::error::WireError;
 use crate::header::{HEADER, MAX_BODY};
@@ -48,8 +50,8 @@ pub struct Whereabouts {
 
 /// Sleeping until the turn changes, and waking who does.
 pub trait Sleep {
-    /// Sleeps as long as `turn` has the value `expected`, or shorter.
-    fn sleep(&self, turn: &AtomicU32, expected: u32);
+    /// Sleeps as long as `turn` has the value `expected`, for no longer than that, or shorter.
+    fn sleep(&self, turn: &AtomicU32, expected: u32, at_most: Duration);
     /// Wakes the one who sleeps.
     fn wake(&self, turn: &AtomicU32);
 }
@@ -154,8 +156,8 @@ impl<'a> Slot<'a> {
         self.turn.load(Ordering::Acquire) & SIDE == side as u32
     }
 
-    /// Sleeps until it is `side`'s turn, or until the sleep has an end of its own: whether it is.
-    pub fn sleep_until(&self, side: Side, sleep: &impl Sleep) -> bool {
+    /// Sleeps until it is `side`'s turn, or as long as the sleep lasts: whether it is.
+    pub fn sleep_until(&self, side: Side, sleep: &impl Sleep, at_most: Duration) -> bool {
         let turn = self.turn.load(Ordering::Acquire);
         if turn & SIDE == side as u32 {
             return true;
@@ -165,7 +167,7 @@ impl<'a> Slot<'a> {
         let is_marked = turn == marked
             || self.turn.compare_exchange(turn, marked, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if is_marked {
-            sleep.sleep(self.turn, marked);
+            sleep.sleep(self.turn, marked, at_most);
         }
         self.is_turn_of(side)
     }
@@ -181,7 +183,7 @@ mod tests {
     struct Awake;
 
     impl Sleep for Awake {
-        fn sleep(&self, _: &AtomicU32, _: u32) {
+        fn sleep(&self, _: &AtomicU32, _: u32, _: Duration) {
             panic!("asleep");
         }
         fn wake(&self, _: &AtomicU32) {
@@ -233,7 +235,7 @@ mod tests {
         assert!(slot.is_turn_of(Side::Client) && !slot.is_turn_of(Side::Server));
         slot.pass(Side::Server, &Awake);
         assert!(slot.is_turn_of(Side::Server) && !slot.is_turn_of(Side::Client));
-        assert!(slot.sleep_until(Side::Server, &Awake), "nobody sleeps when it is its turn");
+        assert!(slot.sleep_until(Side::Server, &Awake, Duration::ZERO), "nobody sleeps when it is its turn");
         slot.put_by_socket();
         slot.pass(Side::Client, &Awake);
         assert_eq!(slot.take(&mut Vec::new()), Ok(Passed::BySocket));

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::crowd::Crowd;
+use crate::naps::Naps;
+use crate::placement::{Processor, Together};
 use crate::slot::{Side, Sleep, Slot, Whereabouts};
 
 /// Longer than most signatures take; waking a sleeper takes half of it.
@@ -15,10 +17,7 @@ const AWAKE: Duration = Duration::from_micros(100);
 /// Looks between two at the clock.
 const LOOKS: u32 = 32;
 /// Whoever was away for so long has been at work or was interrupted, or somebody who needs it for long was given the processor.
-const LONG: Duration = Duration::from_millis(1);
-/// So many turns in a row on one processor are no chance.
-const TOGETHER: u32 = 16;
-
+const LONG: Duration = Duration::from_micros(500);
 /// What the kernel tells a thread of itself.
 #[derive(Clone, Copy, Debug)]
 pub struct OfThread {
@@ -26,17 +25,6 @@ pub struct OfThread {
     pub preemptions: fn() -> u64,
     /// On which processor it runs.
     pub processor: fn() -> Option<u32>,
-}
-
-/// Where a side best runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Processor {
-    /// Where the kernel has it run.
-    Any,
-    /// On that one.
-    Only(u32),
-    /// On any but that one.
-    AnyBut(u32),
 }
 
 /// One side of one slot, which waits for its turn and passes it on.
@@ -56,8 +44,9 @@ pub struct Waiter {
     seen: Option<Instant>,
     /// Where the other side says it was when it passed the turn on.
     other: Whereabouts,
-    /// How often in a row it was on this side's processor, which neither knows to be needed.
-    together: u32,
+    /// On this side's processor, which neither knows to be needed.
+    together: Together,
+    naps: Naps,
 }
 
 impl Drop for Waiter {
@@ -68,7 +57,7 @@ impl Drop for Waiter {
 
 impl Waiter {
     /// Of that side.
-    pub const fn new(crowd: Arc<Crowd>, side: Side, of_thread: OfThread) -> Self {
+    pub fn new(crowd: Arc<Crowd>, side: Side, of_thread: OfThread) -> Self {
         Self {
             crowd,
             side,
@@ -79,7 +68,8 @@ impl Waiter {
             preempted: 0,
             seen: None,
             other: Whereabouts { processor: None, is_in_a_crowd: false },
-            together: 0,
+            together: Together::default(),
+            naps: Naps::default(),
         }
     }
 
@@ -89,14 +79,15 @@ impl Waiter {
         slot.pass(self.side.other(), sleep);
     }
 
-    /// Waits until it is this side's turn, at last asleep and then as long as that sleep lasts: whether it is.
-    pub fn wait(&mut self, slot: &Slot<'_>, sleep: &impl Sleep) -> bool {
+    /// Waits until it is this side's turn, at last asleep and then for no longer than that: whether it is.
+    pub fn wait(&mut self, slot: &Slot<'_>, sleep: &impl Sleep, asleep_at_most: Duration) -> bool {
         let was_woken_in_vain = core::mem::take(&mut self.was_woken_in_vain);
         if !was_woken_in_vain {
             self.count(true);
         }
-        let is_its_turn =
-            slot.is_turn_of(self.side) || (!was_woken_in_vain && self.look(slot)) || self.sleep(slot, sleep);
+        let is_its_turn = slot.is_turn_of(self.side)
+            || (!was_woken_in_vain && self.look(slot))
+            || self.sleep(slot, sleep, asleep_at_most);
         if is_its_turn {
             let before = core::mem::replace(&mut self.other, slot.said()).processor;
             if self.side == Side::Server && before.is_some() && self.other.processor != before {
@@ -110,7 +101,7 @@ impl Waiter {
             self.knows_a_crowd = self.knows_a_crowd && self.crowd.is_there(Instant::now());
             let is_needless =
                 self.side == Side::Server && !self.is_in_a_crowd() && self.is_beside_the_other();
-            self.together = if is_needless { self.together.saturating_add(1) } else { 0 };
+            self.together.note(is_needless.then(Instant::now));
         }
         // The guard's side is busy with the call now, the application's with what it likes.
         self.count(is_its_turn && self.side == Side::Server);
@@ -121,13 +112,10 @@ impl Waiter {
     /// Where this side best runs: on the other's processor where others need the rest, since whoever waits makes room for the
     /// other then; where nobody does, on another one: the kernel does not always move whoever is woken.
     /// That others need it, it must know by itself: the other side could have it wait behind whatever it likes.
-    pub const fn best_processor(&mut self) -> Processor {
+    pub fn best_processor(&mut self) -> Processor {
         match self.other.processor {
             Some(processor) if self.knows_a_crowd => Processor::Only(processor),
-            Some(processor) if self.together >= TOGETHER => {
-                self.together = 0;
-                Processor::AnyBut(processor)
-            }
+            Some(processor) if self.together.is_too_long() => Processor::AnyBut(processor),
             _ => Processor::Any,
         }
     }
@@ -143,12 +131,13 @@ impl Waiter {
     }
 
     /// The other side has the call meanwhile, and is at work for the application's; the guard's has nothing to do.
-    fn sleep(&mut self, slot: &Slot<'_>, sleep: &impl Sleep) -> bool {
+    fn sleep(&mut self, slot: &Slot<'_>, sleep: &impl Sleep, at_most: Duration) -> bool {
         if self.side == Side::Server {
             self.count(false);
         }
         let before = (self.of_thread.processor)();
-        let is_its_turn = slot.sleep_until(self.side, sleep);
+        let is_its_turn =
+            self.naps.take(slot, self.side, sleep) || slot.sleep_until(self.side, sleep, at_most);
         if (self.of_thread.processor)() != before {
             self.crowd.has_room();
         }
@@ -185,6 +174,7 @@ impl Waiter {
             last = Instant::now();
             self.note_absence(last);
             if is_its_turn {
+                self.naps.earn();
                 return true;
             }
         }
@@ -217,7 +207,7 @@ mod tests {
     struct GivesBack(AtomicUsize);
 
     impl Sleep for GivesBack {
-        fn sleep(&self, turn: &AtomicU32, _: u32) {
+        fn sleep(&self, turn: &AtomicU32, _: u32, _: Duration) {
             self.0.fetch_add(1, Ordering::Relaxed);
             turn.store(Side::Client as u32, Ordering::Release);
         }
@@ -241,7 +231,7 @@ mod tests {
     fn answered_on(processor: u32, crowd: &Arc<Crowd>, slot: &Slot<'_>, sleep: &GivesBack) -> Waiter {
         let mut waiter = Waiter::new(Arc::clone(crowd), Side::Client, ON_THE_FIRST);
         slot.say(Whereabouts { processor: Some(processor), is_in_a_crowd: false });
-        assert!(waiter.wait(slot, sleep), "nothing is in the place yet");
+        assert!(waiter.wait(slot, sleep, LONG), "nothing is in the place yet");
         waiter.pass(slot, sleep);
         waiter
     }
@@ -255,7 +245,7 @@ mod tests {
             let sleep = GivesBack(AtomicUsize::new(0));
             let mut waiter = answered_on(processor, &crowd, &slot, &sleep);
             ASKED.set(0);
-            assert!(waiter.wait(&slot, &sleep));
+            assert!(waiter.wait(&slot, &sleep, LONG));
             assert_eq!(sleep.0.into_inner(), 1);
             assert_eq!(ASKED.get() > 3, stays_awake, "on processor {processor}");
             assert_eq!(waiter.best_processor(), Processor::Any, "there are enough processors");
@@ -272,16 +262,57 @@ mod tests {
         let mut best_if_beside_it = |processor| {
             slot.say(Whereabouts { processor: Some(processor), is_in_a_crowd: false });
             turn.store(Side::Server as u32, Ordering::Release);
-            assert!(waiter.wait(&slot, &GivesBack(AtomicUsize::new(0))));
+            assert!(waiter.wait(&slot, &GivesBack(AtomicUsize::new(0)), LONG));
             waiter.best_processor()
         };
         for _ in 0..2 {
-            for _ in 1..TOGETHER {
+            for _ in 1..16 {
                 assert_eq!(best_if_beside_it(0), Processor::Any, "that may be by chance");
             }
+            std::thread::sleep(Duration::from_millis(20));
             assert_eq!(best_if_beside_it(0), Processor::AnyBut(0));
             assert_eq!(best_if_beside_it(1), Processor::Any);
         }
+    }
+
+    #[test]
+    fn who_got_the_turn_awake_naps_the_next_time_it_falls_asleep() {
+        thread_local!(static TURN: Cell<Option<&'static AtomicU32>> = const { Cell::new(None) });
+        struct Counts(AtomicUsize);
+        impl Sleep for Counts {
+            fn sleep(&self, turn: &AtomicU32, _: u32, at_most: Duration) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+                if at_most == Duration::MAX {
+                    turn.store(Side::Client as u32, Ordering::Release);
+                }
+            }
+            fn wake(&self, _: &AtomicU32) {}
+        }
+        // It is asked where it runs while it looks out.
+        let processor = || {
+            if let Some(turn) = TURN.get() {
+                turn.store(Side::Client as u32, Ordering::Release);
+            }
+            Some(0)
+        };
+        let (turn, words) = (AtomicU32::new(0), core::array::from_fn::<_, 10, _>(|_| AtomicU64::new(0)));
+        let turn: &'static AtomicU32 = Box::leak(Box::new(turn));
+        let slot = Slot::over(turn, &words).unwrap();
+        let of_thread = OfThread { preemptions: || 0, processor };
+        let mut waiter = Waiter::new(Arc::new(Crowd::on(4)), Side::Client, of_thread);
+        slot.say(Whereabouts { processor: Some(1), is_in_a_crowd: false });
+        assert!(waiter.wait(&slot, &Counts(AtomicUsize::new(0)), Duration::MAX), "it is its turn at first");
+        let mut sleeps_if_answered = |at_once: bool| {
+            let sleep = Counts(AtomicUsize::new(0));
+            turn.store(Side::Server as u32, Ordering::Release);
+            TURN.set(at_once.then_some(turn));
+            assert!(waiter.wait(&slot, &sleep, Duration::MAX));
+            sleep.0.into_inner()
+        };
+        assert_eq!(sleeps_if_answered(false), 1);
+        assert_eq!([sleeps_if_answered(true), sleeps_if_answered(true)], [0, 0]);
+        assert_eq!(sleeps_if_answered(false), 3, "two short ones, and the long one");
+        assert_eq!(sleeps_if_answered(false), 1);
     }
 
     #[test]
@@ -295,7 +326,7 @@ mod tests {
             let sleep = GivesBack(AtomicUsize::new(0));
             let mut waiter = answered_on(7, &crowd, &slot, &sleep);
             slot.say(Whereabouts { processor: Some(7), is_in_a_crowd: others_know });
-            assert!(waiter.wait(&slot, &sleep));
+            assert!(waiter.wait(&slot, &sleep, LONG));
             assert_eq!(waiter.best_processor(), best);
             waiter.pass(&slot, &sleep);
             assert_eq!(slot.said().is_in_a_crowd, processors == 1, "it says what it knows by itself");
@@ -310,10 +341,10 @@ mod tests {
         let sleep = GivesBack(AtomicUsize::new(0));
         let mut waiter = answered_on(7, &crowd, &slot, &sleep);
         crowd.count(true);
-        assert!(waiter.wait(&slot, &sleep) && waiter.knows_a_crowd);
+        assert!(waiter.wait(&slot, &sleep, LONG) && waiter.knows_a_crowd);
         crowd.count(false);
         std::thread::sleep(Crowd::SHARED + Crowd::SHARED);
-        assert!(waiter.wait(&slot, &sleep), "it still has the turn");
+        assert!(waiter.wait(&slot, &sleep, LONG), "it still has the turn");
         assert!(!waiter.knows_a_crowd);
     }
 
@@ -328,7 +359,7 @@ mod tests {
             let mut waiter =
                 Waiter::new(Arc::clone(&crowd), side, OfThread { preemptions, processor: || Some(0) });
             turn.store(side as u32, Ordering::Release);
-            assert!(waiter.look(&slot) && waiter.wait(&slot, &GivesBack(AtomicUsize::new(0))));
+            assert!(waiter.look(&slot) && waiter.wait(&slot, &GivesBack(AtomicUsize::new(0)), LONG));
             std::thread::sleep(2 * LONG);
             assert!(waiter.look(&slot));
             assert_eq!(crowd.is_there(Instant::now()), counts, "{side:?}");
@@ -340,7 +371,7 @@ mod tests {
         thread_local!(static AT: Cell<u32> = const { Cell::new(0) });
         struct Moves(u32);
         impl Sleep for Moves {
-            fn sleep(&self, turn: &AtomicU32, _: u32) {
+            fn sleep(&self, turn: &AtomicU32, _: u32, _: Duration) {
                 AT.set(AT.get() + self.0);
                 turn.store(Side::Client as u32, Ordering::Release);
             }
@@ -355,7 +386,7 @@ mod tests {
             let now = Instant::now();
             crowd.was_away(now, now + Duration::from_secs(1));
             waiter.pass(&slot, &Moves(moves));
-            assert!(waiter.wait(&slot, &Moves(moves)));
+            assert!(waiter.wait(&slot, &Moves(moves), LONG));
             assert_eq!(crowd.is_there(Instant::now()), moves == 0);
         }
     }

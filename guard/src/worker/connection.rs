@@ -102,7 +102,8 @@ impl Desk<'_> {
             Waiter::new(Arc::clone(&self.worker.crowd), Side::Server, OfThread { preemptions, processor });
         let mut processors = Processors::of_this_thread();
         loop {
-            while !waiter.wait(&slot, &Asleep::for_a_while(processors.are_restricted())) {
+            let asleep = if processors.are_restricted() { ASLEEP_ON_ONE } else { ASLEEP };
+            while !waiter.wait(&slot, &Asleep, asleep) {
                 processors.keep_to(Processor::Any);
             }
             let (header, body) = match slot.take(&mut frame)? {
@@ -123,10 +124,10 @@ impl Desk<'_> {
             let answer = self.answer(header, body)?;
             incoming.forget();
             if slot.put(answer) {
-                waiter.pass(&slot, &Asleep::AT_MOST);
+                waiter.pass(&slot, &Asleep);
             } else {
                 slot.put_by_socket();
-                waiter.pass(&slot, &Asleep::AT_MOST);
+                waiter.pass(&slot, &Asleep);
                 send_all(stream.as_fd(), answer, &[])?;
             }
         }
@@ -167,20 +168,12 @@ fn split(frame: &[u8]) -> Result<(Header, &[u8]), GuardError> {
     }
 }
 
-/// Sleeps until the client wakes it, for so long.
-struct Asleep(Duration);
-
-impl Asleep {
-    const AT_MOST: Self = Self(ASLEEP);
-
-    const fn for_a_while(is_on_one: bool) -> Self {
-        if is_on_one { Self(ASLEEP_ON_ONE) } else { Self::AT_MOST }
-    }
-}
+/// Sleeps until the client wakes it.
+struct Asleep;
 
 impl Sleep for Asleep {
-    fn sleep(&self, turn: &AtomicU32, expected: u32) {
-        futex::sleep_while(turn, expected, self.0);
+    fn sleep(&self, turn: &AtomicU32, expected: u32, at_most: Duration) {
+        futex::sleep_while(turn, expected, at_most);
     }
 
     fn wake(&self, turn: &AtomicU32) {

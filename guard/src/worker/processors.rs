@@ -22,7 +22,7 @@ impl Processors {
         self.kept != Processor::Any
     }
 
-    /// Runs where it is best. The numbers may come from the client, whose calls have it so.
+    /// Runs where it is best: keeps to a processor, or leaves one. The numbers may come from the client, whose calls have it so.
     pub(super) fn keep_to(&mut self, wanted: Processor) {
         let Some(all) = self.all else { return };
         let (wanted, set) = match chosen(all, wanted) {
@@ -35,6 +35,10 @@ impl Processors {
         // Where that may not be, it goes on where it is: only slower.
         if sched_setaffinity(None, &set).is_ok() {
             self.kept = wanted;
+        }
+        if let Processor::AnyBut(_) = wanted {
+            // It has left that one. Should others turn out to be where it is now, the kernel can have it back there.
+            self.keep_to(Processor::Any);
         }
     }
 }
@@ -68,16 +72,24 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_keeps_to_a_processor_or_off_it_until_it_may_have_all_again() {
+    fn a_thread_keeps_to_a_processor_or_leaves_it_and_may_have_all_again() {
         let before = those_of_this_thread();
         let last = *before.last().unwrap();
         let others = &before[..before.len() - 1];
         let mut processors = Processors::of_this_thread();
         processors.keep_to(Processor::Only(last as u32));
         assert_eq!(those_of_this_thread(), [last]);
-        processors.keep_to(Processor::AnyBut(last as u32));
-        // Of one it cannot keep off.
-        assert_eq!(those_of_this_thread(), if others.is_empty() { &*before } else { others });
+        // It may be moved back before it can look: that is not so each time.
+        let has_left = (0..100).any(|_| {
+            processors.keep_to(Processor::Only(last as u32));
+            assert_eq!(those_of_this_thread(), [last]);
+            processors.keep_to(Processor::AnyBut(last as u32));
+            let is_there = linux_ffi::processor();
+            assert_eq!(those_of_this_thread(), before);
+            is_there != Some(last as u32)
+        });
+        assert_eq!(has_left, !others.is_empty(), "one cannot leave the only one");
+        processors.keep_to(Processor::Only(last as u32));
         processors.keep_to(Processor::Any);
         assert_eq!(those_of_this_thread(), before);
         for kept in [Processor::Only, Processor::AnyBut] {

@@ -139,7 +139,7 @@ impl Connection {
             self.waiter.pass(&slot, &Asleep);
             send(&self.stream, frame)?;
         }
-        while !self.waiter.wait(&slot, &Asleep) {
+        while !self.waiter.wait(&slot, &Asleep, ASLEEP) {
             if is_closed(&self.stream)? {
                 return Err(Broken::Closed);
             }
@@ -192,12 +192,12 @@ impl Connection {
     }
 }
 
-/// Sleeps until the guard wakes it, or for a while.
+/// Sleeps until the guard wakes it.
 struct Asleep;
 
 impl Sleep for Asleep {
-    fn sleep(&self, turn: &AtomicU32, expected: u32) {
-        futex::sleep_while(turn, expected, ASLEEP);
+    fn sleep(&self, turn: &AtomicU32, expected: u32, at_most: Duration) {
+        futex::sleep_while(turn, expected, at_most);
     }
 
     fn wake(&self, turn: &AtomicU32) {

@@ -1,6 +1,8 @@
 //! Client and guard take turns, in every order of their steps that the memory model allows: no frame is lost, taken twice or
 //! taken in parts, and no side sleeps for ever.
 
+use core::time::Duration;
+
 use guard_wire_model::{Passed, Side, Sleep, Slot};
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
@@ -14,7 +16,8 @@ struct Futex {
 }
 
 impl Sleep for Futex {
-    fn sleep(&self, turn: &AtomicU32, expected: u32) {
+    /// For as long as it takes.
+    fn sleep(&self, turn: &AtomicU32, expected: u32, _: Duration) {
         let asleep = self.asleep.lock().unwrap();
         if turn.load(Ordering::Acquire) == expected {
             drop(self.woken.wait(asleep).unwrap());
@@ -46,7 +49,7 @@ impl Memory {
     /// Waits for its turn, takes what is there, and puts something else in its place.
     fn exchange(&self, side: Side, expected: u8, given: u8) {
         let slot = self.slot();
-        while !slot.sleep_until(side, &self.futex) {}
+        while !slot.sleep_until(side, &self.futex, Duration::MAX) {}
         let mut taken = Vec::new();
         assert_eq!(slot.take(&mut taken), Ok(Passed::Here));
         assert_eq!(taken, [expected; 16]);
@@ -86,7 +89,7 @@ fn every_call_is_answered_and_nobody_sleeps_for_ever() {
         memory.pass(Side::Server, 1);
         memory.exchange(Side::Client, 11, 2);
         let slot = memory.slot();
-        while !slot.sleep_until(Side::Client, &memory.futex) {}
+        while !slot.sleep_until(Side::Client, &memory.futex, Duration::MAX) {}
         let mut taken = Vec::new();
         assert_eq!(slot.take(&mut taken), Ok(Passed::Here));
         assert_eq!(taken, [12; 16]);
@@ -101,7 +104,7 @@ fn a_client_that_writes_when_it_is_not_its_turn_confuses_nobody_but_itself() {
         let servers = Arc::clone(&memory);
         let server = thread::spawn(move || {
             let slot = servers.slot();
-            while !slot.sleep_until(Side::Server, &servers.futex) {}
+            while !slot.sleep_until(Side::Server, &servers.futex, Duration::MAX) {}
             let mut taken = Vec::new();
             // A frame of the length that was read, or an error: nothing else.
             if let Ok(Passed::Here) = slot.take(&mut taken) {
@@ -113,7 +116,7 @@ fn a_client_that_writes_when_it_is_not_its_turn_confuses_nobody_but_itself() {
         memory.words[0].store(u64::MAX - 1, Ordering::Relaxed);
         memory.words[2].store(7, Ordering::Relaxed);
         let slot = memory.slot();
-        while !slot.sleep_until(Side::Client, &memory.futex) {}
+        while !slot.sleep_until(Side::Client, &memory.futex, Duration::MAX) {}
         server.join().unwrap();
     });
 }
