@@ -4,6 +4,7 @@
 
 mod flat_mechanisms;
 mod guard;
+mod guard_values;
 mod guarded;
 mod load;
 
