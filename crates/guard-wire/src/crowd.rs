@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 /// So many times as long as somebody else had a processor, a slice for each that waits for it: others are to get their share, and
 /// to try again costs as much.
 const RESTS: u64 = 4;
-/// For no shorter: it may have got away from others that are still there, and whoever is woken elsewhere ends it sooner.
-const SHORTEST_REST_NS: u64 = 10_000_000;
 /// For no longer, also if it is so each time.
 const LONGEST_REST_NS: u64 = 200_000_000;
 
@@ -106,8 +104,8 @@ impl Crowd {
         }
         let before_ns = self.rest_ns.load(Ordering::Relaxed);
         let again_ns = if now_ns - until_ns < before_ns { 2 * before_ns } else { 0 };
-        let slices_ns = now_ns.saturating_sub(since_ns).saturating_mul(RESTS);
-        let rest_ns = slices_ns.max(again_ns).clamp(SHORTEST_REST_NS, LONGEST_REST_NS);
+        let rest_ns =
+            now_ns.saturating_sub(since_ns).saturating_mul(RESTS).max(again_ns).min(LONGEST_REST_NS);
         let further = now_ns.saturating_add(rest_ns);
         let learnt =
             self.crowded_until_ns.compare_exchange(until_ns, further, Ordering::Relaxed, Ordering::Relaxed);
@@ -144,12 +142,5 @@ mod tests {
             crowd.was_away_ns(now - AWAY, now);
         }
         assert!(!crowd.is_until(now + LONGEST_REST_NS));
-    }
-    #[test]
-    fn nobody_rests_for_less_than_who_took_the_processor_may_need() {
-        let crowd = Crowd::default();
-        let now = 1_000_000_000;
-        crowd.was_away_ns(now - 600_000, now);
-        assert!(crowd.is_until(now + SHORTEST_REST_NS - 1) && !crowd.is_until(now + SHORTEST_REST_NS));
     }
 }

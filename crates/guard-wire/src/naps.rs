@@ -13,8 +13,8 @@ const NEXT: Duration = Duration::from_micros(100);
 /// After so many, it is no such thing, or the clock has seen to it.
 const MOST: u32 = 16;
 
-/// How many naps one side may take: one for each turn that came while it was awake. So they cost nothing where the other side is
-/// slow each time, and nothing where it is gone.
+/// How many naps one side may take: one for each turn that came while it looked out. So they cost next to nothing where the other
+/// side is slow each time, or gone.
 #[derive(Debug, Default)]
 pub(crate) struct Naps(u32);
 

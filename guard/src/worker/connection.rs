@@ -102,8 +102,7 @@ impl Desk<'_> {
             Waiter::new(Arc::clone(&self.worker.crowd), Side::Server, OfThread { preemptions, processor });
         let mut processors = Processors::of_this_thread();
         loop {
-            let asleep = if processors.are_restricted() { ASLEEP_ON_ONE } else { ASLEEP };
-            while !waiter.wait(&slot, &Asleep, asleep) {
+            while !waiter.wait(&slot, &Asleep, longest_sleep(processors.are_restricted())) {
                 processors.keep_to(Processor::Any);
             }
             let (header, body) = match slot.take(&mut frame)? {
@@ -168,7 +167,12 @@ fn split(frame: &[u8]) -> Result<(Header, &[u8]), GuardError> {
     }
 }
 
-/// Sleeps until the client wakes it.
+/// A thread that keeps to one processor looks after a while whether it still should: once, and never again until the next call.
+const fn longest_sleep(is_on_one: bool) -> Duration {
+    if is_on_one { ASLEEP_ON_ONE } else { ASLEEP }
+}
+
+/// Sleeps until the client wakes it, or for so long.
 struct Asleep;
 
 impl Sleep for Asleep {

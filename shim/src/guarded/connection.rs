@@ -192,7 +192,7 @@ impl Connection {
     }
 }
 
-/// Sleeps until the guard wakes it.
+/// Sleeps until the guard wakes it, or for so long.
 struct Asleep;
 
 impl Sleep for Asleep {

@@ -16,8 +16,11 @@ struct Futex {
 }
 
 impl Sleep for Futex {
-    /// For as long as it takes.
-    fn sleep(&self, turn: &AtomicU32, expected: u32, _: Duration) {
+    /// For as long as it takes, or for no time.
+    fn sleep(&self, turn: &AtomicU32, expected: u32, at_most: Duration) {
+        if at_most.is_zero() {
+            return;
+        }
         let asleep = self.asleep.lock().unwrap();
         if turn.load(Ordering::Acquire) == expected {
             drop(self.woken.wait(asleep).unwrap());
@@ -46,9 +49,10 @@ impl Memory {
         Slot::over(&self.turn, &self.words).unwrap()
     }
 
-    /// Waits for its turn, takes what is there, and puts something else in its place.
+    /// Waits for its turn, once for too short a time, takes what is there, and puts something else in its place.
     fn exchange(&self, side: Side, expected: u8, given: u8) {
         let slot = self.slot();
+        slot.sleep_until(side, &self.futex, Duration::ZERO);
         while !slot.sleep_until(side, &self.futex, Duration::MAX) {}
         let mut taken = Vec::new();
         assert_eq!(slot.take(&mut taken), Ok(Passed::Here));

@@ -10,11 +10,16 @@ use serde::Serialize;
 use super::Way;
 use super::site::Site;
 use crate::error::BenchError;
+use crate::protocol::Run;
 use crate::rounds::Effort;
+use crate::row::Operation;
+use crate::series::{Outcome, Worker};
 use crate::timing::nanoseconds;
 
-/// Processes that have logged in and say nothing.
+/// Processes that have logged in, have all signed at once, and say nothing since.
 const CLIENTS: usize = 200;
+/// How long they sign: more of them than there are processors, which their workers learn.
+const SIGNING_MS: u64 = 50;
 /// What a start has left to do is done by then.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -85,10 +90,23 @@ pub fn measure(site: &Site, effort: Effort) -> Result<Idle, BenchError> {
         }
     }
     let start_ns = nanoseconds(began.elapsed()) / CLIENTS as f64;
+    sign_at_once(&mut clients)?;
     thread::sleep(SETTLED);
     let with = state(guard, over)?;
     drop(clients);
     Ok(Idle { clients: CLIENTS, without, with, start_ns, failed })
+}
+
+fn sign_at_once(clients: &mut [Worker]) -> Result<(), BenchError> {
+    let run = Run { operation: Operation::Ecdsa, threads: 1, chunk: 1, duration_ms: SIGNING_MS };
+    clients.iter_mut().try_for_each(|client| client.begin(run))?;
+    for client in clients {
+        if let Outcome::Refused(rv) = client.sample()? {
+            let message = format!("it may not sign: {rv:#x}");
+            return Err(BenchError::Worker { series: Way::Memory.to_string(), message });
+        }
+    }
+    Ok(())
 }
 
 /// A process and all that have come of it.
