@@ -19,7 +19,7 @@ use crate::store::administrators::{self, Administrator};
 const MAX_CREDENTIAL: usize = 256;
 
 /// What an operator may do; each role may do everything that the ones before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Reads.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::authentication::Role;
+
 /// The verifier of Trustshim: appraises evidence and issues trust tokens
 #[derive(Debug, Parser)]
 #[command(name = "policy-server", version, max_term_width = 100)]
@@ -23,6 +25,9 @@ pub enum Command {
     /// Runs the server of an installation until SIGTERM or SIGINT
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(Serve),
+    /// Adds, removes and lists those who may use an installation with a credential
+    #[command(subcommand, after_help = OPERATOR_EXAMPLES)]
+    Operator(Operator),
 }
 
 const INIT_EXAMPLES: &str = "\
@@ -39,6 +44,14 @@ Examples:
   policy-server serve ./try --print-address      prints https://127.0.0.1:PORT once it listens
 
 RUST_LOG sets what is logged to standard error: error, warn, info (default), debug.";
+
+const OPERATOR_EXAMPLES: &str = "\
+Examples:
+  policy-server operator add /var/lib/policy-server alice --role approver --credential ./alice-token
+  policy-server operator remove /var/lib/policy-server admin
+  policy-server operator list /var/lib/policy-server --json
+
+Run it as the server's user. A running server goes by it from the next request on.";
 
 /// `policy-server init`.
 #[derive(Debug, Args)]
@@ -63,6 +76,44 @@ pub struct Serve {
     /// Prints the server's address on standard output, once, when it listens
     #[arg(long)]
     pub print_address: bool,
+}
+
+/// `policy-server operator`.
+#[derive(Debug, Subcommand)]
+pub enum Operator {
+    /// Adds one, and writes a new credential into a file for them to take away
+    Add {
+        /// The directory that `init` made
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Who: 1 to 64 of A-Z a-z 0-9 . _ + -
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// What they may do: each role may do what the one before it may
+        #[arg(long, value_enum)]
+        role: Role,
+        /// The file that is made, readable to its owner alone
+        #[arg(long, value_name = "FILE")]
+        credential: PathBuf,
+    },
+    /// Takes one's credential away
+    Remove {
+        /// The directory that `init` made
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Who
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Lists them with their roles
+    List {
+        /// The directory that `init` made
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Prints a list of objects with `name`, `role` and `created_at`, in seconds since 1970
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[cfg(test)]

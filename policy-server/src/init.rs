@@ -27,7 +27,7 @@ const VALIDITY: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// How far clocks of clients may stand behind.
 const CLOCK_SKEW: Duration = Duration::from_secs(86_400);
 /// Only the owner.
-const PRIVATE: u32 = 0o600;
+pub(crate) const PRIVATE: u32 = 0o600;
 /// Everybody may read.
 const PUBLIC: u32 = 0o644;
 
@@ -67,9 +67,10 @@ pub async fn init(directory: &Path, listen: SocketAddr, dns: &[String]) -> Resul
         name: "admin".to_owned(),
         role: Role::Approver,
         credential: Digest::of(credential.as_bytes()),
+        created_at: now,
     };
     let mut transaction = store.write().await?;
-    administrators::add(&mut transaction, &administrator, now).await?;
+    administrators::add(&mut transaction, &administrator).await?;
     commit(transaction).await?;
     store.close().await;
     create(&layout.admin_token(), PRIVATE, credential.as_bytes())?;
@@ -93,7 +94,7 @@ fn empty_directory(path: &Path) -> Result<(), ServerError> {
 }
 
 /// Creates a file that must not exist; its mode is right from the beginning, whatever the umask.
-fn create(path: &Path, mode: u32, content: &[u8]) -> Result<(), ServerError> {
+pub(crate) fn create(path: &Path, mode: u32, content: &[u8]) -> Result<(), ServerError> {
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)?;
         file.write_all(content)?;

@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use policy_server::cli::{Cli, Command};
+use policy_server::cli::{Cli, Command, Operator};
 use policy_server::error::ServerError;
-use policy_server::{init, serve};
+use policy_server::{init, operators, serve};
 use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
@@ -34,5 +34,10 @@ async fn run(command: Command) -> Result<(), ServerError> {
     match command {
         Command::Init(arguments) => init::init(&arguments.directory, arguments.listen, &arguments.dns).await,
         Command::Serve(arguments) => serve::serve(&arguments.directory, arguments.print_address).await,
+        Command::Operator(Operator::Add { directory, name, role, credential }) => {
+            operators::add(&directory, &name, role, &credential).await
+        }
+        Command::Operator(Operator::Remove { directory, name }) => operators::remove(&directory, &name).await,
+        Command::Operator(Operator::List { directory, json }) => operators::list(&directory, json).await,
     }
 }

@@ -139,10 +139,14 @@ impl Installation {
     /// Adds an operator and returns their credential.
     pub async fn operator(&self, name: &str, role: Role) -> String {
         let credential = format!("credential-of-{name}");
-        let administrator =
-            Administrator { name: name.to_owned(), role, credential: Digest::of(credential.as_bytes()) };
+        let administrator = Administrator {
+            name: name.to_owned(),
+            role,
+            credential: Digest::of(credential.as_bytes()),
+            created_at: 0,
+        };
         let mut transaction = self.server.store.write().await.unwrap();
-        administrators::add(&mut transaction, &administrator, 0).await.unwrap();
+        administrators::add(&mut transaction, &administrator).await.unwrap();
         commit(transaction).await.unwrap();
         credential
     }

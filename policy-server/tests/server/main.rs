@@ -6,6 +6,7 @@ mod appraisal;
 mod approval;
 mod attest;
 mod connections;
+mod credentials;
 mod durability;
 mod enrollment;
 mod grants;
