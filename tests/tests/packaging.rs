@@ -14,8 +14,11 @@ use tempfile::TempDir;
 
 const SERVICE: &str = "trustshim-guard.service";
 const SOCKET: &str = "trustshim-guard.socket";
+const SERVER: &str = "policy-server.service";
 /// Tenths, from 0 to 100; systemd calls up to 49 "OK". Root, its capabilities and the network make up most of it.
 const MOST_EXPOSURE: &str = "31";
+/// What the policy server has is the network, and files of the host to read.
+const MOST_EXPOSURE_OF_SERVER: &str = "11";
 /// The reasons are in the unit.
 const NEEDED: [&str; 18] = [
     "CapabilityBoundingSet_CAP_DAC_FOWNER_IPC_OWNER",
@@ -56,12 +59,12 @@ impl Root {
             .args(["--archive", "/usr/lib/systemd/system"])
             .arg(root.path("usr/lib/systemd/")))
         .must_succeed();
-        for program in ["trustshim-guard", "install"] {
+        for program in ["trustshim-guard", "policy-server", "install"] {
             let path = root.path("usr/bin").join(program);
             fs::write(&path, "").unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        for unit in [SERVICE, SOCKET] {
+        for unit in [SERVICE, SOCKET, SERVER] {
             root.install(unit, &unit_text(unit));
         }
         root
@@ -80,21 +83,21 @@ impl Root {
     /// What `systemd-analyze verify` has to say; nothing, where all is well.
     fn complaints(&self) -> String {
         let mut analyze = Command::new("systemd-analyze");
-        analyze.args(["verify", "--man=no", "--root"]).arg(self.0.path()).args([SERVICE, SOCKET]);
+        analyze.args(["verify", "--man=no", "--root"]).arg(self.0.path()).args([SERVICE, SOCKET, SERVER]);
         let finished = run(&mut analyze);
         let text = finished.all_text();
         if finished.success { text } else { format!("failed: {text}") }
     }
 
-    fn security(&self, options: &[&str]) -> Finished {
+    fn security(&self, unit: &str, options: &[&str]) -> Finished {
         let mut analyze = Command::new("systemd-analyze");
         analyze.args(["security", "--offline=true", "--no-pager", "--root"]).arg(self.0.path());
-        run(analyze.args(options).arg(SERVICE))
+        run(analyze.args(options).arg(unit))
     }
 
     /// What the unit leaves open, in the words of systemd.
-    fn left_open(&self) -> BTreeSet<String> {
-        let finished = self.security(&["--json=short"]).must_succeed();
+    fn left_open(&self, unit: &str) -> BTreeSet<String> {
+        let finished = self.security(unit, &["--json=short"]).must_succeed();
         let checks: Vec<Value> = serde_json::from_slice(&finished.stdout).unwrap();
         assert!(checks.len() > 70, "{finished}");
         let name = |check: &Value| check["json_field"].as_str().unwrap().to_owned();
@@ -125,8 +128,8 @@ fn systemd_understands_every_line_of_the_units() {
 fn the_guard_is_confined_to_what_it_needs() {
     let root = Root::new();
     let needed = NEEDED.map(str::to_owned).into();
-    assert_eq!(root.left_open(), needed);
-    root.security(&["--threshold", MOST_EXPOSURE]).must_succeed();
+    assert_eq!(root.left_open(SERVICE), needed);
+    root.security(SERVICE, &["--threshold", MOST_EXPOSURE]).must_succeed();
     let unit = unit_text(SERVICE);
     for (line, weaker) in [
         ("NoNewPrivileges=yes", ""),
@@ -139,10 +142,30 @@ fn the_guard_is_confined_to_what_it_needs() {
         let weaker = unit.replace(line, weaker);
         assert_ne!(weaker, unit, "{line} is not in the unit");
         root.install(SERVICE, &weaker);
-        assert_ne!(root.left_open(), needed, "{line} makes no difference");
+        assert_ne!(root.left_open(SERVICE), needed, "{line} makes no difference");
     }
     root.install(SERVICE, "[Service]\nExecStart=/usr/bin/trustshim-guard\n");
-    root.security(&["--threshold", MOST_EXPOSURE]).must_fail();
+    root.security(SERVICE, &["--threshold", MOST_EXPOSURE]).must_fail();
+}
+
+#[test]
+fn the_policy_server_has_the_network_and_its_directory() {
+    let root = Root::new();
+    let open = [
+        // The clock's device, to read.
+        "DeviceAllow",
+        "IPAddressDeny",
+        "PrivateNetwork",
+        "RestrictAddressFamilies_AF_INET_INET6",
+        "RootDirectoryOrRootImage",
+    ];
+    assert_eq!(root.left_open(SERVER), open.map(str::to_owned).into());
+    root.security(SERVER, &["--threshold", MOST_EXPOSURE_OF_SERVER]).must_succeed();
+    root.install(
+        SERVER,
+        &unit_text(SERVER).replace("CapabilityBoundingSet=", "CapabilityBoundingSet=CAP_KILL"),
+    );
+    assert!(root.left_open(SERVER).contains("CapabilityBoundingSet_CAP_KILL"));
 }
 
 #[test]
@@ -169,6 +192,7 @@ fn users_and_directories_are_made_as_they_are_meant() {
         run(command.arg("--root").arg(root.0.path()).args(options).arg(packaging(file))).must_succeed();
     };
     make("systemd-sysusers", &[], "sysusers.d/trustshim.conf");
+    make("systemd-sysusers", &[], "sysusers.d/policy-server.conf");
     make("systemd-tmpfiles", &["--create"], "tmpfiles.d/trustshim.conf");
     let ids = |file: &str| {
         let text = fs::read_to_string(root.path("etc").join(file)).unwrap();
@@ -180,7 +204,7 @@ fn users_and_directories_are_made_as_they_are_meant() {
     };
     let (users, groups) = (ids("passwd"), ids("group"));
     let passwd = fs::read_to_string(root.path("etc/passwd")).unwrap();
-    for user in ["trustshim-token", "trustshim-attester"] {
+    for user in ["trustshim-token", "trustshim-attester", "policy-server"] {
         let line = passwd.lines().find(|line| line.starts_with(user)).unwrap();
         assert!(line.ends_with("nologin"), "{line}");
         assert!(users[user] > 0 && users[user] < 1000, "{line}");
