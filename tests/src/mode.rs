@@ -117,7 +117,11 @@ pub const ONE_MODE: &[OneMode] = &[
         "the_engine_on_the_vendors_own_path_is_gated_where_the_shim_is_preloaded",
         NOT_OPENED,
     ),
-    inline("review_life_cycle", "sessions_of_the_attester_are_not_closed_with_the_applications", NO_SESSION),
+    inline(
+        "ends_under_running_calls",
+        "sessions_of_the_attester_are_not_closed_with_the_applications",
+        NO_SESSION,
+    ),
     inline("rules_of_changes", "a_session_object_that_nobody_saw_being_made_is_refused", BEHIND),
     inline("rules_of_slots", "a_handle_that_no_search_gave_is_none", BEHIND),
     inline(
