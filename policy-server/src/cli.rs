@@ -32,7 +32,7 @@ pub enum Command {
 
 const INIT_EXAMPLES: &str = "\
 Examples:
-  policy-server init /var/lib/trustshim --listen 0.0.0.0:8443 --dns policy.example.net
+  policy-server init /var/lib/policy-server --listen 0.0.0.0:8443 --dns policy.example.net
   policy-server init ./try            listens on a free port of 127.0.0.1
 
 Afterwards DIR/admin-token holds the first administrator's credential: take it away. Clients need
@@ -40,7 +40,7 @@ DIR/ca.pem, relying parties also DIR/anchors.jwks.";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
-  policy-server serve /var/lib/trustshim
+  policy-server serve /var/lib/policy-server
   policy-server serve ./try --print-address      prints https://127.0.0.1:PORT once it listens
 
 RUST_LOG sets what is logged to standard error: error, warn, info (default), debug.";

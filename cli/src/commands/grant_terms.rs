@@ -18,10 +18,10 @@ pub struct Limits {
     /// Only with this mechanism; may be given several times
     #[arg(long = "mechanism", value_name = "NAME", value_parser = mechanism_number)]
     mechanisms: Vec<u64>,
-    /// So many operations in any one second, on each host
+    /// So many operations in any one second: of each process in inline mode, of each host in guarded mode
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     per_second: Option<u32>,
-    /// So many operations altogether, on each host and as long as its gate lives
+    /// So many operations altogether: of each process in inline mode, of each host as long as its guard runs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     total: Option<u64>,
     /// Until then: 30d, 12h, 2026-12-31 (that day included, UTC) or 2026-12-31T18:00:00Z
