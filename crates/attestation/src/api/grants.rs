@@ -22,7 +22,7 @@ pub struct GrantTerms {
     /// `CKM_` numbers; empty for every mechanism that the gate knows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mechanisms: Vec<u64>,
-    /// How often, on each host; where absent, without limit.
+    /// How often, of each process in inline mode and of each host in guarded mode; where absent, without limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
     /// Seconds since 1970 from which on the grant counts no more.
