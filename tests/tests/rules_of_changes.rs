@@ -13,6 +13,8 @@ e2e::in_modes! {
         a_copy_has_the_grants_of_its_original,
         an_object_is_destroyed_with_destroy_only,
         public_data_is_changed_copied_and_destroyed_freely_and_private_data_is_not,
+        private_data_becomes_public_with_reveal_only,
+        no_object_becomes_one_of_another_class,
         what_one_session_changes_the_others_see_at_once,
         what_another_process_changes_is_seen_after_a_second,
         session_objects_end_with_their_session_and_so_does_what_is_known_of_them,
@@ -167,6 +169,66 @@ fn public_data_is_changed_copied_and_destroyed_freely_and_private_data_is_not(mo
         program.denied(reason, function, on_object(session, private, label("renamed")));
     }
     program.denied(reason, "C_DestroyObject", json!({ "session": session, "object": private }));
+}
+
+fn private_data_becomes_public_with_reveal_only(mode: Mode) {
+    let watched = Watched::up(mode);
+    let data = "pkcs11:token=sandbox;object=data;type=data";
+    for (name, operations) in [("modifier", "modify"), ("reader", "modify,reveal")] {
+        let mut program = watched.program(name, &[(data, operations)]);
+        let session = program.session;
+        let template = json!([
+            [CKA_CLASS, ulong(CKO_DATA)],
+            [CKA_PRIVATE, TRUE],
+            [CKA_VALUE, "00"],
+            [CKA_LABEL, hex(b"data")]
+        ]);
+        let create = json!({ "session": session, "template": template });
+        let object = program.must("C_CreateObject", create).handle("object");
+        let public = on_object(session, object, json!([[CKA_PRIVATE, FALSE]]));
+        let copy = on_object(session, object, json!([]));
+        if name == "modifier" {
+            for function in ["C_SetAttributeValue", "C_CopyObject"] {
+                program.denied("not-granted", function, public.clone());
+            }
+            program.denied("not-granted", "C_CopyObject", copy);
+            // SoftHSM's own answer.
+            let other = on_object(session, object, json!([[CKA_APPLICATION, "00"]]));
+            program.arrives(CKR_ATTRIBUTE_READ_ONLY, "C_SetAttributeValue", other);
+        } else {
+            program.must("C_CopyObject", copy);
+        }
+        let twice = on_object(session, object, json!([[CKA_PRIVATE, TRUE], [CKA_PRIVATE, FALSE]]));
+        program.denied("template-unclear", "C_SetAttributeValue", twice);
+    }
+}
+
+fn no_object_becomes_one_of_another_class(mode: Mode) {
+    let watched = Watched::up(mode);
+    make_keys(&watched);
+    let mut program = watched.program("changer", &[("pkcs11:token=sandbox", "all")]);
+    let session = program.session;
+    let data = json!([
+        [CKA_CLASS, ulong(CKO_DATA)],
+        [CKA_PRIVATE, FALSE],
+        [CKA_VALUE, "00"],
+        [CKA_LABEL, hex(b"data")]
+    ]);
+    let create = json!({ "session": session, "template": data });
+    let data = program.must("C_CreateObject", create).handle("object");
+    let (key, _) = handles(&mut program);
+    for (object, class) in
+        [(key, CKO_DATA), (key, CKO_PUBLIC_KEY), (data, CKO_SECRET_KEY), (data, 0x8000_0001)]
+    {
+        let template = json!([[CKA_CLASS, ulong(class)]]);
+        for function in ["C_SetAttributeValue", "C_CopyObject"] {
+            program.denied("class-changed", function, on_object(session, object, template.clone()));
+        }
+    }
+    // To state the class that it has is the real module's business.
+    let (mark, same) = (program.mark(), on_object(session, data, json!([[CKA_CLASS, ulong(CKO_DATA)]])));
+    program.call("C_CopyObject", same);
+    assert!(program.arrived_since(mark).iter().any(|call| call.function == "C_CopyObject"));
 }
 
 fn what_one_session_changes_the_others_see_at_once(mode: Mode) {

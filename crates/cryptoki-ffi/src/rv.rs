@@ -22,6 +22,7 @@ pub enum DenyCode {
 pub const fn denial_rv(refusal: &Refusal, code: DenyCode) -> CK_RV {
     match refusal {
         Refusal::Attestation(_)
+        | Refusal::ClassChanged
         | Refusal::ClockBackwards
         | Refusal::ClockUnreadable
         | Refusal::GrantExpired { .. }

@@ -12,6 +12,9 @@ pub enum Refusal {
     /// There is no trust token, and none could be had.
     #[error("no trust token: {}", .0.detail)]
     Attestation(AttestationFailure),
+    /// The object would be one of another class: for that it would have to be judged as something that it is not yet.
+    #[error("no object becomes one of another class")]
+    ClassChanged,
     /// The clock that deadlines are measured by shows an earlier time than before.
     #[error("CLOCK_BOOTTIME went backwards")]
     ClockBackwards,
@@ -83,7 +86,7 @@ pub enum Refusal {
     RateExceeded(String),
     /// The template does not say for certain what the object will be.
     #[error(
-        "the template states its class, label, id or CKA_TOKEN more than once or in a form that cannot be read"
+        "the template states class, label, id, CKA_TOKEN or CKA_PRIVATE more than once or in a form that cannot be read"
     )]
     TemplateUnclear,
     /// The token in hand has reached its deadline, or was withdrawn.
@@ -102,6 +105,7 @@ impl Refusal {
     pub fn code(&self) -> &str {
         match self {
             Self::Attestation(failure) | Self::HandedIn(failure) => &failure.code,
+            Self::ClassChanged => "class-changed",
             Self::ClockBackwards => "clock-backwards",
             Self::ClockUnreadable => "clock-unreadable",
             Self::GrantExpired { .. } => "grant-expired",

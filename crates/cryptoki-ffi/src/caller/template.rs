@@ -33,6 +33,8 @@ pub struct TemplateView {
     pub id: Stated<Vec<u8>>,
     /// `CKA_LABEL`.
     pub label: Stated<Vec<u8>>,
+    /// `CKA_PRIVATE`.
+    pub private: Stated<bool>,
     /// `CKA_TOKEN`.
     pub token: Stated<bool>,
     /// Every attribute is one that holds nothing secret, on any kind of object.
@@ -69,6 +71,7 @@ impl PinnedTemplate {
             class: number(take(CKA_CLASS)),
             id: take(CKA_ID),
             label: take(CKA_LABEL),
+            private: flag(take(CKA_PRIVATE)),
             token: flag(take(CKA_TOKEN)),
             only_public_attributes,
         };

@@ -71,13 +71,20 @@ pub fn create(function: Function, kind: ObjectKind, new: &NewObject) -> Demands 
 }
 
 /// To change an object: as it is before and, where `after` says that it gets another name or comes to last, as it is then.
-pub fn change(function: Function, kind: ObjectKind, before: &Arc<Subject>, after: Option<&Named>) -> Demands {
+/// Private data that the call may make public can be read by anybody afterwards.
+pub fn change(
+    function: Function,
+    (kind, may_be_public): (ObjectKind, bool),
+    before: &Arc<Subject>,
+    after: Option<&Named>,
+) -> Demands {
     let name = Name::Changed { from: Arc::clone(before) };
-    becomes(function, kind, before, after.map(|after| (after, name)))
+    becomes(function, (kind, may_be_public), before, after.map(|after| (after, name)))
 }
 
 /// To copy an object. A copy that lasts will be found by its own name; one of the session is judged by its original. Where the
 /// original lasts (`lasts`), its name has been given already, and a second object of that name is none that was not there.
+/// A copy of private data may be public, as its template or the token has it (PKCS#11 2.40 section 5.7, `C_CopyObject`).
 pub fn copy(
     function: Function,
     kind: ObjectKind,
@@ -88,12 +95,12 @@ pub fn copy(
         true => Name::Borne,
         false => Name::Changed { from: Arc::clone(original) },
     };
-    becomes(function, kind, original, new.lasting.then_some((&new.named, name)))
+    becomes(function, (kind, true), original, new.lasting.then_some((&new.named, name)))
 }
 
 fn becomes(
     function: Function,
-    kind: ObjectKind,
+    (kind, may_be_public): (ObjectKind, bool),
     before: &Arc<Subject>,
     after: Option<(&Named, Name)>,
 ) -> Demands {
@@ -101,6 +108,9 @@ fn becomes(
         return Demands::none(function);
     }
     let mut all = vec![demand(Operation::Modify, before, None)];
+    if kind == ObjectKind::PrivateData && may_be_public {
+        all.push(demand(Operation::Reveal, before, None));
+    }
     all.extend(after.map(|(after, name)| {
         let after = Arc::new(Subject::of(after.clone()));
         Demand { name, ..demand(Operation::Modify, &after, None) }
@@ -225,7 +235,7 @@ mod tests {
     fn only_public_data_is_free_to_change_copy_and_destroy() {
         let (object, after) = (subject("object"), named("after"));
         let new = NewObject { named: named("copy"), lasting: true };
-        let change = |kind| change(Function::C_SetAttributeValue, kind, &object, Some(&after));
+        let change = |kind| change(Function::C_SetAttributeValue, (kind, false), &object, Some(&after));
         let copy = |kind| copy(Function::C_CopyObject, kind, (&object, true), &new);
         let destroy = |kind| destroy(Function::C_DestroyObject, kind, &object);
         assert_eq!(free(change), [ObjectKind::PublicData]);
@@ -244,11 +254,29 @@ mod tests {
     }
 
     #[test]
+    fn private_data_that_may_become_public_is_revealed() {
+        let (object, new) = (subject("object"), NewObject { named: named("copy"), lasting: false });
+        let modify = [(Operation::Modify, "object".to_owned())];
+        let both = [(Operation::Modify, "object".to_owned()), (Operation::Reveal, "object".to_owned())];
+        let change = |kind, may_be_public| {
+            shown(&change(Function::C_SetAttributeValue, (kind, may_be_public), &object, None))
+        };
+        let copy = |kind| shown(&copy(Function::C_CopyObject, kind, (&object, true), &new));
+        assert_eq!(change(ObjectKind::PrivateData, false), modify);
+        assert_eq!(change(ObjectKind::PrivateData, true), both);
+        assert_eq!(copy(ObjectKind::PrivateData), both);
+        for kind in KINDS.into_iter().filter(|kind| *kind != ObjectKind::PrivateData) {
+            assert_eq!(change(kind, true), change(kind, false), "{kind:?}");
+            assert!(copy(kind).iter().all(|(operation, _)| *operation == Operation::Modify), "{kind:?}");
+        }
+    }
+
+    #[test]
     fn a_change_of_other_attributes_and_a_copy_for_the_session_need_the_object_only() {
         let object = subject("object");
         let expected = [(Operation::Modify, "object".to_owned())];
         assert_eq!(
-            shown(&change(Function::C_SetAttributeValue, ObjectKind::SecretKey, &object, None)),
+            shown(&change(Function::C_SetAttributeValue, (ObjectKind::SecretKey, true), &object, None)),
             expected
         );
         let new = NewObject { named: named("copy"), lasting: false };

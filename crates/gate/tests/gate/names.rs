@@ -123,7 +123,7 @@ fn a_key_that_keeps_its_name_or_has_none_that_counts_takes_no_more_than_before()
     let base = secret(&[0xba], "base");
     let session = NewObject { named: secret(&[5], "good"), lasting: false };
     for demands in [
-        rules::change(Function::C_SetAttributeValue, ObjectKind::SecretKey, &subject(&base), None),
+        rules::change(Function::C_SetAttributeValue, (ObjectKind::SecretKey, true), &subject(&base), None),
         rules::copy(Function::C_CopyObject, ObjectKind::SecretKey, (&subject(&base), true), &new(&base)),
         rules::copy(Function::C_CopyObject, ObjectKind::SecretKey, (&subject(&base), true), &session),
         rules::derive(Function::C_DeriveKey, PLAIN, &subject(&base), &session),
@@ -136,7 +136,7 @@ fn a_key_that_keeps_its_name_or_has_none_that_counts_takes_no_more_than_before()
 fn renaming(before: &Named, after: &Named) -> [Demands; 2] {
     let before = subject(before);
     [
-        rules::change(Function::C_SetAttributeValue, ObjectKind::SecretKey, &before, Some(after)),
+        rules::change(Function::C_SetAttributeValue, (ObjectKind::SecretKey, true), &before, Some(after)),
         rules::copy(Function::C_CopyObject, ObjectKind::SecretKey, (&before, true), &new(after)),
     ]
 }
@@ -233,7 +233,7 @@ fn what_comes_to_last_is_given_its_name_though_it_was_made_from_a_key_of_that_na
         let passing = Arc::new(bench.gate.provenance().subject(SLOT, 20, kek.clone(), false).unwrap());
         for demands in [
             rules::copy(Function::C_CopyObject, ObjectKind::SecretKey, (&passing, false), &new(&kek)),
-            rules::change(Function::C_SetAttributeValue, ObjectKind::SecretKey, &passing, Some(&kek)),
+            rules::change(Function::C_SetAttributeValue, (ObjectKind::SecretKey, true), &passing, Some(&kek)),
         ] {
             let code = bench.once(&demands).err().map(|denial| denial.refusal().code().to_owned());
             assert_eq!(code.as_deref(), refused);

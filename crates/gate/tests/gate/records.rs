@@ -175,6 +175,7 @@ fn every_reason_has_a_code_and_says_what_it_is_about() {
         assert_eq!(refusal.code(), code);
     }
     for (refusal, code) in [
+        (Refusal::ClassChanged, "class-changed"),
         (Refusal::TemplateUnclear, "template-unclear"),
         (Refusal::Unaccounted, "object-unaccounted"),
         (Refusal::WrongClass, "wrong-class"),

@@ -139,6 +139,11 @@ impl GatedModule {
         }
     }
 
+    /// Whether an object may be public with what a template states.
+    pub(super) fn may_be_public(&self, caller: Caller<'_>, template: &TemplateView) -> Result<bool, CK_RV> {
+        stated(&template.private, true).map(|is_private| !is_private).ok_or_else(|| self.unclear(caller))
+    }
+
     fn unclear(&self, caller: Caller<'_>) -> CK_RV {
         let refusal = Refusal::TemplateUnclear;
         self.deny(&self.gate.refuse(Some(caller.place), caller.function, None, refusal))

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use cryptoki_ffi::calls;
-use cryptoki_ffi::{CK_RV, Layer, Stated, kind_of};
+use cryptoki_ffi::{CK_RV, Layer, Stated, TemplateView, kind_of};
 use cryptoki_sys::{CK_OBJECT_HANDLE, CKR_ARGUMENTS_BAD, CKR_OBJECT_HANDLE_INVALID, CKR_OK};
-use gate::{Ends, NewObject, ObjectKind, rules};
+use gate::{Ends, NewObject, ObjectKind, Refusal, rules};
 use pkcs11_table::Function;
 
 use super::creation::Caller;
@@ -112,6 +112,7 @@ impl Layer<calls::C_CopyObject> for GatedModule {
             let result = self.hold(call.session()).and_then(|(place, _held)| {
                 let caller = Caller { function, place, session: call.session() };
                 let Found { facts, subject } = self.find_to_change(caller, call.object())?;
+                self.keeps_its_class(caller, template, facts.kind)?;
                 let original = NewObject { named: subject.named().clone(), lasting: facts.lasting };
                 let planned = self.planned(caller, template, facts.kind, Some(&original))?;
                 let of = (&subject, facts.lasting);
@@ -140,11 +141,11 @@ impl Layer<calls::C_SetAttributeValue> for GatedModule {
                 let Found { facts, subject } = found;
                 let original = NewObject { named: subject.named().clone(), lasting: facts.lasting };
                 let changed = self.planned(caller, template, facts.kind, Some(&original))?;
-                // Nothing becomes an object of another class: if that is asked, the real module refuses.
-                self.planned_kind(caller, template, facts.kind)?;
+                self.keeps_its_class(caller, template, facts.kind)?;
+                let may_be_public = self.may_be_public(caller, template)?;
                 let differs = changed.named != original.named || changed.lasting != original.lasting;
                 let renamed = differs.then_some(&changed.named);
-                let demands = rules::change(function, facts.kind, &subject, renamed);
+                let demands = rules::change(function, (facts.kind, may_be_public), &subject, renamed);
                 self.gate.permit(Some(place), &demands).map_err(|denial| self.deny(&denial))
             });
             match result {
@@ -194,6 +195,20 @@ impl Layer<calls::C_DestroyObject> for GatedModule {
 }
 
 impl GatedModule {
+    /// Some modules let a template state the class anew (PKCS#11 2.40 section 4.1.2 has it once and for all), and data is read by
+    /// other rules than keys.
+    fn keeps_its_class(
+        &self,
+        caller: Caller<'_>,
+        template: &TemplateView,
+        kind: ObjectKind,
+    ) -> Result<(), CK_RV> {
+        if self.planned_kind(caller, template, kind)?.class() == kind.class() {
+            return Ok(());
+        }
+        Err(self.deny(&self.gate.refuse(Some(caller.place), caller.function, None, Refusal::ClassChanged)))
+    }
+
     /// An object that is to be changed, looked at once a trust token is at hand where it takes one.
     fn find_to_change(&self, caller: Caller<'_>, object: CK_OBJECT_HANDLE) -> Result<Found, CK_RV> {
         let of = (caller.place, caller.session);
