@@ -93,6 +93,11 @@ pub const ONE_MODE: &[OneMode] = &[
         "a guard's attester has a login of its own, on a token that no worker has",
     ),
     inline(
+        "attestation_key_is_hidden",
+        "on_a_token_that_cannot_be_looked_at",
+        "no worker of these tests has the attester's token",
+    ),
+    inline(
         "fork",
         "a_child_that_is_forked_in_the_middle_of_another_threads_call_does_not_hang",
         "a thread is stopped inside the module by a mutex of the application, and a guard's module has none of those",

@@ -9,7 +9,7 @@ use serde_json::json;
 
 e2e::in_modes! {
     both: [on_a_token_of_its_own],
-    inline: [on_the_applications_own_token],
+    inline: [on_the_applications_own_token, on_a_token_that_cannot_be_looked_at],
 }
 
 /// SoftHSM's handles are small integers, given in turn.
@@ -165,4 +165,23 @@ fn on_the_applications_own_token(mode: Mode) {
     let slot = probe.slot("sandbox").unwrap();
     let session = probe.open(slot);
     assert!(probe.find(session, CKO_PRIVATE_KEY, "demo-ec").is_empty());
+}
+
+fn on_a_token_that_cannot_be_looked_at(mode: Mode) {
+    let stack = Stack::up(mode);
+    let mut direct = Probe::start_on(&stack, stack.real_module(), |_| {});
+    direct.initialize();
+    let slot = direct.slot("trustshim").unwrap();
+    let spied = Spied::on(&stack, "spy.toml", &[("SPY_REFUSES", "C_GetTokenInfo")], |text| text);
+    let (mut probe, _record) = spied.probe(&stack, "blind", |_| {});
+    probe.initialize();
+    assert!(!probe.slots().contains(&slot));
+    for (function, arguments) in [
+        ("C_GetSlotInfo", json!({ "slot": slot })),
+        ("C_OpenSession", json!({ "slot": slot, "flags": CKF_SERIAL_SESSION })),
+        ("C_CloseAllSessions", json!({ "slot": slot })),
+        ("C_InitToken", json!({ "slot": slot, "pin": hex(b"5678"), "label": hex(&[b' '; 32]) })),
+    ] {
+        assert_eq!(probe.call(function, arguments).rv, CKR_SLOT_ID_INVALID, "{function}");
+    }
 }

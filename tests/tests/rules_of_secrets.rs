@@ -256,6 +256,13 @@ fn the_state_of_an_operation_is_as_secret_as_its_keys(mode: Mode) {
     // The operation goes on.
     signer.must("C_Sign", json!({ "session": session, "input": "00" }));
     signer.arrives(CKR_FUNCTION_NOT_SUPPORTED, "C_GetOperationState", state(session));
+    // One that another form took the place of is in the state for as long as the real module holds it.
+    let displaced = signer.another_session();
+    signer.must("C_SignInit", sign_init(displaced, open));
+    signer.must("C_MessageSignInit", sign_init(displaced, open));
+    signer.must("C_MessageSignFinal", json!({ "session": displaced }));
+    signer.arrives(CKR_OPERATION_ACTIVE, "C_SignInit", sign_init(displaced, open));
+    signer.denied("not-granted", "C_GetOperationState", state(displaced));
 
     let mut revealer = watched.program("revealer", &[(&secret("open"), "reveal,sign")]);
     let (session, open) = (revealer.session, revealer.key(CKO_SECRET_KEY, "open"));

@@ -99,6 +99,11 @@ impl Running {
         }
     }
 
+    /// It cannot be gone on with: what was reserved for it is given back.
+    fn displaced(self) -> Self {
+        Self { reservations: Vec::new(), ..self }
+    }
+
     /// The operation has completed: a rate is used up.
     pub fn complete(self) {
         self.reservations.into_iter().for_each(Reservation::complete);
@@ -132,6 +137,8 @@ pub struct Session {
     /// By use: encrypt, decrypt, sign, verify; one of each, in whatever form: a module that confuses two forms must find no
     /// judgement of the one for the other.
     running: [Option<Running>; 4],
+    /// What had its place there taken though the real module may hold it yet. No two of one use and form.
+    displaced: Vec<Running>,
     known: Vec<Known>,
     recent: Vec<Recent>,
     /// The keys whose values went into the digest that runs.
@@ -155,21 +162,33 @@ impl Session {
         self.running.iter().flatten()
     }
 
-    /// Notes that the real module has accepted an operation.
+    /// The keys that the state of the session may hold something of (PKCS#11 3.1 section 5.6, `C_GetOperationState`): those of
+    /// every operation that the real module may hold.
+    pub fn keys_in_state(&self) -> impl Iterator<Item = &Arc<Subject>> {
+        self.all_running().chain(&self.displaced).flat_map(Running::subjects).chain(&self.digested)
+    }
+
+    /// Notes that the real module has accepted an operation. One of the same use and form is over by that: it would have stood
+    /// in the way (PKCS#11 3.1 section 5.1, `CKR_OPERATION_ACTIVE`). One of another form need not.
     pub fn begun(&mut self, running: Running) {
+        drop(self.ended(running.begun, running.form));
         if let Some(slot) = place(running.begun).and_then(|place| self.running.get_mut(place)) {
-            *slot = Some(running);
+            self.displaced.extend(slot.replace(running).map(Running::displaced));
         }
     }
 
     /// Notes that the operation is over, and gives what ran.
     pub fn ended(&mut self, used: Use, form: Form) -> Option<Running> {
+        self.displaced.retain(|running| (running.begun, running.form) != (used, form));
         self.running.get_mut(place(used)?)?.take_if(|running| running.form == form)
     }
 
-    /// Forgets all operations: what runs in the real module by now was not begun through the gate.
-    pub fn all_ended(&mut self) {
-        self.running = Default::default();
+    /// No operation can be gone on with: what runs in the real module by now may not have been begun through the gate. It may be
+    /// what ran before as well, for a state that is restored need not replace every operation (PKCS#11 3.1 section 5.6,
+    /// `C_SetOperationState`).
+    pub fn all_displaced(&mut self) {
+        let running = self.running.iter_mut().filter_map(Option::take);
+        self.displaced.extend(running.map(Running::displaced));
     }
 
     /// A key's value goes into the digest that runs.

@@ -8,6 +8,7 @@ mod log;
 mod module;
 mod pin_file;
 mod place;
+mod seen;
 
 pub use error::PlaceError;
 pub use log::Log;

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::error::PlaceError;
 use crate::pin_file::PinFile;
+use crate::seen::{Look, Seen};
 
 /// Token and names of the attestation key.
 pub struct AttestationPlace {
@@ -19,7 +20,9 @@ pub struct AttestationPlace {
     name: String,
     /// The attester's own PIN: then the token is its own too, and the slot is hidden.
     pin_file: Option<PinFile>,
+    /// Where the attester has found it.
     slot: RwLock<Option<u64>>,
+    seen: Seen,
     /// Held to look at a token. An application that asks for its slots with several threads, though it has promised one
     /// (PKCS#11 2.40 section 5.4, `C_Initialize`), gets away with it by itself; that we look meanwhile must not change that.
     looking: Mutex<()>,
@@ -44,7 +47,8 @@ impl AttestationPlace {
         let (name, pin_file) = (settings.key.clone(), settings.pin_file.clone().map(PinFile::new));
         let (looking, at_work) = (Mutex::new(()), RwLock::new(()));
         let sessions = Arc::new(Sessions::default());
-        Ok(Self { module, uri, name, pin_file, slot, looking, at_work, sessions })
+        let seen = Seen::default();
+        Ok(Self { module, uri, name, pin_file, slot, seen, looking, at_work, sessions })
     }
 
     /// Reads the PIN from a file that was opened before.
@@ -131,22 +135,31 @@ impl AttestationPlace {
     }
 
     fn is_place(&self, slot: u64) -> bool {
-        self.look(slot).unwrap_or(false)
+        self.look(slot) == Look::Own
     }
 
-    /// Whether the token in this slot is the one that the URI names; `None` where it cannot be looked at.
-    fn look(&self, slot: u64) -> Option<bool> {
+    /// Whether the token in this slot is the one that the URI names.
+    fn look(&self, slot: u64) -> Look {
         let _alone = self.looking.lock();
-        let token = self.module.token(slot).ok()?.identity;
-        let named = self.uri.token().is_none_or(|label| label == token.label.as_bytes())
-            && self.uri.serial().is_none_or(|serial| serial == token.serial.as_bytes());
-        Some(named)
+        let is_named = self.module.token(slot).map(|token| {
+            let token = token.identity;
+            self.uri.token().is_none_or(|label| label == token.label.as_bytes())
+                && self.uri.serial().is_none_or(|serial| serial == token.serial.as_bytes())
+        });
+        let look = Look::of(&is_named);
+        self.seen.note(slot, look);
+        look
     }
 
     /// Whether the application must not know of this slot.
     pub(crate) fn hides_slot(&self, slot: u64) -> bool {
-        // Where it cannot be looked at, it is what it was.
-        self.pin_file.is_some() && self.look(slot).unwrap_or_else(|| *self.slot.read() == Some(slot))
+        self.pin_file.is_some() && self.seen.hides(slot, self.look(slot))
+    }
+
+    /// Whether the application must not begin anything with the token in this slot: it is the attester's, or cannot be told from
+    /// it at the moment.
+    pub(crate) fn bars_slot(&self, slot: u64) -> bool {
+        self.pin_file.is_some() && self.seen.bars(slot, self.look(slot))
     }
 
     /// Whether this object is the attestation key or its public half.

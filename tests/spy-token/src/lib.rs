@@ -51,7 +51,8 @@ macro_rules! answer {
         rv
     }};
     (V2_40 C_GetTokenInfo($slot:ident, $info:ident)) => {{
-        let Some(function) = behind().and_then(|behind| behind.v2_40.C_GetTokenInfo) else {
+        let answering = behind().filter(|_| !quirks::refuses("C_GetTokenInfo"));
+        let Some(function) = answering.and_then(|behind| behind.v2_40.C_GetTokenInfo) else {
             return CKR_GENERAL_ERROR;
         };
         // SAFETY: the caller's own arguments.

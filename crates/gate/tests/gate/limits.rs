@@ -52,7 +52,7 @@ fn what_runs_counts_until_it_fails() {
         bench.fail(Use::Sign);
     }
     bench.sign(ECDSA, "granted").unwrap();
-    bench.session().all_ended();
+    bench.session().all_displaced();
     bench.sign(ECDSA, "granted").unwrap();
     bench.complete(Use::Sign);
     is_refused(bench.sign(ECDSA, "granted"), "G-1");
@@ -248,7 +248,7 @@ fn a_stream_that_is_never_finished_is_used_all_the_same() {
     ] {
         bench.begin(init, AES_CTR, &aes).unwrap();
         assert!(bench.resume(update).unwrap().is_ok());
-        bench.session().all_ended();
+        bench.session().all_displaced();
     }
     // What gives nothing before it ends may still fail.
     bench.begin(Function::C_DecryptInit, AES_CTR, &aes).unwrap();
@@ -276,7 +276,7 @@ fn of_two_operations_at_once_the_cipher_is_used_and_the_signature_is_not() {
     bench.begin(Function::C_EncryptInit, AES_CTR, &aes).unwrap();
     bench.sign(ECDSA, "granted").unwrap();
     assert!(bench.resume(Function::C_SignEncryptUpdate).unwrap().is_ok());
-    bench.session().all_ended();
+    bench.session().all_displaced();
     bench.sign(ECDSA, "granted").unwrap();
     is_refused(bench.begin(Function::C_EncryptInit, AES_CTR, &aes), "G-aes");
 }

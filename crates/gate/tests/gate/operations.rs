@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use attestation::grant::Operation;
 use attestation::key_uri::ObjectClass;
-use gate::{Refusal, Scope, Subject};
+use gate::{Named, Refusal, Scope, Subject, rules};
 use pkcs11_table::{Form, Function, Use};
 
 use crate::world::{
-    Bench, ECDSA, LIFETIME_MS, RSA_X_509, grant, grant_on, key, named, pass, token, token_for, token_with,
+    Bench, ECDSA, LIFETIME_MS, RSA_X_509, SESSION, SLOT, grant, grant_on, key, named, pass, token, token_for,
+    token_with,
 };
 
 const AES_CTR: u64 = 0x1086;
@@ -130,13 +131,13 @@ fn of_two_operations_at_once_both_have_to_run() {
             Function::C_SignInit | Function::C_VerifyInit => bench.begin(init, ECDSA, &key("granted")),
             _ => bench.begin(init, AES_CTR, &secret("aes")),
         };
-        bench.session().all_ended();
+        bench.session().all_displaced();
         assert!(bench.resume(dual).is_none());
         begin(one).unwrap();
         assert!(bench.resume(dual).is_none(), "{dual} after {one}");
         begin(other).unwrap();
         assert_eq!(bench.resume(dual).unwrap().unwrap().function(), dual);
-        bench.session().all_ended();
+        bench.session().all_displaced();
         begin(other).unwrap();
         assert!(bench.resume(dual).is_none(), "{dual} after {other}");
     }
@@ -219,7 +220,7 @@ fn a_session_knows_what_runs_on_it() {
     assert_eq!(bench.session().ended(Use::Decrypt, Form::Plain).unwrap().used(), Use::Decrypt);
     assert!(bench.session().ended(Use::Decrypt, Form::Plain).is_none());
     assert_eq!(running(), [Use::Encrypt, Use::Sign, Use::Verify]);
-    bench.session().all_ended();
+    bench.session().all_displaced();
     assert_eq!(running(), []);
     assert!(bench.resume(Function::C_SignRecover).is_none());
 }
@@ -231,8 +232,88 @@ fn keys_that_go_into_a_digest_stay_with_it() {
     session.digests(key("one"));
     session.digests(key("two"));
     assert_eq!(session.digested(), [key("one"), key("two")]);
-    session.all_ended();
+    session.all_displaced();
     assert_eq!(session.digested().len(), 2, "a digest is none of the operations with a key");
     session.digest_begun();
     assert!(session.digested().is_empty());
+}
+
+/// The labels of what the state of the bench's session may hold something of.
+fn in_state(bench: &Bench) -> Vec<String> {
+    let session = bench.session();
+    let label = |subject: &Arc<Subject>| match subject.named() {
+        Named::Object(object) => String::from_utf8_lossy(&object.label).into_owned(),
+        Named::Token(_) => panic!("no object"),
+    };
+    session.keys_in_state().map(label).collect()
+}
+
+/// A bench with grants on the keys `one` and `two` to sign and to verify.
+fn of_two_keys() -> Bench {
+    let uses = [Operation::Sign, Operation::Verify];
+    Bench::new([Ok(token_with(vec![grant_on("one", &uses), grant_on("two", &uses)]))])
+}
+
+#[test]
+fn what_a_restored_state_need_not_have_ended_is_in_the_state() {
+    let bench = of_two_keys();
+    bench.begin(Function::C_SignInit, ECDSA, &key("one")).unwrap();
+    for _ in 0..3 {
+        bench.session().all_displaced();
+        assert!(bench.resume(Function::C_SignUpdate).is_none());
+        assert_eq!(in_state(&bench), ["one"]);
+    }
+    // It demands what an operation that runs does.
+    let demands = rules::reveal(Function::C_GetOperationState, bench.session().keys_in_state());
+    assert_eq!(bench.once(&demands).unwrap_err().refusal().code(), "not-granted");
+    bench.session().digest_begun();
+    bench.begin(Function::C_VerifyInit, ECDSA, &key("two")).unwrap();
+    assert_eq!(in_state(&bench), ["two", "one"], "neither stands in the way of it");
+    // An operation of the same kind does, unless it is over.
+    bench.begin(Function::C_SignInit, ECDSA, &key("two")).unwrap();
+    bench.complete(Use::Sign);
+    assert_eq!(in_state(&bench), ["two"]);
+    bench.complete(Use::Verify);
+    assert_eq!(in_state(&bench), [""; 0]);
+}
+
+#[test]
+fn what_another_form_took_the_place_of_is_in_the_state() {
+    let bench = of_two_keys();
+    bench.begin(Function::C_SignInit, ECDSA, &key("one")).unwrap();
+    bench.begin(Function::C_MessageSignInit, ECDSA, &key("two")).unwrap();
+    assert!(bench.resume(Function::C_Sign).is_none());
+    assert_eq!(in_state(&bench), ["two", "one"]);
+    assert!(bench.session().ended(Use::Sign, Form::Messages).is_some());
+    assert_eq!(in_state(&bench), ["one"], "the real module may hold both");
+    // As by `C_SessionCancel`, whose answer says that it is over.
+    assert!(bench.session().ended(Use::Sign, Form::Recover).is_none());
+    assert_eq!(in_state(&bench), ["one"]);
+    assert!(bench.session().ended(Use::Sign, Form::Plain).is_none(), "it could not be gone on with");
+    assert_eq!(in_state(&bench), [""; 0]);
+
+    bench.begin(Function::C_SignInit, ECDSA, &key("one")).unwrap();
+    bench.close();
+    assert!(bench.sessions.opened(SESSION, SLOT));
+    assert_eq!(in_state(&bench), [""; 0]);
+}
+
+#[test]
+fn what_is_kept_of_operations_does_not_grow() {
+    let bench = of_two_keys();
+    for _ in 0..50 {
+        for init in [
+            Function::C_SignInit,
+            Function::C_SignRecoverInit,
+            Function::C_MessageSignInit,
+            Function::C_VerifyInit,
+            Function::C_VerifyRecoverInit,
+            Function::C_MessageVerifyInit,
+            Function::C_VerifySignatureInit,
+        ] {
+            bench.begin(init, ECDSA, &key("one")).unwrap();
+            bench.session().all_displaced();
+        }
+    }
+    assert_eq!(in_state(&bench).len(), 7);
 }

@@ -31,7 +31,7 @@ fn an_init_like_the_last_one_needs_no_other_look() {
     assert_eq!((begun.running.used(), begun.running.form()), (Use::Sign, Form::Plain));
     assert_eq!(begun.running.mechanism(), ECDSA);
     assert_eq!(begun.running.subjects().collect::<Vec<_>>(), [&key("granted")]);
-    bench.session().all_ended();
+    bench.session().all_displaced();
     bench.session().begun(begun.running);
     assert!(bench.resume(Function::C_Sign).unwrap().is_ok());
     assert_eq!(bench.asked(), 1);

@@ -93,7 +93,7 @@ impl Layer<calls::C_SetPIN> for GatedModule {
 
 impl Layer<calls::C_InitToken> for GatedModule {
     fn call(&self, call: calls::C_InitToken) -> CK_RV {
-        if self.place.hides_slot(call.slot()) {
+        if self.place.bars_slot(call.slot()) {
             return CKR_SLOT_ID_INVALID;
         }
         call.pinned(|label, pinned| {

@@ -12,7 +12,7 @@ use super::GatedModule;
 
 impl Layer<calls::C_OpenSession> for GatedModule {
     fn call(&self, call: calls::C_OpenSession) -> CK_RV {
-        if self.place.hides_slot(call.slot()) {
+        if self.place.bars_slot(call.slot()) {
             return CKR_SLOT_ID_INVALID;
         }
         // What goes on there after a call has returned, nobody could judge. Before 3.x the flag means nothing.

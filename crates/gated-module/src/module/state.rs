@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cryptoki_ffi::calls;
 use cryptoki_ffi::{CK_RV, Layer};
 use cryptoki_sys::{CK_INVALID_HANDLE, CKR_OK};
-use gate::{Running, Subject, rules};
+use gate::{Subject, rules};
 use pkcs11_table::Function;
 
 use super::GatedModule;
@@ -17,8 +17,7 @@ impl Layer<calls::C_GetOperationState> for GatedModule {
             Err(rv) => return rv,
         };
         // The state of a digest alone holds nothing of a key, unless a key's value went into it.
-        let keys = session.all_running().flat_map(Running::subjects).chain(session.digested());
-        let demands = rules::reveal(Function::C_GetOperationState, keys);
+        let demands = rules::reveal(Function::C_GetOperationState, session.keys_in_state());
         match self.gate.permit(Some(place), &demands) {
             Ok((permit, spending)) => {
                 let rv = self.module.invoke(permit, call);
@@ -57,7 +56,7 @@ impl Layer<calls::C_SetOperationState> for GatedModule {
                 if rv == CKR_OK {
                     spending.complete();
                     // What runs by now is what the state holds, which nobody has judged: it cannot be gone on with.
-                    session.all_ended();
+                    session.all_displaced();
                     cipher.into_iter().chain(authentication).for_each(|key| session.digests(key));
                 }
                 rv
