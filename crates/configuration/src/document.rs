@@ -318,8 +318,8 @@ impl Checker {
             .map(|number| number.filter(|number| pkcs11_table::is_vendors(*number)))
             .collect::<Option<_>>()
             .ok_or_else(|| {
-                let rule = "must be numbers, or texts such as 0x80000101, of mechanisms that have CKM_VENDOR_DEFINED \
-                            (0x80000000) set: the standard's are known";
+                let rule = "must be numbers of 32 bits, or texts such as 0x80000101, of mechanisms that have \
+                            CKM_VENDOR_DEFINED (0x80000000) set: the standard's are known";
                 self.refuse(key, rule)
             })?;
         numbers.sort_unstable();

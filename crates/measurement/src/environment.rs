@@ -19,13 +19,16 @@ const MAX_BLOCK: u64 = 6 << 20;
 const MAX_STEERING: usize = 64 * 1024;
 
 /// Variables by their whole name. Not here: those of the real module (`SOFTHSM2_CONF`), which belong to its
-/// configuration, and `PATH`, which steers what a child runs and not what this process loads.
+/// configuration; `PATH`, which steers what a child runs and not what this process loads; and `HOME`, which every program
+/// has, and which some interpreters take code from.
 const NAMES: &[&str] = &[
     "BASHOPTS",
     "BASH_ENV",
-    "BUNDLE_GEMFILE",
-    "BUNDLE_PATH",
+    "BUN_INSPECT_PRELOAD",
+    "BUN_OPTIONS",
     "CLASSPATH",
+    "DENO_DIR",
+    "DOTDIR",
     "ELECTRON_RUN_AS_NODE",
     "ENV",
     "GCONV_PATH",
@@ -45,11 +48,8 @@ const NAMES: &[&str] = &[
     "PHPRC",
     "PHP_INI_SCAN_DIR",
     "QT_PLUGIN_PATH",
-    "RUBYLIB",
-    "RUBYOPT",
     "SASL_PATH",
     "SHELLOPTS",
-    "TCLLIBPATH",
     "TRUSTSHIM_CONFIG",
     "_JAVA_OPTIONS",
 ];
@@ -57,19 +57,29 @@ const NAMES: &[&str] = &[
 /// Variables by the beginning of their name.
 const PREFIXES: &[&str] = &[
     "BASH_FUNC_",
+    "BUNDLE",
     "CORECLR_",
     "DOTNET_",
     "GLIBC_TUNABLES",
     "GNUTLS_",
+    "GUILE_",
+    "IBM_JAVA_",
+    "JRUBY_",
     "LD_",
     "LUA_",
     "MALLOC_",
     "NODE_",
+    "OPENJ9_",
     "OPENSSL_",
     "P11_KIT_",
     "PERL5",
     "PKCS11_",
     "PYTHON",
+    "RUBY",
+    "R_",
+    "TCL",
+    "TK_",
+    "TRUFFLERUBY",
 ];
 
 /// Those that are set, name and value escaped.
@@ -135,8 +145,59 @@ mod tests {
         for name in NAMES.iter().chain(PREFIXES) {
             assert!(is_steering(name.as_bytes()), "{name}");
         }
-        for name in ["", "LD", "ld_preload", "XLD_PRELOAD", "BASH_ENVIRONMENT", "CLASSPATHS"] {
+        for name in ["", "LD", "ld_preload", "XLD_PRELOAD", "BASH_ENVIRONMENT", "CLASSPATHS", "HOME"] {
             assert!(!is_steering(name.as_bytes()), "{name}");
+        }
+        assert!(NAMES.is_sorted() && PREFIXES.is_sorted());
+        assert!(!NAMES.iter().any(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix))));
+    }
+
+    #[test]
+    fn what_has_an_interpreter_run_more_than_its_script_is_steering() {
+        for name in [
+            "BUNDLER_SETUP",
+            "BUNDLE_APP_CONFIG",
+            "BUNDLE_GEMFILE",
+            "BUNDLE_LOCAL__RACK",
+            "BUNDLE_PATH",
+            "BUN_OPTIONS",
+            "DENO_DIR",
+            "DOTDIR",
+            "GEM_HOME",
+            "GEM_PATH",
+            "GUILE_LOAD_COMPILED_PATH",
+            "IBM_JAVA_OPTIONS",
+            "JAVA_TOOL_OPTIONS",
+            "JDK_JAVA_OPTIONS",
+            "JRUBY_OPTS",
+            "LUA_CPATH_5_4",
+            "LUA_INIT_5_4",
+            "LUA_PATH",
+            "NODE_OPTIONS",
+            "NODE_PATH",
+            "OPENJ9_JAVA_OPTIONS",
+            "PERL5DB",
+            "PERL5LIB",
+            "PERL5OPT",
+            "PHPRC",
+            "PHP_INI_SCAN_DIR",
+            "PYTHONHOME",
+            "PYTHONPATH",
+            "PYTHONSTARTUP",
+            "PYTHONUSERBASE",
+            "RUBYGEMS_GEMDEPS",
+            "RUBYLIB",
+            "RUBYOPT",
+            "R_LIBS",
+            "R_PROFILE_USER",
+            "TCL8_6_TM_PATH",
+            "TCLLIBPATH",
+            "TCL_LIBRARY",
+            "TK_LIBRARY",
+            "TRUFFLERUBYOPT",
+            "_JAVA_OPTIONS",
+        ] {
+            assert!(is_steering(name.as_bytes()), "{name}");
         }
     }
 

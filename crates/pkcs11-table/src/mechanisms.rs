@@ -24,9 +24,11 @@ pub const fn is_raw_rsa(mechanism: u64) -> bool {
 /// Whether the caller says how long a message authentication code is: verifying one byte of it, then two, finds the whole
 /// in some thousand calls, so that whoever may verify can have what takes a signature.
 ///
-/// `CKM_*_MAC_GENERAL`, `CKM_*_HMAC_GENERAL`, `CKM_SSL3_*_MAC` and `CKM_TLS*_MAC*`.
+/// `CKM_*_MAC_GENERAL`, `CKM_*_HMAC_GENERAL`, `CKM_SSL3_*_MAC` and `CKM_TLS*_MAC*`; `CKM_AES_GMAC` by `ulTagBits`,
+/// `CKM_SHA512_T_HMAC` by `t`, `CKM_SECURID`, `CKM_HOTP` and `CKM_ACTI` by `CK_OTP_OUTPUT_LENGTH`, `CKM_KIP_MAC` by the length
+/// of the signature itself.
 pub fn has_length_of_callers_choice(mechanism: u64) -> bool {
-    matches!(mechanism, 0x380 | 0x381 | 0x3d6..=0x3d8 | 0x3e4)
+    matches!(mechanism, 0x51 | 0x282 | 0x291 | 0x2a0 | 0x380 | 0x381 | 0x3d6..=0x3d8 | 0x3e4 | 0x512 | 0x108e)
         || mechanism_name(mechanism).is_some_and(|name| name.ends_with("MAC_GENERAL"))
 }
 
@@ -110,12 +112,26 @@ mod tests {
             "CKM_DES3_MAC_GENERAL",
             "CKM_CAST5_MAC_GENERAL",
             "CKM_SSL3_SHA1_MAC",
+            "CKM_TLS10_MAC_SERVER",
             "CKM_TLS12_MAC",
             "CKM_TLS_MAC",
+            "CKM_AES_GMAC",
+            "CKM_SHA512_T_HMAC",
+            "CKM_SECURID",
+            "CKM_HOTP",
+            "CKM_ACTI",
+            "CKM_KIP_MAC",
         ] {
             assert!(mechanism_by_name(name).is_some_and(has_length_of_callers_choice), "{name}");
         }
-        for name in ["CKM_SHA256_HMAC", "CKM_AES_CMAC", "CKM_AES_GMAC", "CKM_ECDSA"] {
+        for name in [
+            "CKM_SHA256_HMAC",
+            "CKM_AES_CMAC",
+            "CKM_AES_XCBC_MAC_96",
+            "CKM_POLY1305",
+            "CKM_GOST28147_MAC",
+            "CKM_ECDSA",
+        ] {
             assert!(!mechanism_by_name(name).is_some_and(has_length_of_callers_choice), "{name}");
         }
         let names = names::NAMES.iter().filter(|(_, name)| name.ends_with("GENERAL"));

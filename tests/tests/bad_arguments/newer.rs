@@ -10,10 +10,12 @@ use pkcs11_table::Since;
 use crate::is_refusal;
 
 /// What the shim says of a bad call by itself.
-const OWN: [CK_RV; 6] = [
+const OWN: [CK_RV; 7] = [
     CKR_ARGUMENTS_BAD,
     CKR_FUNCTION_REJECTED,
     CKR_KEY_HANDLE_INVALID,
+    // A mechanism beyond 32 bits.
+    CKR_MECHANISM_INVALID,
     CKR_OPERATION_NOT_INITIALIZED,
     CKR_SESSION_HANDLE_INVALID,
     // A template for what comes out of a wrapping that does not say what that is.

@@ -32,7 +32,7 @@ fn numbers_are_written_as_numbers_or_as_hexadecimal_texts() {
         ("flat_mechanisms = [\"0x80000101\"]", vec![0x8000_0101]),
         ("flat_mechanisms = [0x80000101, 2147483648]", vec![0x8000_0000, 0x8000_0101]),
         ("flat_mechanisms = [\"0xCE534351\", 0x8000_0101]", vec![0x8000_0101, 0xce53_4351]),
-        ("flat_mechanisms = [\"0xffffffffffffffff\"]", vec![u64::MAX]),
+        ("flat_mechanisms = [\"0xffffffff\"]", vec![0xffff_ffff]),
     ] {
         assert_eq!(flat(setting).unwrap(), numbers, "{setting}");
     }
@@ -48,6 +48,7 @@ fn what_is_no_mechanism_of_a_vendor_is_there_twice_or_too_much_is_refused() {
         ("flat_mechanisms = [0x402a]", "CKM_VENDOR_DEFINED"),
         ("flat_mechanisms = [\"0x402a\"]", "CKM_VENDOR_DEFINED"),
         ("flat_mechanisms = [\"0x7fffffff\"]", "CKM_VENDOR_DEFINED"),
+        ("flat_mechanisms = [\"0x180000101\"]", "32 bits"),
         ("flat_mechanisms = [\"0x80000101\", 1]", "CKM_VENDOR_DEFINED"),
         ("flat_mechanisms = [-2147483648]", "CKM_VENDOR_DEFINED"),
         ("flat_mechanisms = [\"2147483905\"]", "CKM_VENDOR_DEFINED"),

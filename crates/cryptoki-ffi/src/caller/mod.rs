@@ -18,12 +18,18 @@ pub use template::{Stated, TemplateView};
 use mechanism::PinnedMechanism;
 use template::PinnedTemplate;
 
+/// Whether a module that keeps the types of attributes and mechanisms in 32 bits takes it for the same: any other may be one
+/// in disguise. Vendors' own have 0x80000000 set, and need no more bits (PKCS#11 3.2, `CKA_VENDOR_DEFINED`).
+const fn is_type(kind: CK_ULONG) -> bool {
+    kind <= u32::MAX as CK_ULONG
+}
+
 macro_rules! with_mechanism {
     ($($call:ident),*) => {$(
         impl calls::$call {
             /// Gives `judge` the mechanism and this call with a mechanism that the caller can no longer change; `None`
             /// where there is none, or a buffer of it cannot be there. The parameter of the vendors' mechanisms `flat` is
-            /// bytes.
+            /// bytes. One beyond 32 bits is answered as what no module has.
             ///
             /// What was judged is what is forwarded: another thread may write to the caller's structures meanwhile.
             pub fn pinned(
@@ -33,6 +39,9 @@ macro_rules! with_mechanism {
             ) -> Option<CK_RV> {
                 // SAFETY: NULL or a mechanism, by the caller's promise.
                 let mut mechanism = unsafe { PinnedMechanism::read(Self::FUNCTION, flat, self.mechanism) }?;
+                if !is_type(mechanism.view().kind) {
+                    return Some(CKR_MECHANISM_INVALID);
+                }
                 let pointer = mechanism.as_mut_ptr();
                 Some(judge(mechanism.view(), Self { mechanism: pointer, ..self }))
             }
@@ -85,6 +94,9 @@ macro_rules! with_mechanism_and_template {
             ) -> Option<CK_RV> {
                 // SAFETY: NULL or a mechanism, by the caller's promise.
                 let mut mechanism = unsafe { PinnedMechanism::read(Self::FUNCTION, flat, self.mechanism) }?;
+                if !is_type(mechanism.view().kind) {
+                    return Some(CKR_MECHANISM_INVALID);
+                }
                 // SAFETY: NULL or a template of `count` attributes, by the caller's promise.
                 let mut template = unsafe { PinnedTemplate::read(self.template, self.count) }?;
                 let pinned = Self { mechanism: mechanism.as_mut_ptr(), template: template.as_mut_ptr(), ..self };
@@ -114,6 +126,9 @@ impl calls::C_GenerateKeyPair {
     ) -> Option<CK_RV> {
         // SAFETY: NULL or a mechanism, by the caller's promise.
         let mut mechanism = unsafe { PinnedMechanism::read(Self::FUNCTION, flat, self.mechanism) }?;
+        if !is_type(mechanism.view().kind) {
+            return Some(CKR_MECHANISM_INVALID);
+        }
         // SAFETY: NULL or a template of `public_count` attributes, by the caller's promise.
         let mut public = unsafe { PinnedTemplate::read(self.public_template, self.public_count) }?;
         // SAFETY: as above, with `private_count`.
@@ -131,21 +146,33 @@ impl calls::C_GenerateKeyPair {
 impl calls::C_GetAttributeValue {
     /// Gives `judge` the attribute types and this call with a template that the caller, or a value that lies in the
     /// template itself, can no longer change; the lengths go back afterwards. `None` where the template is NULL or
-    /// absurdly long.
+    /// absurdly long. Types beyond 32 bits are left out, and answered as such that the object does not have.
     pub fn pinned(self, judge: impl FnOnce(&[CK_ATTRIBUTE_TYPE], Self) -> CK_RV) -> Option<CK_RV> {
         // SAFETY: the template is the caller's (`from_caller`).
-        let mut own = unsafe { template::attributes(self.template, self.count) }?;
+        let asked = unsafe { template::attributes(self.template, self.count) }?;
+        let mut own: Vec<_> = asked.iter().copied().filter(|attribute| is_type(attribute.type_)).collect();
+        let is_whole = own.len() == asked.len();
         let types: Vec<_> = own.iter().map(|attribute| attribute.type_).collect();
         // NULL stays NULL, though a template without attributes may be it.
         let template = if self.template.is_null() { self.template } else { own.as_mut_ptr() };
-        let rv = judge(&types, Self { template, ..self });
-        for (index, attribute) in own.iter().enumerate() {
-            // SAFETY: the caller's template has as many attributes as the copy that was made of it.
-            unsafe {
-                (&raw mut (*self.template.add(index)).ulValueLen).write_unaligned(attribute.ulValueLen)
+        let rv = judge(&types, Self { template, count: own.len() as CK_ULONG, ..self });
+        // With these alone the whole template has been gone through (PKCS#11 3.2 section 5.7.5).
+        let is_answered = matches!(
+            rv,
+            CKR_OK | CKR_ATTRIBUTE_SENSITIVE | CKR_ATTRIBUTE_TYPE_INVALID | CKR_BUFFER_TOO_SMALL
+        );
+        let mut answers = own.iter().map(|attribute| attribute.ulValueLen);
+        for (index, attribute) in asked.iter().enumerate() {
+            let length = if is_type(attribute.type_) {
+                answers.next()
+            } else {
+                is_answered.then_some(CK_UNAVAILABLE_INFORMATION)
             };
+            let length = length.unwrap_or(attribute.ulValueLen);
+            // SAFETY: the caller's template has as many attributes as were read from it.
+            unsafe { (&raw mut (*self.template.add(index)).ulValueLen).write_unaligned(length) };
         }
-        Some(rv)
+        Some(if rv == CKR_OK && !is_whole { CKR_ATTRIBUTE_TYPE_INVALID } else { rv })
     }
 }
 

@@ -3,6 +3,7 @@
 use cryptoki_sys::*;
 
 use super::copied::Copied;
+use super::is_type;
 use crate::attributes::is_public_attribute;
 use crate::lengths::is_possible;
 
@@ -85,11 +86,6 @@ impl PinnedTemplate {
     pub(super) const fn view(&self) -> &TemplateView {
         &self.view
     }
-}
-
-/// Whether a module that keeps types in 32 bits takes it for the same: any other may be a name in disguise.
-const fn is_type(kind: CK_ATTRIBUTE_TYPE) -> bool {
-    kind <= u32::MAX as CK_ATTRIBUTE_TYPE
 }
 
 /// The attributes themselves, copied out, aligned or not.

@@ -103,6 +103,82 @@ fn a_type_that_32_bits_do_not_tell_from_another_is_none() {
 }
 
 #[test]
+fn a_mechanism_that_32_bits_do_not_tell_from_another_is_none() {
+    let none = core::ptr::null_mut();
+    let answer = |kind| {
+        let mut callers = CK_MECHANISM { mechanism: kind, pParameter: none, ulParameterLen: 0 };
+        let (mechanism, handle) = (&raw mut callers, core::ptr::null_mut());
+        // SAFETY: the mechanism outlives the calls, and templates without attributes may be NULL.
+        let (sign, generate, pair) = unsafe {
+            (
+                calls::C_SignInit::from_caller(1, mechanism, 2),
+                calls::C_GenerateKey::from_caller(1, mechanism, none.cast(), 0, handle),
+                calls::C_GenerateKeyPair::from_caller(
+                    1,
+                    mechanism,
+                    none.cast(),
+                    0,
+                    none.cast(),
+                    0,
+                    handle,
+                    handle,
+                ),
+            )
+        };
+        let flat = FlatMechanisms::NONE;
+        [
+            sign.pinned(&flat, |_, _| CKR_OK),
+            generate.pinned(&flat, |_, _, _| CKR_OK),
+            pair.pinned(&flat, |_, _, _, _| CKR_OK),
+        ]
+    };
+    for good in [CKM_RSA_X_509, CKM_VENDOR_DEFINED | 3, u32::MAX.into()] {
+        assert_eq!(answer(good), [Some(CKR_OK); 3], "{good:#x}");
+    }
+    for bad in [CKM_RSA_X_509 | 1 << 32, CKM_VENDOR_DEFINED | 1 << 63, CK_ULONG::MAX] {
+        assert_eq!(answer(bad), [Some(CKR_MECHANISM_INVALID); 3], "{bad:#x}");
+    }
+}
+
+#[test]
+fn an_attribute_that_32_bits_do_not_tell_from_another_is_not_asked_for() {
+    let beyond = CKA_CHECK_VALUE | 1 << 32;
+    let ask = |kinds: &[CK_ATTRIBUTE_TYPE], rv| {
+        let mut template: Vec<_> = kinds.iter().map(|kind| attribute(*kind, &mut [0; 3])).collect();
+        let (first, count) = (template.as_mut_ptr(), template.len() as CK_ULONG);
+        // SAFETY: the template outlives the call.
+        let call = unsafe { calls::C_GetAttributeValue::from_caller(1, 2, first, count) };
+        let mut seen = Vec::new();
+        let rv = call.pinned(|types, pinned| {
+            seen = types.to_vec();
+            for index in 0..types.len() {
+                // SAFETY: the pinned call has as many attributes as types, in memory of its own.
+                let own = unsafe { &mut *pinned.template().add(index) };
+                assert_eq!((own.type_, pinned.count()), (types[index], types.len() as CK_ULONG));
+                own.ulValueLen = 1 + index as CK_ULONG;
+            }
+            rv
+        });
+        let lengths: Vec<_> = template.iter().map(|attribute| attribute.ulValueLen).collect();
+        (rv.unwrap(), seen, lengths)
+    };
+    let vendors = CKA_VENDOR_DEFINED | 3;
+    assert_eq!(ask(&[CKA_LABEL, vendors], CKR_OK), (CKR_OK, vec![CKA_LABEL, vendors], vec![1, 2]));
+    let gone = CK_UNAVAILABLE_INFORMATION;
+    for (rv, expected) in [
+        (CKR_OK, CKR_ATTRIBUTE_TYPE_INVALID),
+        (CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_SENSITIVE),
+        (CKR_BUFFER_TOO_SMALL, CKR_BUFFER_TOO_SMALL),
+    ] {
+        let answer = ask(&[CKA_LABEL, beyond, CKA_ID], rv);
+        assert_eq!(answer, (expected, vec![CKA_LABEL, CKA_ID], vec![1, gone, 2]));
+    }
+    assert_eq!(ask(&[CK_ULONG::MAX], CKR_OK), (CKR_ATTRIBUTE_TYPE_INVALID, vec![], vec![gone]));
+    let denied = ask(&[beyond], CKR_FUNCTION_REJECTED);
+    assert_eq!(denied, (CKR_FUNCTION_REJECTED, vec![], vec![3]), "what was not answered stays as it was");
+}
+
+#[test]
 fn a_template_that_states_a_thing_twice_or_unreadably_is_unclear() {
     let mut class = CKO_DATA.to_ne_bytes();
     let twice = [attribute(CKA_CLASS, &mut class.clone()), attribute(CKA_CLASS, &mut class)];

@@ -84,10 +84,13 @@ fn raw_rsa_needs_sign_and_decrypt_whatever_was_begun() {
 fn verifying_a_part_of_a_code_needs_sign() {
     const HMAC: u64 = 0x251;
     const HMAC_GENERAL: u64 = 0x252;
+    const GMAC: u64 = 0x108e;
     let needs = |begun, mechanism| operations(ObjectClass::Secret, begun, mechanism);
     assert_eq!(needs(Use::Verify, HMAC), [Operation::Verify]);
-    assert_eq!(needs(Use::Verify, HMAC_GENERAL), [Operation::Verify, Operation::Sign]);
-    assert_eq!(needs(Use::Sign, HMAC_GENERAL), [Operation::Sign]);
+    for mechanism in [HMAC_GENERAL, GMAC] {
+        assert_eq!(needs(Use::Verify, mechanism), [Operation::Verify, Operation::Sign]);
+        assert_eq!(needs(Use::Sign, mechanism), [Operation::Sign]);
+    }
 }
 
 #[test]
