@@ -1,13 +1,11 @@
 //! `policy-server init`: makes an installation in an empty directory.
 
-use std::fs::{self, OpenOptions, Permissions};
-use std::io::Write as _;
+use std::fs::{self, Permissions};
 use std::net::SocketAddr;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use attestation::digest::Digest;
 use attestation::token::TokenIssuer;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
@@ -18,18 +16,14 @@ use crate::authentication::Role;
 use crate::clock;
 use crate::configuration::{Configuration, Layout};
 use crate::error::ServerError;
-use crate::random;
-use crate::store::administrators::{self, Administrator};
-use crate::store::{Store, commit};
+use crate::new_file::{PRIVATE, PUBLIC, create};
+use crate::operators;
+use crate::store::Store;
 
 /// Validity of the CA and of the server's certificate. There is no renewal: another `init` makes another CA.
 const VALIDITY: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// How far clocks of clients may stand behind.
 const CLOCK_SKEW: Duration = Duration::from_secs(86_400);
-/// Only the owner.
-pub(crate) const PRIVATE: u32 = 0o600;
-/// Everybody may read.
-const PUBLIC: u32 = 0o644;
 
 /// Makes an installation in `directory`.
 ///
@@ -62,18 +56,8 @@ pub async fn init(directory: &Path, listen: SocketAddr, dns: &[String]) -> Resul
     // SQLite gives its journals the mode of the database file.
     create(&layout.database(), PRIVATE, b"")?;
     let store = Store::open(&layout.database()).await?;
-    let credential = random::secret()?;
-    let administrator = Administrator {
-        name: "admin".to_owned(),
-        role: Role::Approver,
-        credential: Digest::of(credential.as_bytes()),
-        created_at: now,
-    };
-    let mut transaction = store.write().await?;
-    administrators::add(&mut transaction, &administrator).await?;
-    commit(transaction).await?;
+    operators::enter(&store, "admin", Role::Approver, &layout.admin_token()).await?;
     store.close().await;
-    create(&layout.admin_token(), PRIVATE, credential.as_bytes())?;
     tracing::info!(directory = %directory.display(), token_key = issuer.key_id(), "installation made");
     Ok(())
 }
@@ -91,17 +75,6 @@ fn empty_directory(path: &Path) -> Result<(), ServerError> {
         }
         Err(error) => Err(failed(error)),
     }
-}
-
-/// Creates a file that must not exist; its mode is right from the beginning, whatever the umask.
-pub(crate) fn create(path: &Path, mode: u32, content: &[u8]) -> Result<(), ServerError> {
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)?;
-        file.write_all(content)?;
-        file.set_permissions(Permissions::from_mode(mode))?;
-        file.sync_all()
-    };
-    write().map_err(|error| ServerError::File { path: path.to_owned(), error })
 }
 
 struct Certificates {

@@ -13,6 +13,7 @@ pub mod configuration;
 pub mod error;
 pub mod init;
 pub mod issue;
+mod new_file;
 pub mod operators;
 mod random;
 pub mod routes;

@@ -12,7 +12,7 @@ use crate::authentication::Role;
 use crate::clock;
 use crate::configuration::{Configuration, Layout};
 use crate::error::ServerError;
-use crate::init::{PRIVATE, create};
+use crate::new_file::{PRIVATE, create};
 use crate::random;
 use crate::store::administrators::{self, Administrator};
 use crate::store::{Store, commit};
@@ -26,6 +26,19 @@ use crate::text::check_names;
 pub async fn add(directory: &Path, name: &str, role: Role, credential: &Path) -> Result<(), ServerError> {
     check_names([("NAME", &name.to_owned())])?;
     let store = open(directory).await?;
+    enter(&store, name, role, credential).await?;
+    store.close().await;
+    tracing::info!(name, role = role.name(), "operator added");
+    Ok(())
+}
+
+/// Adds an operator to a database that is open, see [`add`].
+pub(crate) async fn enter(
+    store: &Store,
+    name: &str,
+    role: Role,
+    credential: &Path,
+) -> Result<(), ServerError> {
     let mut transaction = store.write().await?;
     if administrators::all(&mut transaction).await?.iter().any(|other| other.name == name) {
         return Err(ServerError::Conflict(format!("there is an operator {name} already")));
@@ -41,8 +54,6 @@ pub async fn add(directory: &Path, name: &str, role: Role, credential: &Path) ->
             .map_err(|error| ServerError::File { path: credential.to_owned(), error })?;
         return Err(error.into());
     }
-    store.close().await;
-    tracing::info!(name, role = role.name(), "operator added");
     Ok(())
 }
 
