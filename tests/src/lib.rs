@@ -12,6 +12,7 @@ pub mod compiled;
 pub mod every_call;
 pub mod guarded;
 pub mod mode;
+pub mod one_token;
 pub mod openssl;
 pub mod operations;
 pub mod parity;

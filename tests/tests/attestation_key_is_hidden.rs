@@ -3,6 +3,7 @@
 
 use cryptoki_sys::*;
 use e2e::client::run;
+use e2e::one_token;
 use e2e::probe::hex;
 use e2e::{Approval, Mode, Probe, Spied, SpyRecord, Stack};
 use serde_json::json;
@@ -139,24 +140,11 @@ fn on_a_token_of_its_own(mode: Mode) {
 
 fn on_the_applications_own_token(mode: Mode) {
     let stack = Stack::up(mode);
-    let one_slot = |text: String| text.replace("pkcs11:token=trustshim;", "pkcs11:token=sandbox;");
     // Enrolment is the operator's doing, who has a PIN; applications use their own login.
-    let pin = stack.write("sandbox.pin", "1234\n");
-    run(std::process::Command::new("chmod").arg("600").arg(&pin)).must_succeed();
-    let enrolling = stack.configuration("enrolling.toml", |text| {
-        let own_pin = stack.directory().join("attestation.pin");
-        one_slot(text).replace(own_pin.to_str().unwrap(), pin.to_str().unwrap())
-    });
-    let enrolled = stack.json(&["enroll", "--config", enrolling.to_str().unwrap()]);
+    let enrolled = one_token::enroll(&stack);
     run(&mut stack.operator(&["hsm", "approve", enrolled["fingerprint"].as_str().unwrap()])).must_succeed();
 
-    let spied = Spied::on(&stack, "one-slot.toml", &[], |text| {
-        one_slot(text)
-            .lines()
-            .filter(|line| !line.starts_with("pin_file"))
-            .map(|line| format!("{line}\n"))
-            .collect()
-    });
+    let spied = Spied::on(&stack, "one-slot.toml", &[], one_token::configuration);
     let (mut probe, record, session) = approved_probe(&stack, &spied);
     assert_guessing_is_in_vain(mode, &mut probe, session, &record);
 

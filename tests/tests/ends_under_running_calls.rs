@@ -4,7 +4,7 @@
 use std::net::{TcpListener, TcpStream};
 
 use cryptoki_sys::*;
-use e2e::client::run;
+use e2e::one_token;
 use e2e::probe::hex;
 use e2e::{Mode, Probe, Spied, Stack};
 use serde_json::{Value, json};
@@ -95,18 +95,8 @@ fn the_library_is_finalised_only_when_no_call_is_under_way(mode: Mode) {
 fn sessions_of_the_attester_are_not_closed_with_the_applications(mode: Mode) {
     let stack = Stack::up(mode);
     let silent = Silent::start();
-    let one_slot = |text: String| text.replace("pkcs11:token=trustshim;", "pkcs11:token=sandbox;");
-    let pin = stack.write("sandbox.pin", "1234\n");
-    run(std::process::Command::new("chmod").arg("600").arg(&pin)).must_succeed();
-    let enrolling = stack.configuration("enrolling.toml", |text| {
-        let own_pin = stack.directory().join("attestation.pin");
-        one_slot(text).replace(own_pin.to_str().unwrap(), pin.to_str().unwrap())
-    });
-    stack.json(&["enroll", "--config", enrolling.to_str().unwrap()]);
-    let gate = silent.gate(&stack, |text| {
-        let kept = one_slot(text);
-        kept.lines().filter(|line| !line.starts_with("pin_file")).map(|line| format!("{line}\n")).collect()
-    });
+    one_token::enroll(&stack);
+    let gate = silent.gate(&stack, one_token::configuration);
     let (mut probe, record) = gate.probe(&stack, "probe", |_| {});
     let session = probe.session();
     let other = probe.must("C_GetSessionInfo", json!({ "session": session })).bytes("info");

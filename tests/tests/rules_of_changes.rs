@@ -41,6 +41,13 @@ fn encrypt_init(session: u64, key: u64) -> Value {
     json!({ "session": session, "mechanism": CKM_AES_ECB, "key": key })
 }
 
+/// Arguments that make a data object `data` of the session, which is private or not.
+fn new_data(session: u64, private: &str) -> Value {
+    json!({ "session": session, "template": [
+        [CKA_CLASS, ulong(CKO_DATA)], [CKA_PRIVATE, private], [CKA_VALUE, "00"], [CKA_LABEL, hex(b"data")]
+    ] })
+}
+
 /// Keys that encrypt: `good`, on which the programs have grants, and `bad`, on which they have none at first.
 fn make_keys(watched: &Watched) {
     for (label, value, id) in [("good", [1; 32], "0a"), ("bad", [2; 32], "0b")] {
@@ -155,16 +162,11 @@ fn public_data_is_changed_copied_and_destroyed_freely_and_private_data_is_not(mo
     let watched = Watched::up(mode);
     let (mut program, reason) = watched.unapproved("unapproved");
     let session = program.session;
-    let create = |private: &str| {
-        json!({ "session": session, "template": [
-            [CKA_CLASS, ulong(CKO_DATA)], [CKA_PRIVATE, private], [CKA_VALUE, "00"], [CKA_LABEL, hex(b"data")]
-        ] })
-    };
-    let public = program.must("C_CreateObject", create(FALSE)).handle("object");
+    let public = program.must("C_CreateObject", new_data(session, FALSE)).handle("object");
     program.must("C_SetAttributeValue", on_object(session, public, label("renamed")));
     program.must("C_CopyObject", on_object(session, public, label("copy")));
     program.must("C_DestroyObject", json!({ "session": session, "object": public }));
-    let private = program.must("C_CreateObject", create(TRUE)).handle("object");
+    let private = program.must("C_CreateObject", new_data(session, TRUE)).handle("object");
     for function in ["C_SetAttributeValue", "C_CopyObject"] {
         program.denied(reason, function, on_object(session, private, label("renamed")));
     }
@@ -177,14 +179,7 @@ fn private_data_becomes_public_with_reveal_only(mode: Mode) {
     for (name, operations) in [("modifier", "modify"), ("reader", "modify,reveal")] {
         let mut program = watched.program(name, &[(data, operations)]);
         let session = program.session;
-        let template = json!([
-            [CKA_CLASS, ulong(CKO_DATA)],
-            [CKA_PRIVATE, TRUE],
-            [CKA_VALUE, "00"],
-            [CKA_LABEL, hex(b"data")]
-        ]);
-        let create = json!({ "session": session, "template": template });
-        let object = program.must("C_CreateObject", create).handle("object");
+        let object = program.must("C_CreateObject", new_data(session, TRUE)).handle("object");
         let public = on_object(session, object, json!([[CKA_PRIVATE, FALSE]]));
         let copy = on_object(session, object, json!([]));
         if name == "modifier" {
@@ -208,14 +203,7 @@ fn no_object_becomes_one_of_another_class(mode: Mode) {
     make_keys(&watched);
     let mut program = watched.program("changer", &[("pkcs11:token=sandbox", "all")]);
     let session = program.session;
-    let data = json!([
-        [CKA_CLASS, ulong(CKO_DATA)],
-        [CKA_PRIVATE, FALSE],
-        [CKA_VALUE, "00"],
-        [CKA_LABEL, hex(b"data")]
-    ]);
-    let create = json!({ "session": session, "template": data });
-    let data = program.must("C_CreateObject", create).handle("object");
+    let data = program.must("C_CreateObject", new_data(session, FALSE)).handle("object");
     let (key, _) = handles(&mut program);
     for (object, class) in
         [(key, CKO_DATA), (key, CKO_PUBLIC_KEY), (data, CKO_SECRET_KEY), (data, 0x8000_0001)]
