@@ -121,8 +121,8 @@ impl Waiter {
         }
     }
 
-    /// What one side knows of others that need the processors keeps both from staying awake: who is alone on a processor stays awake, in the way
-    /// of whoever comes there.
+    /// What one side knows of others that need the processors keeps both from staying awake: who is alone on a processor stays
+    /// awake, in the way of whoever comes there.
     const fn is_in_a_crowd(&self) -> bool {
         self.knows_a_crowd || self.other.is_in_a_crowd
     }
